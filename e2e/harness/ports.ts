@@ -1,7 +1,7 @@
 // Free loopback ports, below the range that the kernel gives to outgoing connections, claimed by file so that no two
 // processes on the machine are given the same one, and none is given twice within a run.
 
-import { mkdirSync, openSync, closeSync, rmSync, statSync } from 'node:fs'
+import { closeSync, mkdirSync, openSync, rmSync, statSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import path from 'node:path'

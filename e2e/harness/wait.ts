@@ -60,7 +60,8 @@ export async function waitFor<T>(
       seen = error
     }
     const ended = alive.find((process) => process.describeExit() !== undefined)
-    if (ended) throw explain(`${ended.describeExit()} while waiting for ${what}`, seen, [ended, ...(options.logs ?? [])])
+    if (ended)
+      throw explain(`${ended.describeExit()} while waiting for ${what}`, seen, [ended, ...(options.logs ?? [])])
     if (performance.now() >= deadline) {
       throw explain(`waited ${timeoutMs} ms for ${what}`, seen, [...alive, ...(options.logs ?? [])])
     }
@@ -75,7 +76,8 @@ async function expire(remainingMs: number): Promise<never> {
 }
 
 function explain(message: string, seen: unknown, logs: readonly LogSource[]): Error {
-  const last = seen instanceof Error ? seen.message : inspect(seen, { depth: 8, breakLength: 140, maxStringLength: 4000 })
+  const last =
+    seen instanceof Error ? seen.message : inspect(seen, { depth: 8, breakLength: 140, maxStringLength: 4000 })
   const tails = [...new Set(logs)].map((log) => `--- the end of the log of ${log.name}\n${log.tail()}`)
   return new Error([message, `last seen: ${last}`, ...tails].join('\n'))
 }

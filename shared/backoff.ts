@@ -1,0 +1,31 @@
+// Waiting: exponential backoff with full jitter, and sleeps that can be aborted.
+import { setTimeout as delay } from 'node:timers/promises'
+
+/** How a backoff grows. */
+export interface BackoffOptions {
+  /** First delay in milliseconds, default 500. */
+  readonly baseMs?: number
+  /** Largest delay in milliseconds, default 30,000. */
+  readonly maxMs?: number
+  /** Random source in [0, 1), default Math.random. */
+  readonly random?: () => number
+}
+
+/** Delay in milliseconds before try `attempt` (0 for the first retry): between half and all of base x 2^attempt, capped. */
+export function backoffMs(
+  attempt: number,
+  { baseMs = 500, maxMs = 30_000, random = Math.random }: BackoffOptions = {},
+): number {
+  const ceiling = Math.min(maxMs, baseMs * 2 ** Math.min(attempt, 30))
+  return ceiling / 2 + (random() * ceiling) / 2
+}
+
+/** `ms` give or take `fraction` of it (default a tenth). */
+export function jittered(ms: number, fraction = 0.1, random: () => number = Math.random): number {
+  return ms * (1 - fraction + 2 * fraction * random())
+}
+
+/** Resolves after `ms`; rejects with the signal's reason when it aborts. The timer does not keep the process alive. */
+export async function sleep(ms: number, signal?: AbortSignal): Promise<void> {
+  await delay(ms, undefined, signal ? { signal } : {})
+}

@@ -1,0 +1,17 @@
+// Every label, annotation and name that Fairlead writes into a cluster.
+
+/** Field manager of everything the agent applies. */
+export const FIELD_MANAGER = 'fairlead'
+
+/** On every object the agent applies; what the watches select by. */
+export const MANAGED_BY_LABEL = 'app.kubernetes.io/managed-by'
+/** Value of MANAGED_BY_LABEL. */
+export const MANAGED_BY = 'fairlead'
+/** On every object: the application that owns it. */
+export const APPLICATION_LABEL = 'fairlead.dev/application'
+/** Annotation: an integer that orders objects of one application; smaller first, default 0. */
+export const WAVE_ANNOTATION = 'fairlead.dev/wave'
+/** Annotation `disabled`: never delete this object. */
+export const PRUNE_ANNOTATION = 'fairlead.dev/prune'
+/** Annotation `true`: keep what people add to this object. */
+export const MERGE_ANNOTATION = 'fairlead.dev/merge'
