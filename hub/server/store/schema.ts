@@ -1,0 +1,226 @@
+// The tables of the hub's database. It holds the intent and what was seen; NATS can be rebuilt from it.
+// Times are integers, milliseconds since the epoch. JSON columns hold text; booleans are 0 or 1.
+import type { ColumnType, Generated } from 'kysely'
+
+/** Milliseconds since the epoch. */
+export type TimeMs = number
+/** JSON text. */
+export type Json = string
+
+/** Every table by name. */
+export interface Schema {
+  meta: MetaTable
+  repositories: RepositoriesTable
+  applications: ApplicationsTable
+  refs: RefsTable
+  repository_state: RepositoryStateTable
+  renders: RendersTable
+  artifacts: ArtifactsTable
+  artifact_chunks: ArtifactChunksTable
+  clusters: ClustersTable
+  revoked_keys: RevokedKeysTable
+  join_tokens: JoinTokensTable
+  deployments: DeploymentsTable
+  slices: SlicesTable
+  outbox: OutboxTable
+  cluster_reports: ClusterReportsTable
+  application_reports: ApplicationReportsTable
+  audit: AuditTable
+}
+
+/** Single values by key. */
+export interface MetaTable {
+  key: string
+  value: string
+}
+
+/** Repository definitions. */
+export interface RepositoriesTable {
+  name: string
+  uid: string
+  /** Grows with each change of the spec. */
+  generation: number
+  /** Record of label to value. */
+  labels: Json
+  /** fairlead.v1.RepositorySpec as proto JSON. */
+  spec: Json
+  created_at: TimeMs
+}
+
+/** Application definitions. A row goes when the last cluster has confirmed the removal. */
+export interface ApplicationsTable {
+  name: string
+  uid: string
+  /** Grows with each change of the spec. */
+  generation: number
+  /** Record of label to value. */
+  labels: Json
+  /** fairlead.v1.ApplicationSpec as proto JSON. */
+  spec: Json
+  created_at: TimeMs
+  /** Null unless it is being deleted; then whether its objects are deleted or stay. */
+  deleting: 'prune' | 'orphan' | null
+}
+
+/** What the tracker saw of each ref that an application asks for; the empty ref is the default branch. */
+export interface RefsTable {
+  repository: string
+  ref: string
+  /** The last good commit; empty before the first. */
+  commit: string
+  /** When the commit was first seen there; 0 before the first. */
+  seen_at: TimeMs
+  /** fairlead.v1.Problem as proto JSON. */
+  problem: Json | null
+  polled_at: TimeMs
+}
+
+/** What the tracker saw of a repository as a whole. */
+export interface RepositoryStateTable {
+  repository: string
+  /** Last time that the server answered. */
+  last_polled_at: TimeMs | null
+  /** fairlead.v1.Problem as proto JSON. */
+  problem: Json | null
+}
+
+/** The newest render of each application. */
+export interface RendersTable {
+  application: string
+  /** Commit of the last good render; empty before the first. */
+  commit: string
+  /** Digest of everything the last attempt was made from. */
+  input_hash: string
+  /** Of the last good render. */
+  artifact_digest: string | null
+  /** fairlead.v1.Revision of the last good render as proto JSON. */
+  revision: Json | null
+  /** Commit of the last attempt; `problems` speak of it. */
+  attempted_commit: string
+  /** List of fairlead.v1.Problem as proto JSON. */
+  problems: Json
+  /** 1 when parts of the commit could not be rendered, so that nothing may be pruned by this artifact. */
+  incomplete: Generated<number>
+  rendered_at: TimeMs
+}
+
+/** Rendered manifests, sealed. */
+export interface ArtifactsTable {
+  digest: string
+  /** fairlead.v1.ArtifactReference, binary. */
+  reference: Uint8Array
+  created_at: TimeMs
+}
+
+/** Encrypted parts of artifacts. */
+export interface ArtifactChunksTable {
+  /** SHA-256 of `bytes`. */
+  digest: string
+  artifact_digest: string
+  bytes: Uint8Array
+}
+
+/** Registered clusters. */
+export interface ClustersTable {
+  /** 26 characters of a-z2-7, random; never made from the name. */
+  id: string
+  name: string
+  /** Record of label to value. */
+  labels: Json
+  /** The agent's nkey; null before it joined. */
+  public_key: string | null
+  /** fairlead.v1.AgentFacts as proto JSON. */
+  facts: Json | null
+  created_at: TimeMs
+  joined_at: TimeMs | null
+}
+
+/** Keys that must not connect any more. */
+export interface RevokedKeysTable {
+  public_key: string
+  revoked_at: TimeMs
+  /** After this time no JWT of the key can be valid, and the row may go. */
+  expires_at: TimeMs
+}
+
+/** One-time join tokens. */
+export interface JoinTokensTable {
+  /** SHA-256 in hexadecimal; the token itself is not kept. */
+  token_sha256: string
+  cluster_id: string
+  expires_at: TimeMs
+  used_at: TimeMs | null
+}
+
+/** What each cluster must run or must leave. */
+export interface DeploymentsTable {
+  cluster_id: string
+  application: string
+  state: 'desired' | 'tombstone'
+  /** Of a tombstone: 1 when the objects are to be deleted. */
+  prune: number
+  artifact_digest: string | null
+  /** fairlead.v1.Revision as proto JSON. */
+  revision: Json | null
+  /** fairlead.v1.SyncPolicy as proto JSON. */
+  policy: Json | null
+  since: TimeMs
+}
+
+/** The newest signed slice of each cluster. */
+export interface SlicesTable {
+  cluster_id: string
+  /** Milliseconds and counter in one, below 2^53; written as a number or a bigint, read as a number. */
+  generation: ColumnType<number, number | bigint, number | bigint>
+  /** Digest of the content without generation and time: equal content is not signed again. */
+  content_hash: string
+  /** The signed bytes. */
+  document: Uint8Array
+}
+
+/** What is to be published to NATS. */
+export interface OutboxTable {
+  id: Generated<number>
+  kind: OutboxKind
+  /** Cluster id, command id or artifact digest, by kind. */
+  key: string
+  created_at: TimeMs
+}
+
+/** What an outbox row asks for. */
+export type OutboxKind = 'slice' | 'command' | 'artifact' | 'purge-cluster' | 'claims'
+
+/** The last report of each agent as a whole. */
+export interface ClusterReportsTable {
+  cluster_id: string
+  session: string
+  sequence: number
+  slice_generation: number
+  last_seen_at: TimeMs
+  /** fairlead.v1.Refusals as proto JSON. */
+  refusals: Json
+  /** List of fairlead.v1.Problem as proto JSON. */
+  problems: Json
+}
+
+/** The last report of each application on each cluster. */
+export interface ApplicationReportsTable {
+  cluster_id: string
+  application: string
+  /** fairlead.v1.ApplicationReport, binary. */
+  report: Uint8Array
+  received_at: TimeMs
+}
+
+/** Who changed what. */
+export interface AuditTable {
+  id: Generated<number>
+  at: TimeMs
+  /** admin, agent:<cluster name> or hub. */
+  actor: string
+  /** For example cluster.register. */
+  action: string
+  /** For example Cluster/prod-eu-1. */
+  object: string
+  detail: Json
+}
