@@ -1,0 +1,168 @@
+// The hub's settings, out of flags and environment. The only file of the hub that knows the environment.
+import { homedir, hostname } from 'node:os'
+import { join, resolve } from 'node:path'
+import { AppError } from '@fairlead/shared/errors'
+
+/** How much the hub logs. */
+export type LogLevel = 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'silent'
+
+/** Settings of the hub; every path is absolute. */
+export interface HubConfig {
+  /** Everything that the hub keeps. Flag --data-dir, FAIRLEAD_DATA_DIR; default ./fairlead-data. */
+  readonly dataDir: string
+  /** host:port of the gRPC API; port 0 takes a free one. --listen, FAIRLEAD_LISTEN; default 127.0.0.1:7443. */
+  readonly listen: string
+  /** host:port under which agents and the CLI reach the API, when it differs from `listen`. --public-address, FAIRLEAD_PUBLIC_ADDRESS. */
+  readonly publicAddress?: string
+  /** host:port of the embedded NATS; port 0 takes a free one. --nats-listen, FAIRLEAD_NATS_LISTEN; default port 4222 on the host of `listen`. */
+  readonly natsListen: string
+  /** tls:// or wss:// address under which agents reach NATS, when it differs. --nats-public-url, FAIRLEAD_NATS_PUBLIC_URL. */
+  readonly natsPublicUrl?: string
+  /** An existing NATS to use instead of the embedded one. --nats-url, FAIRLEAD_NATS_URL. */
+  readonly natsUrl?: string
+  /** nats-server to run; default the one on PATH. --nats-server, FAIRLEAD_NATS_SERVER. */
+  readonly natsServerBinary?: string
+  /** --log-level, FAIRLEAD_LOG_LEVEL; default info. */
+  readonly logLevel: LogLevel
+  /** Age of the last heartbeat from which a cluster is Stale. --stale-after, FAIRLEAD_STALE_AFTER; default 45s. */
+  readonly staleAfterMs: number
+  /** Age from which it is Offline; never below staleAfterMs. --offline-after, FAIRLEAD_OFFLINE_AFTER; default 5m. */
+  readonly offlineAfterMs: number
+  /** How often to look at a repository that says nothing of it. --poll-interval, FAIRLEAD_POLL_INTERVAL; default 30s. */
+  readonly pollIntervalDefaultMs: number
+  /** Where the administrator's context for the CLI is written at the first start. FAIRLEAD_CONFIG; default ~/.config/fairlead/config.yaml. */
+  readonly adminContextPath: string
+  /** Folders that `file:` credentials of repositories may come from, so that no definition makes the hub send its own keys to a Git server. --credential-dir (repeatable), FAIRLEAD_CREDENTIAL_DIRS (separated by colons); default /etc/fairlead and <data dir>/credentials. */
+  readonly allowedFileCredentialDirs: readonly string[]
+  /** What `env:` credentials of repositories may name: the variables FAIRLEAD_GIT_*. */
+  readonly credentialEnvironment: Readonly<Record<string, string>>
+  /** The machine's own name, for the server certificate. */
+  readonly hostname: string
+}
+
+/** Flags of `fairlead hub` as given; each wins over its variable. */
+export interface HubFlags {
+  readonly dataDir?: string | undefined
+  readonly listen?: string | undefined
+  readonly publicAddress?: string | undefined
+  readonly natsListen?: string | undefined
+  readonly natsPublicUrl?: string | undefined
+  readonly natsUrl?: string | undefined
+  readonly natsServer?: string | undefined
+  readonly logLevel?: string | undefined
+  /** Duration such as 45s, 5m or 500ms. */
+  readonly staleAfter?: string | undefined
+  /** Duration. */
+  readonly offlineAfter?: string | undefined
+  /** Duration. */
+  readonly pollInterval?: string | undefined
+  readonly credentialDir?: readonly string[] | undefined
+}
+
+/** Environment variables by name. */
+export type Environment = Readonly<Record<string, string | undefined>>
+
+const LOG_LEVELS: readonly LogLevel[] = ['trace', 'debug', 'info', 'warn', 'error', 'silent']
+
+/** Settings out of flags and environment (default the process's). Throws InvalidArgument that names the flag and its variable. */
+export function parseHubConfig(flags: HubFlags, env: Environment = process.env): HubConfig {
+  const read = (flag: string | undefined, variable: string): string | undefined =>
+    nonEmpty(flag) ?? nonEmpty(env[variable])
+  const dataDir = resolve(read(flags.dataDir, 'FAIRLEAD_DATA_DIR') ?? 'fairlead-data')
+  const listen = parseAddress('listen', read(flags.listen, 'FAIRLEAD_LISTEN') ?? '127.0.0.1:7443')
+  const publicAddress = read(flags.publicAddress, 'FAIRLEAD_PUBLIC_ADDRESS')
+  const natsListen = read(flags.natsListen, 'FAIRLEAD_NATS_LISTEN') ?? `${splitAddress(listen).host}:4222`
+  const natsPublicUrl = read(flags.natsPublicUrl, 'FAIRLEAD_NATS_PUBLIC_URL')
+  const natsUrl = read(flags.natsUrl, 'FAIRLEAD_NATS_URL')
+  const natsServerBinary = read(flags.natsServer, 'FAIRLEAD_NATS_SERVER')
+  const staleAfterMs = duration('stale-after', read(flags.staleAfter, 'FAIRLEAD_STALE_AFTER') ?? '45s')
+  const offlineAfterMs = duration('offline-after', read(flags.offlineAfter, 'FAIRLEAD_OFFLINE_AFTER') ?? '5m')
+  if (offlineAfterMs < staleAfterMs) throw invalid('offline-after', 'must not be shorter than --stale-after')
+  return {
+    dataDir,
+    listen,
+    ...(publicAddress === undefined ? {} : { publicAddress: parseAddress('public-address', publicAddress) }),
+    natsListen: parseAddress('nats-listen', natsListen),
+    ...(natsPublicUrl === undefined ? {} : { natsPublicUrl: parseNatsUrl('nats-public-url', natsPublicUrl) }),
+    ...(natsUrl === undefined ? {} : { natsUrl: parseNatsUrl('nats-url', natsUrl) }),
+    ...(natsServerBinary === undefined ? {} : { natsServerBinary }),
+    logLevel: parseLogLevel(read(flags.logLevel, 'FAIRLEAD_LOG_LEVEL') ?? 'info'),
+    staleAfterMs,
+    offlineAfterMs,
+    pollIntervalDefaultMs: duration('poll-interval', read(flags.pollInterval, 'FAIRLEAD_POLL_INTERVAL') ?? '30s'),
+    adminContextPath: resolve(nonEmpty(env.FAIRLEAD_CONFIG) ?? defaultContextPath(env)),
+    allowedFileCredentialDirs: credentialDirs(flags, env, dataDir),
+    credentialEnvironment: pick(env, /^FAIRLEAD_GIT_[A-Z0-9_]+$/),
+    hostname: hostname(),
+  }
+}
+
+/** Milliseconds of a duration such as 500ms, 45s, 5m, 24h or 7d; undefined when it is not one. */
+export function findDurationMs(text: string): number | undefined {
+  const match = /^(\d{1,9})(ms|s|m|h|d)$/.exec(text)
+  if (!match) return undefined
+  const unitMs = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 }[match[2] as 'ms' | 's' | 'm' | 'h' | 'd']
+  return Number(match[1]) * unitMs
+}
+
+/** Host and port of host:port; IPv6 hosts are in brackets, and come back with them. */
+export function splitAddress(address: string): { host: string; port: number } {
+  const colon = address.lastIndexOf(':')
+  return { host: address.slice(0, colon), port: Number(address.slice(colon + 1)) }
+}
+
+function nonEmpty(text: string | undefined): string | undefined {
+  return text === undefined || text === '' ? undefined : text
+}
+
+function parseAddress(flag: string, text: string): string {
+  const match = /^(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?):(\d{1,5})$/.exec(text)
+  if (!match || Number(match[2]) > 65_535) throw invalid(flag, `${JSON.stringify(text)} is not host:port`)
+  return text
+}
+
+function parseNatsUrl(flag: string, text: string): string {
+  const schemes = ['nats:', 'tls:', 'ws:', 'wss:']
+  const url = URL.parse(text)
+  if (!url || !schemes.includes(url.protocol) || url.host === '') {
+    throw invalid(flag, `${JSON.stringify(text)} is not a NATS address such as tls://nats.example.com:4222`)
+  }
+  if (url.username !== '' || url.password !== '') throw invalid(flag, 'must hold no credentials')
+  return text
+}
+
+function parseLogLevel(text: string): LogLevel {
+  const level = LOG_LEVELS.find((candidate) => candidate === text)
+  if (!level) throw invalid('log-level', `${JSON.stringify(text)} is none of ${LOG_LEVELS.join(', ')}`)
+  return level
+}
+
+function duration(flag: string, text: string): number {
+  const ms = findDurationMs(text)
+  if (ms === undefined || ms === 0) throw invalid(flag, `${JSON.stringify(text)} is not a duration such as 30s or 5m`)
+  return ms
+}
+
+function credentialDirs(flags: HubFlags, env: Environment, dataDir: string): readonly string[] {
+  const fromEnv = nonEmpty(env.FAIRLEAD_CREDENTIAL_DIRS)
+    ?.split(':')
+    .filter((dir) => dir !== '')
+  const dirs = flags.credentialDir?.length ? flags.credentialDir : fromEnv
+  return (dirs ?? ['/etc/fairlead', join(dataDir, 'credentials')]).map((dir) => resolve(dir))
+}
+
+function defaultContextPath(env: Environment): string {
+  return join(nonEmpty(env.XDG_CONFIG_HOME) ?? join(homedir(), '.config'), 'fairlead', 'config.yaml')
+}
+
+function pick(env: Environment, pattern: RegExp): Readonly<Record<string, string>> {
+  const entries = Object.entries(env).filter(
+    (entry): entry is [string, string] => pattern.test(entry[0]) && entry[1] !== undefined,
+  )
+  return Object.fromEntries(entries)
+}
+
+function invalid(flag: string, why: string): AppError {
+  const variable = `FAIRLEAD_${flag.replaceAll('-', '_').toUpperCase()}`
+  return new AppError('InvalidArgument', `--${flag} (or ${variable}): ${why}`, { context: { field: flag } })
+}
