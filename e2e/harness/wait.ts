@@ -53,7 +53,7 @@ export async function waitFor<T>(
       seen = value
     }
     try {
-      const result = await Promise.race([condition(see), expire(deadline - performance.now())])
+      const result = await withDeadline(condition(see), deadline)
       if (result) return result as Truthy<T>
       if (!hasSeen) seen = result
     } catch (error) {
@@ -69,10 +69,18 @@ export async function waitFor<T>(
   }
 }
 
-/** Rejects when the deadline has passed, so that a condition that never answers does not outlive it. */
-async function expire(remainingMs: number): Promise<never> {
-  await delay(Math.max(remainingMs, 0), undefined, { ref: false })
-  throw new Error('the condition did not answer in time')
+/** The result, unless it comes after the deadline: a condition that never answers must not outlive the wait. */
+async function withDeadline<T>(result: T | Promise<T>, deadline: number): Promise<T> {
+  let timer: NodeJS.Timeout | undefined
+  const expired = new Promise<never>((_, reject) => {
+    const remainingMs = Math.max(deadline - performance.now(), 0)
+    timer = setTimeout(() => reject(new Error('the condition did not answer in time')), remainingMs)
+  })
+  try {
+    return await Promise.race([result, expired])
+  } finally {
+    clearTimeout(timer)
+  }
 }
 
 function explain(message: string, seen: unknown, logs: readonly LogSource[]): Error {
