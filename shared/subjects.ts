@@ -120,3 +120,8 @@ export const disconnectEventSubject = (accountPublicKey: string): string =>
   `$SYS.ACCOUNT.${accountPublicKey}.DISCONNECT`
 /** Request by which the hub gives the server an account's new claims, revocations among them. */
 export const CLAIMS_UPDATE_SUBJECT = '$SYS.REQ.CLAIMS.UPDATE'
+/** Request by which the hub reads the claims that the server holds for an account. */
+export const claimsLookupSubject = (accountPublicKey: string): string =>
+  `$SYS.REQ.ACCOUNT.${accountPublicKey}.CLAIMS.LOOKUP`
+/** Request that every server answers with its connections. */
+export const CONNECTIONS_SUBJECT = '$SYS.REQ.SERVER.PING.CONNZ'
