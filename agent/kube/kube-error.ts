@@ -1,9 +1,9 @@
-// What an API server's refusal means: its Status as the one error type, never with the content of the request.
-import { AppError, type ErrorCode } from '@fairlead/shared/errors'
+// What an API server's refusal means: its Status as the one error type, never with the content of a Secret.
+import { AppError, type ErrorCode, type ErrorContext } from '@fairlead/shared/errors'
 
-/** One field that the API server finds fault with. */
+/** One fault that the API server finds. */
 export interface StatusCause {
-  /** Such as FieldValueInvalid. */
+  /** Such as FieldValueInvalid or NamespaceTerminating. */
   readonly reason: string
   readonly message: string
   /** Such as spec.ports[0].port. */
@@ -12,13 +12,26 @@ export interface StatusCause {
 
 /** A Status object, as far as it is read. */
 export interface Status {
+  /** HTTP status. */
   readonly status: number
   readonly reason: string
   readonly message: string
   readonly causes: readonly StatusCause[]
-  /** Kind that the Status speaks of: for 404, what was not found. In plural, as in paths. */
+  /** Resource that the Status speaks of, in plural. */
   readonly subject: string
+  /** After how many ms the API server wants to be asked again. */
+  readonly retryAfterMs?: number
 }
+
+/** What was asked. */
+export interface Asked {
+  /** For the error's context. */
+  readonly object?: string | undefined
+  /** The body was a Secret: nothing of what the API server quotes from it may be shown. */
+  readonly isSecret?: boolean
+}
+
+const MESSAGE_MAX = 1024
 
 /** The API server refused. The code is what to do about it; status, reason and causes are what the API server said. */
 export class KubeError extends AppError {
@@ -28,11 +41,13 @@ export class KubeError extends AppError {
   readonly reason: string
   readonly causes: readonly StatusCause[]
 
-  constructor(status: Status, context: { object?: string } = {}) {
-    super(codeOf(status), status.message, { context })
+  constructor(status: Status, asked: Asked = {}) {
+    const context: ErrorContext = asked.object === undefined ? {} : { object: asked.object }
+    const code = codeOf(status)
+    super(code, shorten(asked.isSecret ? redact(status, code) : status.message), { context })
     this.status = status.status
     this.reason = status.reason
-    this.causes = status.causes
+    this.causes = asked.isSecret ? status.causes.map((cause) => ({ ...cause, message: '' })) : status.causes
   }
 }
 
@@ -41,8 +56,86 @@ export function isStatus(error: unknown, status: number): error is KubeError {
   return error instanceof KubeError && error.status === status
 }
 
+/** True when a watch or a list cannot be continued from where it was. */
+export function isExpired(error: unknown): boolean {
+  return isStatus(error, 410) || (error instanceof KubeError && error.reason === 'Expired')
+}
+
+/** Reads an answer of 400 and above, or the object of an ERROR event. Answers of proxies and webhooks need not be a Status. */
+export function parseStatus(httpStatus: number, body: unknown): Status {
+  const fields = isRecord(body) ? body : {}
+  const details = isRecord(fields.details) ? fields.details : {}
+  const causes = Array.isArray(details.causes) ? details.causes.filter(isRecord) : []
+  const fallback =
+    typeof body === 'string' && body.trim() !== '' ? body.trim() : `the API server answered ${httpStatus}`
+  const retryAfterSeconds = typeof details.retryAfterSeconds === 'number' ? details.retryAfterSeconds : undefined
+  return {
+    status: typeof fields.code === 'number' && fields.code >= 400 ? fields.code : httpStatus,
+    reason: textOf(fields.reason),
+    message: textOf(fields.message) || fallback,
+    causes: causes.map((cause) => ({
+      reason: textOf(cause.reason),
+      message: textOf(cause.message),
+      field: textOf(cause.field),
+    })),
+    subject: textOf(details.kind),
+    ...(retryAfterSeconds !== undefined && { retryAfterMs: retryAfterSeconds * 1000 }),
+  }
+}
+
+// The API server has no reason of its own for these; the words are those of Kubernetes 1.27 to 1.36.
+const WEBHOOK = /admission webhook|failed calling webhook|ValidatingAdmissionPolicy|denied the request|denied request/
+const NO_PERMISSION = /cannot [a-z]+ resource|attempting to grant RBAC permissions/
+const QUOTA = /exceeded quota|failed quota|maximum .* usage|minimum .* usage|being terminated/
+const IMMUTABLE =
+  /is immutable|immutable after creation|may not (be )?change|cannot (be )?change|(can ?not|may not|must not) be (updated|changed|modified)|updates to .* are forbidden|may not be unset|cannot be removed once set/i
+const TOO_LARGE = /request is too large|larger than max|Too long: may not be more than/
+
 /** The error code of a refusal. */
 export function codeOf({ status, reason, message, causes, subject }: Status): ErrorCode {
-  void [status, reason, message, causes, subject]
-  return 'ApplyRefused'
+  const isTerminating = causes.some((cause) => cause.reason === 'NamespaceTerminating')
+  switch (status) {
+    case 401: // The token is being replaced, or the clock is off.
+      return 'ApiServerUnavailable'
+    case 403:
+      if (NO_PERMISSION.test(message)) return 'ApplyForbidden'
+      return isTerminating || WEBHOOK.test(message) || QUOTA.test(message) ? 'ApplyRefused' : 'ApplyForbidden'
+    case 404:
+      if (subject === 'namespaces' || /^namespaces "/.test(message)) return 'NamespaceNotFound'
+      return /could not find the requested resource|page not found/.test(message) ? 'UnknownKind' : 'NotFound'
+    case 409:
+      return reason === 'AlreadyExists' ? 'AlreadyExists' : 'ApplyConflict'
+    case 410:
+    case 429:
+      return 'ApiServerUnavailable'
+    case 422:
+      if (WEBHOOK.test(message)) return 'ApplyRefused'
+      return IMMUTABLE.test(message) ? 'ImmutableField' : 'ApplyInvalid'
+    default:
+      if (WEBHOOK.test(message)) return 'ApplyRefused'
+      return status >= 500 && !TOO_LARGE.test(message) ? 'ApiServerUnavailable' : 'ApplyInvalid'
+  }
+}
+
+/** Messages about an invalid Secret quote from it (decoders and typed patches do): say where, not what. */
+function redact(status: Status, code: ErrorCode): string {
+  const isAboutContent =
+    code === 'ApplyInvalid' || code === 'ImmutableField' || code === 'ApplyRefused' || status.status >= 500
+  if (!isAboutContent || (QUOTA.test(status.message) && status.status === 403)) return status.message
+  const fields = [...new Set(status.causes.map((cause) => cause.field).filter((field) => field !== ''))].join(', ')
+  const webhook = /webhook "([^"]{1,253})"/.exec(status.message)?.[1]
+  const by = webhook === undefined ? 'the API server' : `admission webhook "${webhook}"`
+  return `${by} refuses the Secret (${status.status}${status.reason === '' ? '' : ` ${status.reason}`})${fields === '' ? '' : `: ${fields}`}`
+}
+
+function shorten(message: string): string {
+  return message.length <= MESSAGE_MAX ? message : `${message.slice(0, MESSAGE_MAX - 1)}…`
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+function textOf(value: unknown): string {
+  return typeof value === 'string' ? value : ''
 }

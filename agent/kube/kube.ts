@@ -2,8 +2,8 @@
 // Objects are written exactly as they are given and never pass through typed models, which would drop fields.
 import type { Logger } from '@fairlead/shared/logger'
 import type { KubernetesObject } from '@fairlead/shared/object-reference'
-import { createKubeClient } from './client.ts'
 import type { ApiServerAccess } from './access.ts'
+import { createKubeClient } from './client.ts'
 
 /** What identifies a kind in one version. `group` is empty for the core group. */
 export interface GroupVersionKind {
