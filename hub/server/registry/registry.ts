@@ -1,0 +1,187 @@
+// The clusters of the fleet: registers, labels and removes them. Every change and its audit row are one transaction.
+import { create } from '@bufbuild/protobuf'
+import { timestampFromMs } from '@bufbuild/protobuf/wkt'
+import { type JoinInstructions, JoinInstructionsSchema } from '@fairlead/proto/clusters'
+import { AppError } from '@fairlead/shared/errors'
+import type { Logger } from '@fairlead/shared/logger'
+import type { Transaction } from 'kysely'
+import { type Labels, matchesSelector, parseSelector } from '../label-selector.ts'
+import { writeAudit } from '../store/audit.ts'
+import type { Schema } from '../store/schema.ts'
+import type { Store } from '../store/store.ts'
+import {
+  type ClusterRecord,
+  checkClusterName,
+  checkLabels,
+  createClusterId,
+  getClusterByName,
+  readClusterRow,
+} from './cluster-record.ts'
+import type { CredentialIssuer } from './credential-issuer.ts'
+import { createEnrolment, type Enrolment } from './enrolment.ts'
+import type { JoinLimits } from './join-limiter.ts'
+import { checkTokenTtl, createToken, storeToken } from './join-token.ts'
+import { revokeKey } from './revocation.ts'
+
+/** What a registry needs. */
+export interface RegistryOptions {
+  readonly store: Store
+  readonly issuer: CredentialIssuer
+  /** host:port of the API as agents reach it; a function when it is known only after listening. */
+  readonly hubAddress: string | (() => string)
+  /** sha256:<hex> of the hub's CA. */
+  readonly caPin: string
+  /** Called after every committed change. */
+  readonly onChange: () => void
+  readonly logger: Logger
+  /** Milliseconds since the epoch, default Date.now. */
+  readonly clock?: () => number
+  /** Bounds on wrong join tokens, default JOIN_LIMITS. */
+  readonly limits?: JoinLimits
+}
+
+/** The clusters of the fleet. Every method that changes takes the actor for the audit trail. */
+export interface Registry extends Enrolment {
+  /** Makes a cluster and its join token. `tokenTtlMs` between 1m and 7d, default 1h. Throws InvalidArgument or AlreadyExists. */
+  register(
+    request: { name: string; labels: Labels; tokenTtlMs?: number },
+    actor: string,
+  ): Promise<{ cluster: ClusterRecord; join: JoinInstructions }>
+  /** A new token for a cluster; earlier ones that were not used end. Throws NotFound or InvalidArgument. */
+  createJoinToken(request: { name: string; tokenTtlMs?: number }, actor: string): Promise<JoinInstructions>
+  /** The cluster of that name. Throws NotFound. */
+  get(name: string): Promise<ClusterRecord>
+  /** Clusters that match a selector as in kubectl, sorted by name; empty for all. Throws InvalidArgument. */
+  list(selector?: string): Promise<ClusterRecord[]>
+  /** Sets and removes labels. Throws NotFound or InvalidArgument. */
+  updateLabels(request: { name: string; set: Labels; remove: readonly string[] }, actor: string): Promise<ClusterRecord>
+  /** Forgets a cluster, revokes its key and has NATS forget its documents. Its applications go on running there. Throws NotFound. */
+  remove(name: string, actor: string): Promise<void>
+}
+
+/** Makes the registry of a store. */
+export function createRegistry(options: RegistryOptions): Registry {
+  const { store, onChange, logger, clock = Date.now } = options
+  const enrolment = createEnrolment({ ...options, clock })
+
+  async function addToken(
+    transaction: Transaction<Schema>,
+    clusterId: string,
+    ttlMs: number,
+  ): Promise<JoinInstructions> {
+    const nowMs = clock()
+    const token = createToken()
+    await storeToken(transaction, { token, clusterId, expiresAtMs: nowMs + ttlMs, nowMs })
+    const hubAddress = typeof options.hubAddress === 'string' ? options.hubAddress : options.hubAddress()
+    const expiresAt = timestampFromMs(nowMs + ttlMs)
+    return create(JoinInstructionsSchema, { token, expiresAt, hubAddress, caPin: options.caPin })
+  }
+
+  return {
+    ...enrolment,
+    register: async ({ name, labels, tokenTtlMs }, actor) => {
+      checkClusterName(name)
+      checkLabels(labels)
+      const ttlMs = checkTokenTtl(tokenTtlMs)
+      const registered = await store.transaction(async (transaction) => {
+        const cluster = await insertCluster(transaction, { name, labels, nowMs: clock() })
+        const join = await addToken(transaction, cluster.id, ttlMs)
+        const detail = { id: cluster.id, labels, tokenTtlMs: ttlMs }
+        await writeAudit(transaction, { actor, action: 'cluster.register', object: `Cluster/${name}`, detail }, clock())
+        return { cluster, join }
+      })
+      logger.info({ cluster: name, clusterId: registered.cluster.id }, 'cluster registered')
+      onChange()
+      return registered
+    },
+    createJoinToken: async ({ name, tokenTtlMs }, actor) => {
+      const ttlMs = checkTokenTtl(tokenTtlMs)
+      return await store.transaction(async (transaction) => {
+        const { id } = await getClusterByName(transaction, name)
+        const detail = { tokenTtlMs: ttlMs }
+        await writeAudit(transaction, { actor, action: 'cluster.token', object: `Cluster/${name}`, detail }, clock())
+        return await addToken(transaction, id, ttlMs)
+      })
+    },
+    get: async (name) => await getClusterByName(store.db, name),
+    list: async (selector = '') => {
+      const parsed = parseSelector(selector)
+      const rows = await store.db.selectFrom('clusters').selectAll().orderBy('name').execute()
+      return rows.map(readClusterRow).filter((cluster) => matchesSelector(parsed, cluster.labels))
+    },
+    updateLabels: async ({ name, set, remove }, actor) => {
+      checkLabels(set)
+      const cluster = await store.transaction(async (transaction) => {
+        const before = await getClusterByName(transaction, name)
+        const kept = Object.entries(before.labels).filter(([key]) => !remove.includes(key))
+        const labels = { ...Object.fromEntries(kept), ...set }
+        await transaction
+          .updateTable('clusters')
+          .set({ labels: JSON.stringify(labels) })
+          .where('id', '=', before.id)
+          .execute()
+        const detail = { set, remove, before: before.labels, after: labels }
+        await writeAudit(transaction, { actor, action: 'cluster.label', object: `Cluster/${name}`, detail }, clock())
+        return { ...before, labels }
+      })
+      logger.info({ cluster: name, labels: cluster.labels }, 'cluster labels changed')
+      onChange()
+      return cluster
+    },
+    remove: async (name, actor) => {
+      const cluster = await store.transaction((transaction) =>
+        deleteCluster(transaction, { name, actor, nowMs: clock() }),
+      )
+      logger.info({ cluster: name, clusterId: cluster.id }, 'cluster removed')
+      await enrolment.disconnect(cluster.publicKey)
+      onChange()
+    },
+  }
+}
+
+async function insertCluster(
+  transaction: Transaction<Schema>,
+  { name, labels, nowMs }: { name: string; labels: Labels; nowMs: number },
+): Promise<ClusterRecord> {
+  const taken = await transaction.selectFrom('clusters').select('id').where('name', '=', name).executeTakeFirst()
+  if (taken) {
+    throw new AppError(
+      'AlreadyExists',
+      `there is a cluster ${JSON.stringify(name)} already; for a new join token: fairlead cluster token ${name}`,
+    )
+  }
+  const row = {
+    id: createClusterId(),
+    name,
+    labels: JSON.stringify(labels),
+    public_key: null,
+    facts: null,
+    created_at: nowMs,
+    joined_at: null,
+  }
+  await transaction.insertInto('clusters').values(row).execute()
+  return readClusterRow(row)
+}
+
+async function deleteCluster(
+  transaction: Transaction<Schema>,
+  { name, actor, nowMs }: { name: string; actor: string; nowMs: number },
+): Promise<ClusterRecord> {
+  const cluster = await getClusterByName(transaction, name)
+  if (cluster.publicKey !== undefined) await revokeKey(transaction, cluster.publicKey, nowMs)
+  // Tokens, deployments, slices and reports go with the row.
+  await transaction.deleteFrom('clusters').where('id', '=', cluster.id).execute()
+  await transaction.deleteFrom('outbox').where('kind', '=', 'slice').where('key', '=', cluster.id).execute()
+  await transaction.insertInto('outbox').values({ kind: 'purge-cluster', key: cluster.id, created_at: nowMs }).execute()
+  // An application that only waited for this cluster to confirm its removal is gone now.
+  await transaction
+    .deleteFrom('applications')
+    .where('deleting', 'is not', null)
+    .where(({ not, exists, selectFrom }) =>
+      not(exists(selectFrom('deployments').select('application').whereRef('application', '=', 'applications.name'))),
+    )
+    .execute()
+  const detail = { id: cluster.id }
+  await writeAudit(transaction, { actor, action: 'cluster.remove', object: `Cluster/${name}`, detail }, nowMs)
+  return cluster
+}
