@@ -1,0 +1,314 @@
+// A whole fleet as a user has it: a Git host, the hub as its own process, clusters whose agent was installed by Helm from
+// our chart, and the command-line client. Everything is started by the commands of the README.
+
+import { spawn } from 'node:child_process'
+import path from 'node:path'
+import { fromJson } from '@bufbuild/protobuf'
+import { ConnectionState, HealthState, SyncState } from '@fairlead/proto/common'
+import { type FleetStatus, FleetStatusSchema } from '@fairlead/proto/fleet'
+import { ensureTools } from '../tools/tools.ts'
+import { type Cluster, type ClusterOptions, startCluster } from './cluster.ts'
+import { type GitServer, startGitServer } from './git-server.ts'
+import { makeRunFolder } from './guardian.ts'
+import { type Kubelet, startKubelet } from './kubelet.ts'
+import { takePort } from './ports.ts'
+import { type ManagedProcess, startProcess } from './process.ts'
+import { startProxy, type TcpProxy } from './proxy.ts'
+import { type WaitOptions, waitFor } from './wait.ts'
+
+const root = path.resolve(import.meta.dirname, '../..')
+const cliBundle = path.join(root, 'hub/cli/dist/fairlead.js')
+const agentBundle = path.join(root, 'agent/dist/agent.js')
+const node = path.join(root, 'node_modules/.bin/node')
+const chart = path.join(root, 'charts/agent')
+/** Where the agent is installed. */
+export const agentNamespace = 'fairlead-system'
+
+/** What a command printed and how it ended. */
+export interface CommandResult {
+  readonly code: number
+  readonly stdout: string
+  readonly stderr: string
+}
+
+/** Options of a fleet. */
+export interface FleetOptions {
+  /** Further flags of `fairlead hub`. */
+  readonly hubFlags?: readonly string[]
+}
+
+/** Options of a cluster of the fleet. */
+export interface FleetClusterOptions extends Omit<ClusterOptions, 'name'> {
+  /** Labels it is registered with. */
+  readonly labels?: Readonly<Record<string, string>>
+  /** Values of the agent's chart besides those of the printed command, default `rbac.clusterAdmin=true`. */
+  readonly agentValues?: readonly string[]
+}
+
+/** Starts a Git host and the hub; clusters are added one by one. */
+export async function startFleet(options: FleetOptions = {}): Promise<Fleet> {
+  const tools = await ensureTools(['nats-server', 'helm'])
+  const fleet = new Fleet(await startGitServer(), tools, options, [await takePort(), await takePort()])
+  await fleet.startHub()
+  return fleet
+}
+
+/** A running fleet. Dispose of it to end every process. */
+export class Fleet implements AsyncDisposable {
+  readonly git: GitServer
+  readonly folder = makeRunFolder('fleet')
+  readonly dataDir: string
+  readonly clusters = new Map<string, FleetCluster>()
+  readonly #tools: { readonly 'nats-server': string; readonly helm: string }
+  readonly #options: FleetOptions
+  readonly #apiPort: number
+  readonly natsPort: number
+  #hub: ManagedProcess | undefined
+
+  constructor(
+    git: GitServer,
+    tools: { readonly 'nats-server': string; readonly helm: string },
+    options: FleetOptions,
+    [apiPort, natsPort]: readonly [number, number],
+  ) {
+    this.git = git
+    this.dataDir = path.join(this.folder, 'data')
+    this.#tools = tools
+    this.#options = options
+    this.#apiPort = apiPort
+    this.natsPort = natsPort
+  }
+
+  /** The hub's process. */
+  get hub(): ManagedProcess {
+    if (!this.#hub) throw new Error('the hub was not started')
+    return this.#hub
+  }
+
+  /** Processes whose logs explain a failed wait. */
+  get processes(): readonly ManagedProcess[] {
+    return [this.hub]
+  }
+
+  /** Starts the hub on the same ports and data as before, and waits until it answers. */
+  async startHub(flags: readonly string[] = []): Promise<void> {
+    this.#hub = startProcess({
+      name: 'hub',
+      command: node,
+      args: [
+        cliBundle,
+        'hub',
+        `--data-dir=${this.dataDir}`,
+        `--listen=127.0.0.1:${this.#apiPort}`,
+        `--nats-listen=127.0.0.1:${this.natsPort}`,
+        `--nats-server=${this.#tools['nats-server']}`,
+        ...(this.#options.hubFlags ?? []),
+        ...flags,
+      ],
+      env: this.#environment(),
+    })
+    await waitFor('the hub to answer', async () => (await this.run('version')).code === 0, {
+      timeoutMs: 30_000,
+      intervalMs: 100,
+      alive: [this.hub],
+    })
+  }
+
+  /** Runs `fairlead` with these arguments, as a user would. */
+  run(...args: readonly string[]): Promise<CommandResult> {
+    return runCommand(node, [cliBundle, ...args], { env: this.#environment() })
+  }
+
+  /** Runs `fairlead`; throws when it fails. Returns what it printed. */
+  async cli(...args: readonly string[]): Promise<string> {
+    const result = await this.run(...args)
+    if (result.code !== 0) throw new Error(`fairlead ${args.join(' ')}: exit ${result.code}: ${result.stderr}`)
+    return result.stdout
+  }
+
+  /** Applies a YAML text by `fairlead apply -f -`. */
+  async apply(yaml: string): Promise<string> {
+    const result = await runCommand(node, [cliBundle, 'apply', '-f', '-'], { env: this.#environment(), input: yaml })
+    if (result.code !== 0) throw new Error(`fairlead apply: exit ${result.code}: ${result.stderr}`)
+    return result.stdout
+  }
+
+  /** What `fairlead status -o json` says. */
+  async status(): Promise<FleetStatus> {
+    return fromJson(FleetStatusSchema, JSON.parse(await this.cli('status', '-o', 'json')))
+  }
+
+  /** Waits until the status is as wanted. */
+  async waitForStatus(
+    what: string,
+    isWanted: (status: FleetStatus) => boolean,
+    options: WaitOptions = {},
+  ): Promise<FleetStatus> {
+    let last: FleetStatus | undefined
+    await waitFor(
+      what,
+      async (see) => {
+        last = await this.status()
+        see(summarize(last))
+        return isWanted(last)
+      },
+      {
+        timeoutMs: 30_000,
+        intervalMs: 100,
+        logs: [this.hub, ...[...this.clusters.values()].map((c) => c.kubelet)],
+        ...options,
+      },
+    )
+    if (!last) throw new Error('no status was read')
+    return last
+  }
+
+  /** Starts a cluster, registers it, and installs the agent by the printed way. */
+  async addCluster(
+    name: string,
+    { labels = {}, agentValues = ['rbac.clusterAdmin=true'], ...options }: FleetClusterOptions = {},
+  ): Promise<FleetCluster> {
+    const cluster = await startCluster({ name, ...options })
+    const flags = Object.entries(labels).map(([key, value]) => `--label=${key}=${value}`)
+    const registered = JSON.parse(await this.cli('cluster', 'register', name, ...flags, '-o', 'json')) as Registered
+    const member = await FleetCluster.install(this, cluster, registered, agentValues)
+    this.clusters.set(name, member)
+    await member.kubelet.waitUntilReady()
+    return member
+  }
+
+  /** Runs helm against a cluster; throws when it fails. */
+  async helm(cluster: Cluster, ...args: readonly string[]): Promise<string> {
+    const result = await runCommand(this.#tools.helm, [...args, '--kubeconfig', cluster.kubeconfigPath], {
+      env: this.#environment(),
+    })
+    if (result.code !== 0) throw new Error(`helm ${args.join(' ')}: ${result.stderr}`)
+    return result.stdout
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const member of this.clusters.values()) await member[Symbol.asyncDispose]()
+    await this.#hub?.stop()
+    await this.git.stop()
+  }
+
+  #environment(): Record<string, string> {
+    return {
+      PATH: process.env.PATH ?? '',
+      HOME: this.folder,
+      FAIRLEAD_CONFIG: path.join(this.folder, 'config.yaml'),
+      NO_COLOR: '1',
+    }
+  }
+}
+
+/** What `cluster register -o json` prints. */
+interface Registered {
+  readonly join: { readonly token: string; readonly hubAddress: string; readonly caPin: string }
+}
+
+/** One cluster with its agent. */
+export class FleetCluster implements AsyncDisposable {
+  readonly cluster: Cluster
+  /** Runs the agent's pod. */
+  readonly kubelet: Kubelet
+  /** Between the agent and the hub's API. */
+  readonly apiProxy: TcpProxy
+  /** Between the agent and NATS. */
+  readonly natsProxy: TcpProxy
+
+  private constructor(cluster: Cluster, kubelet: Kubelet, [apiProxy, natsProxy]: readonly [TcpProxy, TcpProxy]) {
+    this.cluster = cluster
+    this.kubelet = kubelet
+    this.apiProxy = apiProxy
+    this.natsProxy = natsProxy
+  }
+
+  static async install(
+    fleet: Fleet,
+    cluster: Cluster,
+    { join }: Registered,
+    values: readonly string[],
+  ): Promise<FleetCluster> {
+    const apiProxy = await startProxy({ port: Number(join.hubAddress.split(':').at(-1)) })
+    const natsProxy = await startProxy({ port: fleet.natsPort })
+    const kubelet = startKubelet({
+      cluster,
+      namespace: agentNamespace,
+      deployment: 'fairlead-agent',
+      images: { 'fairlead/agent': ({ command, args }) => agentCommand([...command, ...args]) },
+    })
+    const member = new FleetCluster(cluster, kubelet, [apiProxy, natsProxy])
+    const settings = [
+      `hub.address=${apiProxy.address}`,
+      `hub.natsUrl=tls://${natsProxy.address}`,
+      `hub.caPin=${join.caPin}`,
+      `join.token=${join.token}`,
+      ...values,
+    ]
+    await fleet.helm(
+      cluster,
+      ...['install', 'fairlead-agent', chart, '-n', agentNamespace, '--create-namespace'],
+      ...settings.flatMap((setting) => ['--set', setting]),
+    )
+    return member
+  }
+
+  /** Cuts the cluster off from the hub, as a broken network would. */
+  async cut(): Promise<void> {
+    await Promise.all([this.apiProxy.cut(), this.natsProxy.cut()])
+  }
+
+  /** Ends the cut. */
+  async restore(): Promise<void> {
+    await Promise.all([this.apiProxy.restore(), this.natsProxy.restore()])
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.kubelet.stop()
+    await Promise.all([this.apiProxy.stop(), this.natsProxy.stop()])
+    await this.cluster.stop()
+  }
+}
+
+/** The pod's command with our bundle in the place of the one in the image. */
+function agentCommand(command: readonly string[]): string[] {
+  return command.map((word) => (word === 'node' ? node : word === '/app/agent.js' ? agentBundle : word))
+}
+
+/** The state in a few words, for a wait that fails. */
+function summarize(status: FleetStatus): unknown {
+  return {
+    clusters: status.clusters.map((c) => `${c.name}: ${ConnectionState[c.connection]}`),
+    applications: status.applications.map((a) => ({
+      name: a.metadata?.name,
+      problems: a.status?.problems.map((p) => p.message),
+    })),
+    deployments: status.deployments.map((d) => ({
+      name: `${d.application} on ${d.cluster}`,
+      desired: d.desired?.commit.slice(0, 8),
+      live: d.live?.commit.slice(0, 8),
+      sync: SyncState[d.sync],
+      health: HealthState[d.health],
+      problems: d.report?.problems.map((p) => p.message),
+    })),
+  }
+}
+
+/** Runs a command to its end. */
+export function runCommand(
+  command: string,
+  args: readonly string[],
+  { env, input }: { readonly env: Readonly<Record<string, string>>; readonly input?: string },
+): Promise<CommandResult> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(command, args, { env, stdio: ['pipe', 'pipe', 'pipe'] })
+    let stdout = ''
+    let stderr = ''
+    child.stdout.setEncoding('utf8').on('data', (text: string) => (stdout += text))
+    child.stderr.setEncoding('utf8').on('data', (text: string) => (stderr += text))
+    child.once('error', reject)
+    child.once('close', (code) => resolve({ code: code ?? 1, stdout, stderr }))
+    child.stdin.end(input ?? '')
+  })
+}
