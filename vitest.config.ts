@@ -13,6 +13,7 @@ export default defineConfig({
           name: 'unit',
           include: ['{proto,shared,hub,agent,e2e,charts}/**/*.test.ts'],
           exclude: [...never, '**/*.integration.test.ts', 'e2e/scenarios/**'],
+          sequence: { groupOrder: 1 },
         },
       },
       {
@@ -24,7 +25,7 @@ export default defineConfig({
           hookTimeout: 60_000,
           // Each file has servers of its own, which use both cores while they start.
           maxWorkers: 2,
-          sequence: { groupOrder: 1 },
+          sequence: { groupOrder: 2 },
         },
       },
       {
@@ -36,7 +37,7 @@ export default defineConfig({
           hookTimeout: 180_000,
           // A scenario measures times and has two clusters: one at a time.
           fileParallelism: false,
-          sequence: { groupOrder: 2 },
+          sequence: { groupOrder: 3 },
         },
       },
     ],

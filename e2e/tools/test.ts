@@ -105,8 +105,8 @@ const haveTools = await step('test servers', async () => {
   for (const [name, file] of Object.entries(await ensureTools(toolNames))) console.log(`${name}: ${file}`)
   return true
 })
-await step('build', () => run('turbo', 'run', 'build', '--output-logs=errors-only'))
-await step('types', () => run('turbo', 'run', 'typecheck', '--output-logs=errors-only'))
+await step('build', () => run('turbo', 'run', 'build', '--continue', '--output-logs=errors-only'))
+await step('types', () => run('turbo', 'run', 'typecheck', '--continue', '--output-logs=errors-only'))
 await step('lint', () => run('npm', 'run', '-s', 'lint'))
 if (!haveTools) remarks.push('without the test servers, only the unit tests were run')
 await step('tests', () => runTests(haveTools ? ['unit', 'integration', 'e2e'] : ['unit']))
