@@ -1,6 +1,6 @@
 // How the servers are found: pinned by go.mod, from the cache, from PATH, or built.
 
-import { chmodSync, mkdirSync, mkdtempSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
@@ -13,7 +13,10 @@ beforeEach(() => {
   vi.stubEnv('KUBEBUILDER_ASSETS', '')
   vi.stubEnv('PATH', path.join(folder, 'bin'))
 })
-afterEach(() => vi.unstubAllEnvs())
+afterEach(() => {
+  vi.unstubAllEnvs()
+  rmSync(folder, { recursive: true })
+})
 
 function install(file: string, script: string): string {
   mkdirSync(path.dirname(file), { recursive: true })
