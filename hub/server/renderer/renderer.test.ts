@@ -1,0 +1,60 @@
+import { artifactDigest } from '@fairlead/shared/artifact'
+import { silentLogger } from '@fairlead/shared/logger'
+import { afterEach, expect, test } from 'vitest'
+import type { SourceTree } from '../tracker/source-tree.ts'
+import { createRenderer, type Renderer } from './renderer.ts'
+
+let renderer: Renderer | undefined
+afterEach(() => renderer?.stop())
+
+const options = { application: 'web', path: '', namespace: 'shop' }
+
+function tree(content: string): SourceTree {
+  const bytes = new Uint8Array(new SharedArrayBuffer(Buffer.byteLength(content)))
+  new TextEncoder().encodeInto(content, bytes)
+  return { commit: 'c'.repeat(40), treeOid: 't', files: [{ path: 'a.yaml', mode: '100644', bytes }], skipped: [] }
+}
+
+const good = tree('apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n')
+const noManifest = tree('x: [1]\n')
+/** Some millions of values: seconds of work and hundreds of megabytes. */
+const heavy = tree(`a: [${'[],'.repeat(4_000_000)}]`)
+
+test('a render in a worker gives the artifact, its digest and the problems', async () => {
+  renderer = createRenderer({ logger: silentLogger })
+  const rendered = await renderer.render(good, options)
+  expect(rendered.artifact.manifests).toHaveLength(1)
+  expect(rendered.digest).toBe(artifactDigest(rendered.artifact))
+  expect(rendered.incomplete).toBe(false)
+  const broken = await renderer.render(noManifest, options)
+  expect(broken).toMatchObject({ incomplete: true })
+  expect(broken.problems[0]).toMatchObject({ code: 'InvalidManifest', source: { file: 'a.yaml', line: 1 } })
+})
+
+test('a render that takes too much memory or too long fails alone, and the next ones are rendered', async () => {
+  renderer = createRenderer({ logger: silentLogger, workers: 1, heapMegabytes: 64 })
+  const hungry = renderer.render(heavy, options)
+  const next = renderer.render(good, options)
+  await expect(hungry).rejects.toMatchObject({ code: 'LimitExceeded', message: expect.stringContaining('memory') })
+  expect((await next).artifact.manifests).toHaveLength(1)
+  await renderer.stop()
+
+  renderer = createRenderer({ logger: silentLogger, workers: 1, timeoutMs: 300 })
+  await expect(renderer.render(heavy, options)).rejects.toMatchObject({ code: 'LimitExceeded' })
+  await expect(renderer.render(good, options)).resolves.toMatchObject({ incomplete: false })
+})
+
+test('a render is given up when its signal aborts, before or while it runs, and at stop', async () => {
+  renderer = createRenderer({ logger: silentLogger, workers: 1 })
+  await expect(renderer.render(good, options, AbortSignal.abort())).rejects.toMatchObject({ code: 'Aborted' })
+  const controller = new AbortController()
+  const running = renderer.render(heavy, options, controller.signal)
+  const waiting = renderer.render(heavy, options, controller.signal)
+  controller.abort()
+  await expect(running).rejects.toMatchObject({ code: 'Aborted' })
+  await expect(waiting).rejects.toMatchObject({ code: 'Aborted' })
+  await expect(renderer.render(good, options)).resolves.toMatchObject({ incomplete: false })
+  const last = renderer.render(heavy, options)
+  await Promise.all([expect(last).rejects.toMatchObject({ code: 'Aborted' }), renderer.stop()])
+  await expect(renderer.render(good, options)).rejects.toMatchObject({ code: 'Unavailable' })
+})
