@@ -20,7 +20,6 @@ const root = path.resolve(import.meta.dirname, '../..')
 const cliBundle = path.join(root, 'hub/cli/dist/fairlead.js')
 const agentBundle = path.join(root, 'agent/dist/agent.js')
 const node = path.join(root, 'node_modules/.bin/node')
-const chart = path.join(root, 'charts/agent')
 /** Where the agent is installed. */
 export const agentNamespace = 'fairlead-system'
 
@@ -41,7 +40,7 @@ export interface FleetOptions {
 export interface FleetClusterOptions extends Omit<ClusterOptions, 'name'> {
   /** Labels it is registered with. */
   readonly labels?: Readonly<Record<string, string>>
-  /** Values of the agent's chart besides those of the printed command, default `rbac.clusterAdmin=true`. */
+  /** Values of the agent's chart besides those of the printed command. */
   readonly agentValues?: readonly string[]
 }
 
@@ -61,7 +60,7 @@ export class Fleet implements AsyncDisposable {
   readonly clusters = new Map<string, FleetCluster>()
   readonly #tools: { readonly 'nats-server': string; readonly helm: string }
   readonly #options: FleetOptions
-  readonly #apiPort: number
+  readonly apiPort: number
   readonly natsPort: number
   #hub: ManagedProcess | undefined
 
@@ -75,7 +74,7 @@ export class Fleet implements AsyncDisposable {
     this.dataDir = path.join(this.folder, 'data')
     this.#tools = tools
     this.#options = options
-    this.#apiPort = apiPort
+    this.apiPort = apiPort
     this.natsPort = natsPort
   }
 
@@ -90,6 +89,28 @@ export class Fleet implements AsyncDisposable {
     return [this.hub]
   }
 
+  /** The context file of the CLI. */
+  get configFile(): string {
+    return path.join(this.folder, 'config.yaml')
+  }
+
+  /** The shell command that stands for `fairlead`. */
+  get cliCommand(): string {
+    return `${node} ${cliBundle}`
+  }
+
+  /** A cluster that was added. Throws when there is none of that name. */
+  getCluster(name: string): FleetCluster {
+    const found = this.clusters.get(name)
+    if (!found) throw new Error(`the fleet has no cluster ${name}`)
+    return found
+  }
+
+  /** Stops the hub and its NATS as a user would, by SIGTERM. */
+  async stopHub(): Promise<void> {
+    await this.hub.stop()
+  }
+
   /** Starts the hub on the same ports and data as before, and waits until it answers. */
   async startHub(flags: readonly string[] = []): Promise<void> {
     this.#hub = startProcess({
@@ -99,7 +120,7 @@ export class Fleet implements AsyncDisposable {
         cliBundle,
         'hub',
         `--data-dir=${this.dataDir}`,
-        `--listen=127.0.0.1:${this.#apiPort}`,
+        `--listen=127.0.0.1:${this.apiPort}`,
         `--nats-listen=127.0.0.1:${this.natsPort}`,
         `--nats-server=${this.#tools['nats-server']}`,
         ...(this.#options.hubFlags ?? []),
@@ -166,23 +187,27 @@ export class Fleet implements AsyncDisposable {
   /** Starts a cluster, registers it, and installs the agent by the printed way. */
   async addCluster(
     name: string,
-    { labels = {}, agentValues = ['rbac.clusterAdmin=true'], ...options }: FleetClusterOptions = {},
+    { labels = {}, agentValues = [], ...options }: FleetClusterOptions = {},
   ): Promise<FleetCluster> {
     const cluster = await startCluster({ name, ...options })
     const flags = Object.entries(labels).map(([key, value]) => `--label=${key}=${value}`)
-    const registered = JSON.parse(await this.cli('cluster', 'register', name, ...flags, '-o', 'json')) as Registered
-    const member = await FleetCluster.install(this, cluster, registered, agentValues)
+    const printed = await this.cli('cluster', 'register', name, ...flags)
+    const member = await FleetCluster.connect(this, cluster, printed.trim())
     this.clusters.set(name, member)
+    await member.install(agentValues)
     await member.kubelet.waitUntilReady()
     return member
   }
 
-  /** Runs helm against a cluster; throws when it fails. */
-  async helm(cluster: Cluster, ...args: readonly string[]): Promise<string> {
-    const result = await runCommand(this.#tools.helm, [...args, '--kubeconfig', cluster.kubeconfigPath], {
-      env: this.#environment(),
-    })
-    if (result.code !== 0) throw new Error(`helm ${args.join(' ')}: ${result.stderr}`)
+  /** Runs a shell command in the checkout with `helm` on the PATH and kubectl's context set to a cluster; throws when it fails. */
+  async shell(cluster: Cluster, command: string): Promise<string> {
+    const env = {
+      ...this.#environment(),
+      PATH: `${path.dirname(this.#tools.helm)}:${process.env.PATH}`,
+      KUBECONFIG: cluster.kubeconfigPath,
+    }
+    const result = await runCommand('bash', ['-c', command], { env })
+    if (result.code !== 0) throw new Error(`${command}: exit ${result.code}: ${result.stderr}`)
     return result.stdout
   }
 
@@ -196,15 +221,10 @@ export class Fleet implements AsyncDisposable {
     return {
       PATH: process.env.PATH ?? '',
       HOME: this.folder,
-      FAIRLEAD_CONFIG: path.join(this.folder, 'config.yaml'),
+      FAIRLEAD_CONFIG: this.configFile,
       NO_COLOR: '1',
     }
   }
-}
-
-/** What `cluster register -o json` prints. */
-interface Registered {
-  readonly join: { readonly token: string; readonly hubAddress: string; readonly caPin: string }
 }
 
 /** One cluster with its agent. */
@@ -217,20 +237,26 @@ export class FleetCluster implements AsyncDisposable {
   /** Between the agent and NATS. */
   readonly natsProxy: TcpProxy
 
-  private constructor(cluster: Cluster, kubelet: Kubelet, [apiProxy, natsProxy]: readonly [TcpProxy, TcpProxy]) {
-    this.cluster = cluster
-    this.kubelet = kubelet
-    this.apiProxy = apiProxy
-    this.natsProxy = natsProxy
+  /** The command that the hub printed for this cluster. */
+  readonly installCommand: string
+  readonly #fleet: Fleet
+
+  private constructor(
+    fleet: Fleet,
+    parts: Pick<FleetCluster, 'cluster' | 'kubelet' | 'apiProxy' | 'natsProxy'>,
+    installCommand: string,
+  ) {
+    this.cluster = parts.cluster
+    this.kubelet = parts.kubelet
+    this.apiProxy = parts.apiProxy
+    this.natsProxy = parts.natsProxy
+    this.installCommand = installCommand
+    this.#fleet = fleet
   }
 
-  static async install(
-    fleet: Fleet,
-    cluster: Cluster,
-    { join }: Registered,
-    values: readonly string[],
-  ): Promise<FleetCluster> {
-    const apiProxy = await startProxy({ port: Number(join.hubAddress.split(':').at(-1)) })
+  /** Starts the proxies and the kubelet stand-in of a registered cluster; nothing is installed yet. */
+  static async connect(fleet: Fleet, cluster: Cluster, installCommand: string): Promise<FleetCluster> {
+    const apiProxy = await startProxy({ port: fleet.apiPort })
     const natsProxy = await startProxy({ port: fleet.natsPort })
     const kubelet = startKubelet({
       cluster,
@@ -238,20 +264,14 @@ export class FleetCluster implements AsyncDisposable {
       deployment: 'fairlead-agent',
       images: { 'fairlead/agent': ({ command, args }) => agentCommand([...command, ...args]) },
     })
-    const member = new FleetCluster(cluster, kubelet, [apiProxy, natsProxy])
-    const settings = [
-      `hub.address=${apiProxy.address}`,
-      `hub.natsUrl=tls://${natsProxy.address}`,
-      `hub.caPin=${join.caPin}`,
-      `join.token=${join.token}`,
-      ...values,
-    ]
-    await fleet.helm(
-      cluster,
-      ...['install', 'fairlead-agent', chart, '-n', agentNamespace, '--create-namespace'],
-      ...settings.flatMap((setting) => ['--set', setting]),
-    )
-    return member
+    return new FleetCluster(fleet, { cluster, kubelet, apiProxy, natsProxy }, installCommand)
+  }
+
+  /** Runs the printed command, with the proxies' addresses in the place of the hub's and these further values. */
+  async install(values: readonly string[] = []): Promise<void> {
+    const settings = [`hub.address=${this.apiProxy.address}`, `hub.natsUrl=tls://${this.natsProxy.address}`, ...values]
+    const flags = settings.map((setting) => ` --set '${setting}'`).join('')
+    await this.#fleet.shell(this.cluster, this.installCommand + flags)
   }
 
   /** Cuts the cluster off from the hub, as a broken network would. */
@@ -302,7 +322,7 @@ export function runCommand(
   { env, input }: { readonly env: Readonly<Record<string, string>>; readonly input?: string },
 ): Promise<CommandResult> {
   return new Promise((resolve, reject) => {
-    const child = spawn(command, args, { env, stdio: ['pipe', 'pipe', 'pipe'] })
+    const child = spawn(command, args, { cwd: root, env, stdio: ['pipe', 'pipe', 'pipe'] })
     let stdout = ''
     let stderr = ''
     child.stdout.setEncoding('utf8').on('data', (text: string) => (stdout += text))
