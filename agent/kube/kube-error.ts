@@ -83,13 +83,16 @@ export function parseStatus(httpStatus: number, body: unknown): Status {
   }
 }
 
-// The API server has no reason of its own for these; the words are those of Kubernetes 1.27 to 1.36.
-const WEBHOOK = /admission webhook|failed calling webhook|ValidatingAdmissionPolicy|denied the request|denied request/
+// The API server has no reasons of its own for these; the words are those of Kubernetes 1.31 to 1.36.
+const WEBHOOK = /admission webhook|failed calling webhook|ValidatingAdmissionPolicy|denied (the )?request/
 const NO_PERMISSION = /cannot [a-z]+ resource|attempting to grant RBAC permissions/
-const QUOTA = /exceeded quota|failed quota|maximum .* usage|minimum .* usage|being terminated/
+/** 403 for what may be otherwise in a moment. */
+const NOT_NOW = /exceeded quota|failed quota|being terminated|error looking up service account/
 const IMMUTABLE =
-  /is immutable|immutable after creation|may not (be )?change|cannot (be )?change|(can ?not|may not|must not) be (updated|changed|modified)|updates to .* are forbidden|may not be unset|cannot be removed once set/i
-const TOO_LARGE = /request is too large|larger than max|Too long: may not be more than/
+  /is immutable|may not (be )?change|cannot (be )?change|(can ?not|may not|must not) be (updated|changed|modified)|updates to .* are forbidden|may not be unset|cannot be removed once set/i
+/** Faults of the object that come as a bare 500: server-side apply cannot read it. */
+const UNREADABLE =
+  /failed to create typed patch object|failed to convert new object|error decoding|field not declared in schema|request is too large|larger than max/
 
 /** The error code of a refusal. */
 export function codeOf({ status, reason, message, causes, subject }: Status): ErrorCode {
@@ -99,7 +102,7 @@ export function codeOf({ status, reason, message, causes, subject }: Status): Er
       return 'ApiServerUnavailable'
     case 403:
       if (NO_PERMISSION.test(message)) return 'ApplyForbidden'
-      return isTerminating || WEBHOOK.test(message) || QUOTA.test(message) ? 'ApplyRefused' : 'ApplyForbidden'
+      return isTerminating || WEBHOOK.test(message) || NOT_NOW.test(message) ? 'ApplyRefused' : 'ApplyForbidden'
     case 404:
       if (subject === 'namespaces' || /^namespaces "/.test(message)) return 'NamespaceNotFound'
       return /could not find the requested resource|page not found/.test(message) ? 'UnknownKind' : 'NotFound'
@@ -113,23 +116,28 @@ export function codeOf({ status, reason, message, causes, subject }: Status): Er
       return IMMUTABLE.test(message) ? 'ImmutableField' : 'ApplyInvalid'
     default:
       if (WEBHOOK.test(message)) return 'ApplyRefused'
-      return status >= 500 && !TOO_LARGE.test(message) ? 'ApiServerUnavailable' : 'ApplyInvalid'
+      return status >= 500 && !UNREADABLE.test(message) ? 'ApiServerUnavailable' : 'ApplyInvalid'
   }
 }
 
-/** Messages about an invalid Secret quote from it (decoders and typed patches do): say where, not what. */
+/** Messages about an invalid Secret quote from it (decoders, typed patches and webhooks do): say where, not what. */
 function redact(status: Status, code: ErrorCode): string {
-  const isAboutContent =
-    code === 'ApplyInvalid' || code === 'ImmutableField' || code === 'ApplyRefused' || status.status >= 500
-  if (!isAboutContent || (QUOTA.test(status.message) && status.status === 403)) return status.message
-  const fields = [...new Set(status.causes.map((cause) => cause.field).filter((field) => field !== ''))].join(', ')
-  const webhook = /webhook "([^"]{1,253})"/.exec(status.message)?.[1]
+  const { message, reason, causes } = status
+  const quotes = status.status >= 500 || code === 'ApplyInvalid' || code === 'ImmutableField' || code === 'ApplyRefused'
+  if (!quotes || (status.status === 403 && !WEBHOOK.test(message))) return message
+  const typed = /: (\.[^:]{1,500}): (expected [a-z]+|field not declared in schema|duplicate entries)/.exec(message)
+  const fields = [...new Set(causes.map((cause) => cause.field).filter((field) => field !== ''))].join(', ')
+  const where = typed ? `: ${typed[1]}: ${typed[2]}` : fields === '' ? '' : `: ${fields}`
+  const webhook = /webhook "([^"]{1,253})"/.exec(message)?.[1]
   const by = webhook === undefined ? 'the API server' : `admission webhook "${webhook}"`
-  return `${by} refuses the Secret (${status.status}${status.reason === '' ? '' : ` ${status.reason}`})${fields === '' ? '' : `: ${fields}`}`
+  return `${by} refuses the Secret (${status.status}${reason === '' ? '' : ` ${reason}`})${where}`
 }
 
+/** Keeps both ends: what is refused stands at the beginning, and why at the end. */
 function shorten(message: string): string {
-  return message.length <= MESSAGE_MAX ? message : `${message.slice(0, MESSAGE_MAX - 1)}…`
+  const tail = MESSAGE_MAX / 4
+  if (message.length <= MESSAGE_MAX) return message
+  return `${message.slice(0, MESSAGE_MAX - tail - 3)} … ${message.slice(-tail)}`
 }
 
 function isRecord(value: unknown): value is Record<string, unknown> {
