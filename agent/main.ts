@@ -1,0 +1,261 @@
+// The agent's process: wires identity, API server, kept slice, reconciler, link and reports, and keeps going when anything
+// outside is away. Only a defect ends it, with the stack.
+import { writeFile } from 'node:fs/promises'
+import { create } from '@bufbuild/protobuf'
+import { timestampNow } from '@bufbuild/protobuf/wkt'
+import { type Problem, ProblemSchema } from '@fairlead/proto/common'
+import { type AgentFacts, AgentFactsSchema } from '@fairlead/proto/report'
+import type { Command } from '@fairlead/proto/slice'
+import { backoffMs, sleep } from '@fairlead/shared/backoff'
+import { AppError, toAppError } from '@fairlead/shared/errors'
+import { Lifecycle, stopOnSignals } from '@fairlead/shared/lifecycle'
+import { createLogger, type Logger } from '@fairlead/shared/logger'
+import type { RefusedError } from '@fairlead/shared/slice'
+import { VERSION } from '@fairlead/shared/version'
+import { type AgentConfig, readConfig } from './config.ts'
+import type { Reconciler } from './desired-state.ts'
+import { Enrolment } from './enrolment/enrolment.ts'
+import type { JoinedIdentity } from './enrolment/identity.ts'
+import { readFacts } from './facts.ts'
+import { type ApiServerAccess, inClusterAccess, kubeconfigAccess } from './kube/access.ts'
+import { createKube, type Kube } from './kube/kube.ts'
+import { startProbes } from './probes.ts'
+import { PulledArtifacts } from './puller/artifact-loader.ts'
+import { Connection } from './puller/connection.ts'
+import { KeptState } from './puller/kept-state.ts'
+import { Puller } from './puller/puller.ts'
+import { createReconciler } from './reconciler.ts'
+import { Reporter } from './reporter/reporter.ts'
+
+/** Parts are stopped within this time, in milliseconds; a pod has 30 s. */
+const STOP_DEADLINE_MS = 8_000
+/** Least time between two renewals that unknown signing keys ask for. */
+const UNKNOWN_KEY_REFRESH_MS = 5 * 60_000
+
+/** A running agent. */
+export interface RunningAgent {
+  /** Port of /healthz and /readyz. */
+  readonly httpPort: number
+  /** Stops everything within 8 s; the applications go on. */
+  stop(): Promise<void>
+}
+
+/** Starts the agent. Rejects only when its port is taken or a kubeconfig cannot be read; everything else is waited for. */
+export async function runAgent(
+  config: AgentConfig,
+  logger: Logger,
+  onBug: (error: unknown) => void,
+): Promise<RunningAgent> {
+  const lifecycle = new Lifecycle(logger)
+  const access = await openAccess(config)
+  const kube = createKube({ access, userAgent: `fairlead-agent/${VERSION}`, logger })
+  lifecycle.add('kube', () => kube.close())
+  const agent = new Agent(config, kube, logger, lifecycle.signal)
+  const probes = await startProbes(config.httpPort, () => agent.readiness())
+  lifecycle.add('probes', () => probes.stop())
+  agent.start(lifecycle, onBug)
+  logger.info({ version: VERSION, port: probes.port, namespace: config.namespace }, 'agent started')
+  return { httpPort: probes.port, stop: () => lifecycle.stop(STOP_DEADLINE_MS) }
+}
+
+async function openAccess({ kube }: AgentConfig): Promise<ApiServerAccess> {
+  return kube.kind === 'in-cluster' ? inClusterAccess(kube) : await kubeconfigAccess(kube.file)
+}
+
+/** The parts, and what passes between them. */
+class Agent {
+  readonly #config: AgentConfig
+  readonly #kube: Kube
+  readonly #logger: Logger
+  readonly #signal: AbortSignal
+  readonly #connection: Connection
+  readonly #reporter: Reporter
+  readonly #puller: Puller
+  readonly #reconciler: Reconciler
+  readonly #enrolment: Enrolment
+  #identity: JoinedIdentity | undefined
+  #problem: AppError | undefined
+  #facts: AgentFacts = create(AgentFactsSchema, { agentVersion: VERSION })
+  #identityChanges: Promise<void> = Promise.resolve()
+  #unknownKeyAtMs = Number.NEGATIVE_INFINITY
+  #onBug: (error: unknown) => void = (error) => {
+    throw error
+  }
+
+  constructor(config: AgentConfig, kube: Kube, logger: Logger, signal: AbortSignal) {
+    this.#config = config
+    this.#kube = kube
+    this.#logger = logger
+    this.#signal = signal
+    const { namespace, namespaces } = config
+    this.#connection = new Connection({
+      onConnected: () => this.#connected(),
+      onDisconnected: () => undefined,
+      onRefused: () => this.#enrolment.refresh(),
+      logger,
+    })
+    const kept = new KeptState(kube, namespace)
+    const artifacts = new PulledArtifacts({ connection: this.#connection, kept, logger })
+    this.#reporter = new Reporter({
+      connection: this.#connection,
+      reports: () => this.#reconciler.reports(),
+      facts: () => this.#facts,
+      generation: () => this.#puller.generation,
+      refusals: () => this.#puller.refusals,
+      logger,
+      heartbeatMs: config.heartbeatMs,
+    })
+    this.#reconciler = createReconciler({
+      kube,
+      ownNamespace: namespace,
+      namespaces,
+      artifacts,
+      reports: this.#reporter,
+      logger,
+    })
+    this.#puller = new Puller({
+      connection: this.#connection,
+      kept,
+      artifacts,
+      onSlice: (slice) => {
+        this.#reconciler.update(slice)
+        this.#reporter.obeying(slice)
+      },
+      onCommand: (command) => this.#obey(command),
+      onRefused: (refusal) => this.#refused(refusal),
+      logger,
+    })
+    this.#enrolment = new Enrolment({
+      config,
+      kube,
+      facts: () => this.#readFacts(),
+      onIdentity: (identity) => this.#takeIdentity(identity),
+      onProblem: (problem) => this.#setProblem(problem),
+      logger,
+    })
+  }
+
+  /** Starts every part; each is stopped by the lifecycle. */
+  start(lifecycle: Lifecycle, onBug: (error: unknown) => void): void {
+    const { signal } = lifecycle
+    this.#onBug = onBug
+    const run = (name: string, work: Promise<void>): void => {
+      const guarded = work.catch((error: unknown) => {
+        if (!signal.aborted) onBug(error)
+      })
+      lifecycle.add(name, () => guarded)
+    }
+    lifecycle.add('reconciler', () => this.#reconciler.stop())
+    run('connection', this.#connection.run(signal))
+    lifecycle.add('reporter', () => this.#reporter.stop())
+    run('heartbeat', this.#reporter.run(signal))
+    lifecycle.add('puller', () => this.#puller.stop())
+    run('resync', this.#puller.run(signal))
+    run('enrolment', this.#enrolment.run(signal))
+    lifecycle.add('identity', () => this.#identityChanges)
+  }
+
+  /** Ready: it has an identity that the hub has not revoked. Hub and NATS may be away. */
+  readiness(): { isReady: boolean; detail: Record<string, unknown> } {
+    const isRefused = this.#problem?.kind === 'user'
+    return {
+      isReady: this.#identity !== undefined && !isRefused,
+      detail: {
+        cluster: this.#identity?.clusterName,
+        connected: this.#connection.isConnected,
+        sliceGeneration: String(this.#puller.generation),
+        problem: this.#problem && { code: this.#problem.code, message: this.#problem.message },
+      },
+    }
+  }
+
+  #takeIdentity(given: JoinedIdentity): void {
+    const { natsUrl } = this.#config
+    const credentials = natsUrl === undefined ? given.credentials : { ...given.credentials, natsUrls: [natsUrl] }
+    const identity = { ...given, credentials }
+    this.#identity = identity
+    this.#identityChanges = this.#identityChanges
+      .then(() => this.#untilTaken(identity))
+      .catch((error: unknown) => this.#onBug(error))
+  }
+
+  /** The kept slice is obeyed before the connection is made: the reconciler starts with hub and NATS away too. */
+  async #untilTaken(identity: JoinedIdentity): Promise<void> {
+    for (let attempt = 0; !this.#signal.aborted; attempt++) {
+      try {
+        await this.#puller.setIdentity(identity, this.#signal)
+        this.#connection.setIdentity(identity)
+        return
+      } catch (error) {
+        if (this.#signal.aborted) return
+        if (!(error instanceof AppError) || error.kind === 'bug') throw error
+        if (attempt === 0) this.#logger.warn({ error }, 'the kept slice cannot be read yet')
+        await sleep(backoffMs(attempt), this.#signal).catch(() => undefined)
+      }
+    }
+  }
+
+  #connected(): void {
+    if (!this.#identity) return
+    this.#puller.connected()
+    this.#reporter.connected(this.#identity.clusterId)
+    void this.#readFacts().catch((error: unknown) => {
+      if (!this.#signal.aborted) this.#onBug(error)
+    })
+  }
+
+  async #readFacts(): Promise<AgentFacts> {
+    this.#facts = await readFacts(this.#kube, this.#facts, this.#signal)
+    return this.#facts
+  }
+
+  #obey({ verb }: Command): void {
+    if (verb.case === 'report') this.#reporter.reportFully()
+    else if (verb.case === 'reconcile') this.#reconciler.reconcile(verb.value.application || undefined)
+  }
+
+  #refused(refusal: RefusedError | undefined): void {
+    const problem = refusal && toProblem(new AppError('SliceRefused', `refused what NATS holds: ${refusal.message}`))
+    this.#reporter.setProblem('slice', problem)
+    this.#reporter.touch()
+    if (refusal?.reason !== 'signature' || Date.now() - this.#unknownKeyAtMs < UNKNOWN_KEY_REFRESH_MS) return
+    // Perhaps the hub signs with a new key, which comes with new credentials.
+    this.#unknownKeyAtMs = Date.now()
+    this.#enrolment.refresh()
+  }
+
+  #setProblem(problem: AppError | undefined): void {
+    this.#problem = problem
+    this.#reporter.setProblem('enrolment', problem && toProblem(problem))
+    // Shown by kubectl describe when the pod ends; without the file there is nothing to do about it.
+    void writeFile(this.#config.terminationLog, problem?.message ?? '').catch(() => undefined)
+  }
+}
+
+function toProblem({ code, message }: AppError): Problem {
+  return create(ProblemSchema, { code, message, since: timestampNow() })
+}
+
+/** Runs until a signal or a defect. Exit codes: 0 stopped, 1 defect, 2 wrong settings. */
+async function main(): Promise<void> {
+  let logger = createLogger({ name: 'agent' })
+  const crash = (error: unknown): void => {
+    const stack = error instanceof Error ? error.stack : undefined
+    logger.fatal({ error, stack }, 'the agent ends because of a defect')
+    process.exit(1)
+  }
+  process.on('uncaughtException', crash)
+  process.on('unhandledRejection', crash)
+  let config: AgentConfig
+  try {
+    config = readConfig()
+  } catch (error) {
+    logger.fatal({ error: toAppError(error) }, 'the settings are not valid')
+    process.exit(2)
+  }
+  logger = createLogger({ name: 'agent', level: config.logLevel })
+  const agent = await runAgent(config, logger, crash)
+  stopOnSignals(() => agent.stop())
+}
+
+if (import.meta.main) await main()

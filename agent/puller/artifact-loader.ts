@@ -1,0 +1,192 @@
+// Gets the content of artifacts: kept chunks first, then NATS; what was fetched is held until it is kept.
+import type { Artifact, ArtifactReference } from '@fairlead/proto/slice'
+import { openArtifact } from '@fairlead/shared/artifact'
+import { backoffMs, sleep } from '@fairlead/shared/backoff'
+import { sha256Hex } from '@fairlead/shared/digest'
+import { AppError } from '@fairlead/shared/errors'
+import type { Logger } from '@fairlead/shared/logger'
+import { blobGetSubject } from '@fairlead/shared/subjects'
+import type { ArtifactLoader } from '../desired-state.ts'
+import type { Connection } from './connection.ts'
+import type { KeptState } from './kept-state.ts'
+
+/** What the loader needs. */
+export interface LoaderOptions {
+  readonly connection: Pick<Connection, 'request' | 'isConnected'>
+  readonly kept: KeptState
+  readonly logger: Logger
+  /** Waits between tries in milliseconds, for tests. */
+  readonly retry?: { readonly baseMs: number; readonly maxMs: number }
+}
+
+const FETCH_TIMEOUT_MS = 10_000
+/** Tries of one chunk while NATS is connected before the caller is told. */
+const TRIES = 3
+/** Chunks fetched at once over all artifacts: bounds memory. */
+const IN_FLIGHT = 8
+/** Encrypted bytes of fetched chunks that are held for keeping; more is fetched again when it is kept. */
+const HELD_BYTES = 8 * 1024 * 1024
+
+/** The ArtifactLoader of the link. */
+export class PulledArtifacts implements ArtifactLoader {
+  readonly #options: LoaderOptions
+  readonly #fetching = new Map<string, Promise<Uint8Array>>()
+  readonly #held = new Map<string, Uint8Array>()
+  readonly #waiting: (() => void)[] = []
+  readonly #connectedWaiters = new Set<() => void>()
+  #heldBytes = 0
+  #inFlight = 0
+
+  constructor(options: LoaderOptions) {
+    this.#options = options
+  }
+
+  /**
+   * See ArtifactLoader. Without a connection it waits until there is one; with one it tries three times and then throws
+   * ArtifactUnavailable.
+   */
+  async load(reference: ArtifactReference, signal: AbortSignal): Promise<Artifact> {
+    const kept = await this.#openKept(reference, signal)
+    if (kept) return kept
+    const chunks = await Promise.all(reference.chunks.map((digest) => this.#getChunk(digest, signal)))
+    return openArtifact(reference, chunks)
+  }
+
+  /** Keeps every chunk of an artifact that is not kept yet. Rejects as load does, and when the API server does not do it. */
+  async keep(reference: ArtifactReference, signal: AbortSignal): Promise<void> {
+    const { kept } = this.#options
+    for (const digest of reference.chunks) {
+      if (!(await kept.hasChunk(digest, signal))) {
+        await kept.writeChunk(digest, await this.#getChunk(digest, signal), signal)
+      }
+      this.#release(digest)
+    }
+  }
+
+  /** Lets waiting fetches go on: NATS is connected. */
+  connected(): void {
+    for (const go of this.#connectedWaiters) go()
+    this.#connectedWaiters.clear()
+  }
+
+  async #openKept(reference: ArtifactReference, signal: AbortSignal): Promise<Artifact | undefined> {
+    const { kept, logger } = this.#options
+    const chunks: Uint8Array[] = []
+    for (const digest of reference.chunks) {
+      const wasKept = this.#held.has(digest) ? false : await kept.hasChunk(digest, signal)
+      const chunk = wasKept ? await kept.readChunk(digest, signal) : this.#held.get(digest)
+      if (wasKept && !chunk) logger.warn({ artifact: reference.digest }, 'kept artifact is damaged, fetching it again')
+      if (!chunk) return undefined
+      chunks.push(chunk)
+    }
+    return openArtifact(reference, chunks)
+  }
+
+  /** A chunk from what is held or from NATS; asked by several at once it is fetched once. */
+  async #getChunk(digest: string, signal: AbortSignal): Promise<Uint8Array> {
+    const held = this.#held.get(digest)
+    if (held) return held
+    for (;;) {
+      signal.throwIfAborted()
+      const fetching = this.#fetching.get(digest) ?? this.#startFetch(digest, signal)
+      try {
+        return await fetching
+      } catch (error) {
+        // Whoever started the fetch has given up; we have not.
+        if (!(error instanceof AppError && error.code === 'Aborted') || signal.aborted) throw error
+      }
+    }
+  }
+
+  #startFetch(digest: string, signal: AbortSignal): Promise<Uint8Array> {
+    const fetching = this.#fetch(digest, signal).finally(() => this.#fetching.delete(digest))
+    this.#fetching.set(digest, fetching)
+    return fetching
+  }
+
+  async #fetch(digest: string, signal: AbortSignal): Promise<Uint8Array> {
+    for (let attempt = 0; ; attempt++) {
+      await this.#untilConnected(signal)
+      try {
+        const bytes = await this.#fetchOnce(digest)
+        this.#hold(digest, bytes)
+        return bytes
+      } catch (error) {
+        if (signal.aborted) throw new AppError('Aborted', 'loading was given up', { cause: error })
+        // A connection that was lost is no answer: wait for the next one.
+        if (!this.#options.connection.isConnected) attempt = -1
+        else if (attempt + 1 >= TRIES) throw error
+      }
+      await sleep(backoffMs(Math.max(0, attempt), this.#options.retry ?? { baseMs: 200, maxMs: 2_000 }), signal).catch(
+        () => undefined,
+      )
+    }
+  }
+
+  async #fetchOnce(digest: string): Promise<Uint8Array> {
+    await this.#enter()
+    try {
+      const { headers, data } = await this.#options.connection.request(blobGetSubject(digest), EMPTY, FETCH_TIMEOUT_MS)
+      if (headers && headers.code !== 0) {
+        const why = headers.code === 404 ? 'it is not stored' : `${headers.code} ${headers.description}`
+        throw new AppError('ArtifactUnavailable', `chunk ${digest.slice(0, 12)} cannot be fetched: ${why}`)
+      }
+      if (sha256Hex(data) !== digest) {
+        throw new AppError('ArtifactCorrupt', `chunk ${digest.slice(0, 12)} has another digest`)
+      }
+      // The client's buffer may hold more than this message.
+      return new Uint8Array(data)
+    } catch (error) {
+      if (error instanceof AppError && error.code !== 'NatsUnavailable') throw error
+      const message = error instanceof Error ? error.message : String(error)
+      throw new AppError('ArtifactUnavailable', `chunk ${digest.slice(0, 12)} cannot be fetched: ${message}`, {
+        cause: error,
+      })
+    } finally {
+      this.#leave()
+    }
+  }
+
+  async #untilConnected(signal: AbortSignal): Promise<void> {
+    while (!this.#options.connection.isConnected) {
+      const { promise, resolve } = Promise.withResolvers<void>()
+      this.#connectedWaiters.add(resolve)
+      signal.addEventListener('abort', () => resolve(), { once: true })
+      await promise
+      this.#connectedWaiters.delete(resolve)
+      if (signal.aborted) throw new AppError('Aborted', 'loading was given up')
+    }
+  }
+
+  async #enter(): Promise<void> {
+    if (this.#inFlight >= IN_FLIGHT) {
+      const { promise, resolve } = Promise.withResolvers<void>()
+      this.#waiting.push(resolve)
+      await promise
+    }
+    this.#inFlight++
+  }
+
+  #leave(): void {
+    this.#inFlight--
+    this.#waiting.shift()?.()
+  }
+
+  #hold(digest: string, bytes: Uint8Array): void {
+    if (this.#heldBytes + bytes.length > HELD_BYTES) return
+    this.#held.set(digest, bytes)
+    this.#heldBytes += bytes.length
+  }
+
+  #release(digest: string): void {
+    this.#heldBytes -= this.#held.get(digest)?.length ?? 0
+    this.#held.delete(digest)
+  }
+
+  /** Forgets what is held but not named by these digests. */
+  releaseOthers(wanted: ReadonlySet<string>): void {
+    for (const digest of [...this.#held.keys()]) if (!wanted.has(digest)) this.#release(digest)
+  }
+}
+
+const EMPTY = new Uint8Array(0)

@@ -1,0 +1,78 @@
+// Keeps each obeyed slice in the cluster: first the artifacts it names, then the slice itself, then drops what it no
+// longer needs. A newer slice pre-empts the keeping of an older one.
+import type { ArtifactReference, Slice } from '@fairlead/proto/slice'
+import { backoffMs, sleep } from '@fairlead/shared/backoff'
+import { AppError, isAborted } from '@fairlead/shared/errors'
+import type { Logger } from '@fairlead/shared/logger'
+import type { PulledArtifacts } from './artifact-loader.ts'
+import type { KeptState } from './kept-state.ts'
+
+/** Artifacts kept at the same time. */
+const CONCURRENCY = 4
+
+/** Runs one keeping at a time. */
+export class Keeper {
+  readonly #kept: KeptState
+  readonly #artifacts: PulledArtifacts
+  readonly #logger: Logger
+  #current = new AbortController()
+  #running: Promise<void> = Promise.resolve()
+
+  constructor(kept: KeptState, artifacts: PulledArtifacts, logger: Logger) {
+    this.#kept = kept
+    this.#artifacts = artifacts
+    this.#logger = logger
+  }
+
+  /** Begins to keep a slice, giving up the one before. Tries until it is done or pre-empted. Returns at once. */
+  keep(slice: Slice, document: Uint8Array): void {
+    this.#current.abort()
+    this.#current = new AbortController()
+    const { signal } = this.#current
+    this.#running = this.#running.then(() => this.#run(slice, document, signal))
+  }
+
+  /** Gives up what is under way. */
+  async stop(): Promise<void> {
+    this.#current.abort()
+    await this.#running
+  }
+
+  async #run(slice: Slice, document: Uint8Array, signal: AbortSignal): Promise<void> {
+    let told = ''
+    for (let attempt = 0; !signal.aborted; attempt++) {
+      try {
+        await this.#keepOnce(slice, document, signal)
+        this.#logger.debug({ generation: String(slice.generation) }, 'slice kept')
+        return
+      } catch (error) {
+        if (signal.aborted || isAborted(error)) return
+        if (!(error instanceof AppError) || error.kind === 'bug') throw error
+        if (told !== error.message) this.#logger.warn({ error }, 'the slice cannot be kept yet')
+        told = error.message
+        await sleep(backoffMs(attempt, { baseMs: 1_000, maxMs: 60_000 }), signal).catch(() => undefined)
+      }
+    }
+  }
+
+  async #keepOnce(slice: Slice, document: Uint8Array, signal: AbortSignal): Promise<void> {
+    const references = listArtifacts(slice)
+    const digests = new Set(references.flatMap(({ chunks }) => chunks))
+    this.#artifacts.releaseOthers(digests)
+    const queue = [...references]
+    const work = async (): Promise<void> => {
+      for (let next = queue.shift(); next; next = queue.shift()) await this.#artifacts.keep(next, signal)
+    }
+    await Promise.all(Array.from({ length: CONCURRENCY }, work))
+    const { clusterId, generation } = slice
+    await this.#kept.writeSlice({ clusterId, generation, document }, signal)
+    await this.#kept.dropOtherChunks(digests, signal)
+  }
+}
+
+/** The artifacts that a slice names. */
+export function listArtifacts(slice: Slice): ArtifactReference[] {
+  return slice.entries.flatMap(({ intent }) =>
+    intent.case === 'desired' && intent.value.artifact ? [intent.value.artifact] : [],
+  )
+}
