@@ -23,6 +23,9 @@ const node = path.join(root, 'node_modules/.bin/node')
 /** Where the agent is installed. */
 export const agentNamespace = 'fairlead-system'
 
+/** The agent in the API server's audit log. */
+export const agentUser = `system:serviceaccount:${agentNamespace}:fairlead-agent`
+
 /** What a command printed and how it ended. */
 export interface CommandResult {
   readonly code: number

@@ -1,0 +1,23 @@
+// npm run bench -- <name>: runs one benchmark on real servers, prints a table and, as its last line, one JSON object.
+import { ensureTools, toolNames } from '../tools/tools.ts'
+import { benchApply } from './apply.ts'
+import { benchDrift } from './drift.ts'
+import { benchIdle } from './idle.ts'
+import { printReport, type Report } from './report.ts'
+
+const benches: Readonly<Record<string, () => Promise<Report>>> = {
+  apply: benchApply,
+  drift: benchDrift,
+  idle: benchIdle,
+}
+
+const name = process.argv[2] ?? ''
+const run = benches[name]
+if (!run) {
+  console.error(`usage: npm run bench -- <${Object.keys(benches).join('|')}>`)
+  process.exit(2)
+}
+await ensureTools(toolNames)
+printReport(await run())
+// Watches that a benchmark opened must not keep the finished process alive.
+process.exit()

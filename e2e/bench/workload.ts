@@ -1,0 +1,104 @@
+// What the benchmarks run: one fleet of one full cluster, and generated applications of known size.
+import { HealthState, SyncState } from '@fairlead/proto/common'
+import { type Fleet, startFleet } from '../harness/fleet.ts'
+import type { GitRepository } from '../harness/git-server.ts'
+import { applicationDefinition, repositoryDefinition } from '../scenarios/manifests.ts'
+
+/** A fleet of one cluster and the repository it follows. */
+export interface Bench extends AsyncDisposable {
+  readonly fleet: Fleet
+  readonly repository: GitRepository
+}
+
+/** Starts a Git host, the hub and one full cluster named `bench`, with an empty repository applied. */
+export async function startBench(): Promise<Bench> {
+  const fleet = await startFleet()
+  const repository = fleet.git.createRepository('bench')
+  repository.commit({ 'README.md': 'bench\n' })
+  await fleet.addCluster('bench', { full: true })
+  await fleet.apply(repositoryDefinition('bench', repository.url))
+  return { fleet, repository, [Symbol.asyncDispose]: () => fleet[Symbol.asyncDispose]() }
+}
+
+/** 2,000 ConfigMaps of 1.5 KB in four namespaces, an application each; returns when all are Synced and Healthy. */
+export async function runConfigMaps({ fleet, repository }: Bench, count: number): Promise<void> {
+  const names = ['a', 'b', 'c', 'd'].map((letter) => `load-${letter}`)
+  const perApplication = count / names.length
+  for (const name of names) {
+    const objects = Array.from({ length: perApplication }, (_, index) => configMap(name, index))
+    repository.commit({ [`${name}/all.yaml`]: [namespace(name), ...objects].join('---\n') })
+  }
+  await fleet.apply(names.map((name) => applicationDefinition(name, { repository: 'bench' })).join(''))
+  await waitUntilSynced(fleet, names)
+}
+
+/** Waits until these applications are Synced and Healthy at the repository's present commit. */
+export async function waitUntilSynced(fleet: Fleet, names: readonly string[]): Promise<void> {
+  await fleet.waitForStatus(
+    `${names.join(', ')} to be Synced`,
+    ({ deployments }) =>
+      names.every((name) =>
+        deployments.some(
+          ({ application, sync, health }) =>
+            application === name && sync === SyncState.SYNCED && health === HealthState.HEALTHY,
+        ),
+      ),
+    { timeoutMs: 120_000 },
+  )
+}
+
+/** A ConfigMap of 1.5 KB as JSON text. */
+export function configMap(namespaceName: string, index: number): string {
+  const metadata = { name: `c${index}`, namespace: namespaceName }
+  return `${JSON.stringify({ apiVersion: 'v1', kind: 'ConfigMap', metadata, data: { a: '1', filler: 'x'.repeat(1500) } })}\n`
+}
+
+/** A Namespace as JSON text. */
+export function namespace(name: string): string {
+  return `${JSON.stringify({ apiVersion: 'v1', kind: 'Namespace', metadata: { name } })}\n`
+}
+
+/** A Deployment without replicas, a Service, a ConfigMap and a ServiceAccount, with the labels that the agent would add. */
+export function fourObjects(namespaceName: string, index: number): KubeManifest[] {
+  const metadata = { name: `o${index}`, namespace: namespaceName }
+  const labels = { app: `o${index}` }
+  const container = {
+    name: 'main',
+    image: 'bench:1.0',
+    ports: [{ containerPort: 80 }],
+    resources: { requests: { cpu: '100m', memory: '64Mi' } },
+    env: [{ name: 'A', value: '1' }],
+  }
+  return [
+    {
+      apiVersion: 'apps/v1',
+      kind: 'Deployment',
+      metadata,
+      spec: {
+        replicas: 0,
+        selector: { matchLabels: labels },
+        template: { metadata: { labels }, spec: { containers: [container] } },
+      },
+    },
+    {
+      apiVersion: 'v1',
+      kind: 'Service',
+      metadata,
+      spec: { selector: labels, ports: [{ name: 'http', port: 80, targetPort: 8080 }] },
+    },
+    { apiVersion: 'v1', kind: 'ConfigMap', metadata, data: { a: '1', b: '2' } },
+    { apiVersion: 'v1', kind: 'ServiceAccount', metadata },
+  ]
+}
+
+/** An object as it is sent. */
+export interface KubeManifest {
+  readonly apiVersion: string
+  readonly kind: string
+  readonly metadata: {
+    readonly name: string
+    readonly namespace: string
+    readonly labels?: Readonly<Record<string, string>>
+  }
+  readonly [field: string]: unknown
+}

@@ -1,0 +1,58 @@
+// Manifests and definitions that the scenarios share.
+
+/** A ConfigMap document. */
+export function configMap(name: string, data: Readonly<Record<string, string>>, namespace?: string): string {
+  return `${JSON.stringify({
+    apiVersion: 'v1',
+    kind: 'ConfigMap',
+    metadata: { name, ...(namespace === undefined ? {} : { namespace }) },
+    data,
+  })}\n`
+}
+
+/** A Namespace document. */
+export function namespace(name: string): string {
+  return `${JSON.stringify({ apiVersion: 'v1', kind: 'Namespace', metadata: { name } })}\n`
+}
+
+/** A Deployment document with one container named `main`. */
+export function deployment(name: string, image: string, { replicas = 1 }: { readonly replicas?: number } = {}): string {
+  return `${JSON.stringify({
+    apiVersion: 'apps/v1',
+    kind: 'Deployment',
+    metadata: { name },
+    spec: {
+      replicas,
+      selector: { matchLabels: { app: name } },
+      template: { metadata: { labels: { app: name } }, spec: { containers: [{ name: 'main', image }] } },
+    },
+  })}\n`
+}
+
+/** A Repository definition that is polled every second. */
+export function repositoryDefinition(name: string, url: string): string {
+  return `---\n${JSON.stringify({ apiVersion: 'fairlead.dev/v1alpha1', kind: 'Repository', metadata: { name }, spec: { url, pollInterval: '1s' } })}\n`
+}
+
+/** What an Application definition needs to say; by default it goes to every cluster, from the folder of its name. */
+export interface ApplicationOptions {
+  readonly repository: string
+  readonly path?: string
+  readonly ref?: string
+  readonly namespace?: string
+  readonly names?: readonly string[]
+  readonly matchLabels?: Readonly<Record<string, string>>
+  readonly sync?: Readonly<Record<string, unknown>>
+}
+
+/** An Application definition. */
+export function applicationDefinition(name: string, options: ApplicationOptions): string {
+  const { repository, path = name, ref = 'main', names, matchLabels = {}, sync } = options
+  const spec = {
+    source: { repository, ref, path },
+    placement: names ? { names } : { clusters: { matchLabels } },
+    namespace: options.namespace ?? name,
+    ...(sync ? { sync } : {}),
+  }
+  return `---\n${JSON.stringify({ apiVersion: 'fairlead.dev/v1alpha1', kind: 'Application', metadata: { name }, spec })}\n`
+}
