@@ -1,6 +1,7 @@
 import { AppError } from '@fairlead/shared/errors'
 import { describe, expect, test } from 'vitest'
-import { findDurationMs, parseHubConfig, splitAddress } from './config.ts'
+import { parseHubConfig, splitAddress } from './config.ts'
+import { findDurationMs } from './duration.ts'
 
 describe('the hub settings', () => {
   test('have defaults that work on one machine', () => {

@@ -2,6 +2,7 @@
 import { homedir, hostname } from 'node:os'
 import { join, resolve } from 'node:path'
 import { AppError } from '@fairlead/shared/errors'
+import { findDurationMs } from './duration.ts'
 
 /** How much the hub logs. */
 export type LogLevel = 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'silent'
@@ -95,14 +96,6 @@ export function parseHubConfig(flags: HubFlags, env: Environment = process.env):
     credentialEnvironment: pick(env, /^FAIRLEAD_GIT_[A-Z0-9_]+$/),
     hostname: hostname(),
   }
-}
-
-/** Milliseconds of a duration such as 500ms, 45s, 5m, 24h or 7d; undefined when it is not one. */
-export function findDurationMs(text: string): number | undefined {
-  const match = /^(\d{1,9})(ms|s|m|h|d)$/.exec(text)
-  if (!match) return undefined
-  const unitMs = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 }[match[2] as 'ms' | 's' | 'm' | 'h' | 'd']
-  return Number(match[1]) * unitMs
 }
 
 /** Host and port of host:port; IPv6 hosts are in brackets, and come back with them. */

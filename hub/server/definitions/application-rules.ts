@@ -1,0 +1,91 @@
+// What an Application must be beyond its shape.
+import type { ApplicationSource, ApplicationSpec, Placement } from '@fairlead/proto/definitions'
+import { findNameProblem, findSelectorProblems } from '../label-selector.ts'
+import type { FieldProblem } from './document-shape.ts'
+
+const ADOPT_VALUES: readonly string[] = ['', 'never', 'ifEqual', 'always']
+const MAX_PATH_LENGTH = 1_024
+const MAX_REF_LENGTH = 255
+
+/** Everything that is wrong with an application. `isRepository` says whether a name is that of a repository. */
+export function findApplicationProblems(
+  spec: ApplicationSpec,
+  isRepository: (name: string) => boolean,
+): FieldProblem[] {
+  const namespaceProblem = spec.namespace === '' ? undefined : findNameProblem(spec.namespace)
+  const adopt = spec.sync?.adopt ?? ''
+  return [
+    ...findSourceProblems(spec.source, isRepository),
+    ...findPlacementProblems(spec.placement),
+    ...problemAt('spec.namespace', namespaceProblem),
+    ...problemAt(
+      'spec.sync.adopt',
+      ADOPT_VALUES.includes(adopt) ? undefined : `${JSON.stringify(adopt)} is none of never, ifEqual, always`,
+    ),
+  ]
+}
+
+function problemAt(field: string, message: string | undefined): FieldProblem[] {
+  return message === undefined ? [] : [{ field, message }]
+}
+
+function findSourceProblems(
+  source: ApplicationSource | undefined,
+  isRepository: (name: string) => boolean,
+): FieldProblem[] {
+  if (!source) return problemAt('spec.source', 'is missing: where the manifests are')
+  return [
+    ...problemAt('spec.source.repository', findRepositoryReferenceProblem(source.repository, isRepository)),
+    ...problemAt('spec.source.ref', findRefProblem(source.ref)),
+    ...problemAt('spec.source.path', findPathProblem(source.path)),
+  ]
+}
+
+function findRepositoryReferenceProblem(name: string, isRepository: (name: string) => boolean): string | undefined {
+  if (name === '') return 'is missing: the name of a Repository'
+  if (isRepository(name)) return undefined
+  return `there is no Repository ${JSON.stringify(name.slice(0, 80))}, and none is applied along with this`
+}
+
+/** The rules of git-check-ref-format that matter here: nothing that Git could read as an option, a range or a pattern. */
+function findRefProblem(ref: string): string | undefined {
+  if (ref === '') return undefined
+  if (ref.length > MAX_REF_LENGTH) return `is longer than ${MAX_REF_LENGTH} characters`
+  const isWellFormed =
+    !/[\x00-\x20\x7f~^:?*[\\]/.test(ref) &&
+    !/\.\.|\/\/|@\{|\/\.|\.lock(\/|$)/.test(ref) &&
+    !/^[-./]|[./]$/.test(ref) &&
+    ref !== '@'
+  return isWellFormed ? undefined : `${JSON.stringify(ref)} is not a branch, a tag or a full commit id`
+}
+
+function findPathProblem(path: string): string | undefined {
+  if (path.length > MAX_PATH_LENGTH) return `is longer than ${MAX_PATH_LENGTH} characters`
+  if (path.startsWith('/')) return 'must be relative to the root of the repository: leave the first "/" out'
+  if (path.split('/').includes('..')) return 'must not contain ".."'
+  if (/[\0\\]/.test(path)) return 'must not contain a backslash; folders are separated by "/"'
+  return undefined
+}
+
+/** The path as it is stored: without empty and "." parts, so that equal folders are written alike. */
+export function normalizePath(path: string): string {
+  return path
+    .split('/')
+    .filter((part) => part !== '' && part !== '.')
+    .join('/')
+}
+
+function findPlacementProblems(placement: Placement | undefined): FieldProblem[] {
+  const rule = 'give exactly one of clusters (a label selector; {} for every cluster) and names'
+  if (!placement) return problemAt('spec.placement', `is missing: ${rule}`)
+  const { clusters, names } = placement
+  if ((clusters === undefined) === (names.length === 0)) return problemAt('spec.placement', rule)
+  const selectorProblems = clusters ? findSelectorProblems(clusters) : []
+  return [
+    ...selectorProblems.map(({ field, message }) => ({ field: `spec.placement.clusters.${field}`, message })),
+    ...names.flatMap((name, index) => {
+      const message = findNameProblem(name) ?? (names.indexOf(name) < index ? `${name} is listed twice` : undefined)
+      return problemAt(`spec.placement.names[${index}]`, message)
+    }),
+  ]
+}

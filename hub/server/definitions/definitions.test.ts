@@ -1,0 +1,430 @@
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { create } from '@bufbuild/protobuf'
+import { DefinitionDocumentSchema } from '@fairlead/proto/definitions'
+import type { ErrorDetail, ProblemsError } from '@fairlead/shared/grpc-status'
+import { silentLogger } from '@fairlead/shared/logger'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { placeApplication } from '../placer/placer.ts'
+import { openStore, type Store } from '../store/store.ts'
+import { createDefinitions, type Definitions } from './definitions.ts'
+
+type Json = Record<string, unknown>
+
+let directory: string
+let store: Store
+let definitions: Definitions
+let changes: number
+
+beforeEach(async () => {
+  directory = mkdtempSync(join(tmpdir(), 'fairlead-definitions-'))
+  store = await openStore(join(directory, 'fairlead.db'), { logger: silentLogger })
+  changes = 0
+  const onChange = () => {
+    changes++
+  }
+  definitions = createDefinitions({ store, placeApplication, onChange, logger: silentLogger, clock: () => 1_000 })
+  await store.db.insertInto('clusters').values(cluster('c1')).execute()
+})
+
+afterEach(async () => {
+  await store.close()
+  rmSync(directory, { recursive: true })
+})
+
+const cluster = (name: string) => ({ id: name, name, labels: '{"env":"prod"}', created_at: 1 })
+
+const repository = (
+  spec: Json = { url: 'https://git.example.com/shop.git' },
+  metadata: Json = { name: 'shop' },
+): Json => ({
+  apiVersion: 'fairlead.dev/v1alpha1',
+  kind: 'Repository',
+  metadata,
+  spec,
+})
+
+const application = (spec: Json = {}, metadata: Json = { name: 'web' }): Json => ({
+  apiVersion: 'fairlead.dev/v1alpha1',
+  kind: 'Application',
+  metadata,
+  spec: { source: { repository: 'shop' }, placement: { clusters: {} }, ...spec },
+})
+
+/** Each document on its own line of one file. */
+const apply = async (documents: unknown[], dryRun = false) =>
+  await definitions.apply(
+    documents.map((document, index) =>
+      create(DefinitionDocumentSchema, { json: JSON.stringify(document), source: { file: 'f.yaml', line: index + 1 } }),
+    ),
+    { dryRun, actor: 'admin' },
+  )
+
+async function problemsOf(documents: unknown[]): Promise<readonly ErrorDetail[]> {
+  const error = await apply(documents).then(
+    () => undefined,
+    (thrown: ProblemsError) => thrown,
+  )
+  expect(error).toMatchObject({ code: 'InvalidArgument' })
+  return error?.problems ?? []
+}
+
+const fieldsOf = async (documents: unknown[]) => (await problemsOf(documents)).map(({ field }) => field)
+const stored = async () => ({
+  repositories: await store.db.selectFrom('repositories').select(['name', 'generation']).execute(),
+  applications: await store.db.selectFrom('applications').select(['name', 'generation', 'deleting']).execute(),
+})
+
+describe('applying', () => {
+  test('creates, leaves alone and configures, with an audit row for each change', async () => {
+    const first = await apply([application(), repository()])
+    expect(first.map(({ kind, name, action }) => [kind, name, action])).toEqual([
+      ['Application', 'web', 'created'],
+      ['Repository', 'shop', 'created'],
+    ])
+    const second = await apply([application(), repository()])
+    expect(second.map(({ action }) => action)).toEqual(['unchanged', 'unchanged'])
+    expect(changes).toBe(1)
+    const third = await apply([
+      application({ namespace: 'web' }),
+      repository(undefined, { name: 'shop', labels: { a: 'b' } }),
+    ])
+    expect(third.map(({ action }) => action)).toEqual(['configured', 'configured'])
+    // Labels are no part of the spec: only what changes the spec makes a new generation.
+    expect(await stored()).toMatchObject({
+      applications: [{ name: 'web', generation: 2 }],
+      repositories: [{ name: 'shop', generation: 1 }],
+    })
+    const audit = await store.db.selectFrom('audit').select(['action', 'object']).execute()
+    expect(audit.map(({ action, object }) => `${action} ${object}`)).toEqual([
+      'application.apply Application/web',
+      'repository.apply Repository/shop',
+      'application.apply Application/web',
+      'repository.apply Repository/shop',
+    ])
+  })
+
+  test('an order of fields that differs, an empty field or a path written otherwise changes nothing', async () => {
+    await apply([
+      repository(),
+      application({ source: { repository: 'shop', path: 'deploy/web' }, sync: { prune: true } }),
+    ])
+    const other = {
+      sync: { prune: true, adopt: '' },
+      namespace: null,
+      source: { path: './deploy//web/', repository: 'shop', ref: null },
+    }
+    expect((await apply([application(other)])).map(({ action }) => action)).toEqual(['unchanged'])
+  })
+
+  test('a dry run says the same and stores nothing', async () => {
+    const results = await apply([application(), repository()], true)
+    expect(results.map(({ action }) => action)).toEqual(['created', 'created'])
+    expect(await stored()).toEqual({ repositories: [], applications: [] })
+    expect(await store.db.selectFrom('audit').selectAll().execute()).toEqual([])
+    expect(changes).toBe(0)
+    expect(await problemsOf([application()])).toHaveLength(1)
+  })
+
+  test('stores nothing when one document is wrong, and says everything that is wrong with all of them', async () => {
+    const problems = await problemsOf([
+      repository({ url: 'ssh://git@host/x' }),
+      application({ source: { repository: 'none', path: '/deploy', ref: '-x' }, placment: {} }, { name: 'A.b' }),
+      application({ source: { repository: 'none', path: '../deploy' }, sync: { adopt: 'sometimes' } }, { name: 'api' }),
+      application({}, { name: 'good' }),
+    ])
+    expect(problems).toEqual([
+      {
+        file: 'f.yaml',
+        line: 1,
+        object: 'Repository/shop',
+        field: 'spec.url',
+        message: 'must begin with https:// or http://, not ssh://',
+      },
+      {
+        file: 'f.yaml',
+        line: 2,
+        object: 'Application/A.b',
+        field: 'spec.placment',
+        message: 'unknown field "placment"; did you mean placement?',
+      },
+      {
+        file: 'f.yaml',
+        line: 2,
+        object: 'Application/A.b',
+        field: 'metadata.name',
+        message: expect.stringContaining('"A.b" is not a valid name'),
+      },
+      {
+        file: 'f.yaml',
+        line: 3,
+        object: 'Application/api',
+        field: 'spec.source.repository',
+        message: 'there is no Repository "none", and none is applied along with this',
+      },
+      {
+        file: 'f.yaml',
+        line: 3,
+        object: 'Application/api',
+        field: 'spec.source.path',
+        message: 'must not contain ".."',
+      },
+      {
+        file: 'f.yaml',
+        line: 3,
+        object: 'Application/api',
+        field: 'spec.sync.adopt',
+        message: '"sometimes" is none of never, ifEqual, always',
+      },
+    ])
+    expect(await stored()).toEqual({ repositories: [], applications: [] })
+  })
+
+  test('the message lists each problem on a line with file, line, object and field', async () => {
+    await expect(apply([repository({}), repository({ url: 'x' }, { name: 'b' })])).rejects.toThrow(
+      'f.yaml:1: Repository/shop: spec.url: is missing: the http:// or https:// address of the repository\n' +
+        'f.yaml:2: Repository/b: spec.url: is not an address: write https://<host>/<path>',
+    )
+  })
+
+  test('warns of a placement that selects no cluster and of names that do not exist yet', async () => {
+    const results = await apply([
+      repository(),
+      application({ placement: { clusters: { matchLabels: { env: 'test' } } } }, { name: 'none' }),
+      application({ placement: { names: ['c1', 'later'] } }, { name: 'named' }),
+      application(),
+    ])
+    expect(results.map(({ warnings }) => warnings)).toEqual([
+      [],
+      ['spec.placement: selects no cluster'],
+      ['spec.placement.names: no such cluster yet: later'],
+      [],
+    ])
+  })
+
+  test('takes again what came out of the hub, and says that it does not read the status', async () => {
+    await apply([repository()])
+    const metadata = { name: 'shop', uid: 'other', generation: '7', createdAt: '2026-01-01T00:00:00Z' }
+    const [result] = await apply([{ ...repository(undefined, metadata), status: { refs: [] } }])
+    expect(result).toMatchObject({ action: 'unchanged', warnings: ['status is made by the hub and is not read'] })
+  })
+
+  test('an application that is being deleted and is applied again is a new one', async () => {
+    await apply([repository(), application()])
+    const { uid } = await store.db.selectFrom('applications').select('uid').executeTakeFirstOrThrow()
+    await deploy('c1', 'desired')
+    await definitions.deleteApplication({ name: 'web', orphan: false }, 'admin')
+    expect((await apply([application()]))[0]).toMatchObject({ action: 'created' })
+    const row = await store.db.selectFrom('applications').select(['uid', 'deleting']).executeTakeFirstOrThrow()
+    expect(row.deleting).toBeNull()
+    expect(row.uid).not.toBe(uid)
+  })
+
+  test.each([[[]], [['x']], [[null]], [[[repository()]]]])('refuses %j, which is no document', async (documents) => {
+    await expect(apply(documents)).rejects.toMatchObject({ code: 'InvalidArgument' })
+    expect(await stored()).toEqual({ repositories: [], applications: [] })
+  })
+
+  test('says where a document of another kind belongs', async () => {
+    const [deployment, cluster, unknown] = await problemsOf([
+      { apiVersion: 'apps/v1', kind: 'Deployment', metadata: { name: 'web' } },
+      { apiVersion: 'fairlead.dev/v1alpha1', kind: 'Cluster', metadata: { name: 'c1' } },
+      { metadata: { name: 'x' } },
+    ])
+    expect(deployment).toMatchObject({ field: 'apiVersion', object: 'Deployment/web' })
+    expect(deployment?.message).toContain('belong into Git')
+    expect(cluster?.message).toContain('fairlead cluster register')
+    expect(unknown).toMatchObject({ field: 'apiVersion', message: 'is missing: write fairlead.dev/v1alpha1' })
+  })
+
+  test('refuses a document that is given twice, and says where the first is', async () => {
+    const problems = await problemsOf([repository(), application(), application()])
+    expect(problems).toMatchObject([{ line: 3, message: 'is given twice in one request; the first is in f.yaml:2' }])
+  })
+})
+
+describe('a field', () => {
+  test.each([
+    [{ source: { repository: 'shop', ref: 1.5 } }, 'spec.source.ref', 'must be a string, not 1.5; write it in quotes'],
+    [{ source: 'shop' }, 'spec.source', 'must be a mapping, not "shop"'],
+    [{ sync: { prune: 'yes' } }, 'spec.sync.prune', 'must be true or false, not "yes"'],
+    [{ sync: { Prune: true } }, 'spec.sync.Prune', 'unknown field "Prune"; did you mean prune?'],
+    [{ placement: { names: 'c1' } }, 'spec.placement.names', 'must be a list, not "c1"'],
+    [{ placement: { names: ['c1', 7] } }, 'spec.placement.names[1]', 'must be a string, not 7; write it in quotes'],
+    [
+      { placement: { clusters: { matchLabels: { env: true } } } },
+      'spec.placement.clusters.matchLabels["env"]',
+      'must be a string, not true; write it in quotes',
+    ],
+    [
+      { placement: { clusters: { matchExpressions: [{ key: 'a', op: 'In' }] } } },
+      'spec.placement.clusters.matchExpressions[0].op',
+      'unknown field "op"; known are key, operator, values',
+    ],
+    [{ helm: {} }, 'spec.helm', 'unknown field "helm"; known are source, placement, namespace, sync'],
+    [{ __proto__x: 1 }, 'spec.__proto__x', 'unknown field "__proto__x"; known are source, placement, namespace, sync'],
+  ])('of the wrong shape is named by its path: %j', async (spec, field, message) => {
+    expect(await problemsOf([repository(), application(spec)])).toMatchObject([{ field, message }])
+  })
+
+  test.each([
+    [{ url: 'https://git.example.com/shop.git', pollInterval: '5m' }, []],
+    [{ url: 'http://127.0.0.1:3000/shop', credentials: { from: 'env:FAIRLEAD_GIT_SHOP' } }, []],
+    [{ url: 'https://h/x', credentials: { from: 'file:/etc/fairlead/token' }, pollInterval: '1s' }, []],
+    [{}, ['spec.url']],
+    [{ url: 'git@github.com:a/b.git' }, ['spec.url']],
+    [{ url: 'file:///etc' }, ['spec.url']],
+    [{ url: 'https://' }, ['spec.url']],
+    [{ url: 'https://u:p@h/x' }, ['spec.url']],
+    [{ url: 'https://token@h/x' }, ['spec.url']],
+    [{ url: 'https://h/x?y#z' }, ['spec.url']],
+    [{ url: 'https://h/x', pollInterval: '500ms' }, ['spec.pollInterval']],
+    [{ url: 'https://h/x', pollInterval: '25h' }, ['spec.pollInterval']],
+    [{ url: 'https://h/x', pollInterval: 30 }, ['spec.pollInterval']],
+    [{ url: 'https://h/x', pollInterval: 'soon' }, ['spec.pollInterval']],
+    [{ url: 'https://h/x', credentials: {} }, ['spec.credentials.from']],
+    [{ url: 'https://h/x', credentials: { from: 'ghp_secret' } }, ['spec.credentials.from']],
+    [{ url: 'https://h/x', credentials: { from: 'file:relative' } }, ['spec.credentials.from']],
+    [{ url: 'https://h/x', caPem: 'nonsense' }, ['spec.caPem']],
+    [{ url: 'https://h/x', caPem: '-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----' }, ['spec.caPem']],
+  ])('of a repository is held to its rules: %j', async (spec, fields) => {
+    if (fields.length === 0) await expect(apply([repository(spec)])).resolves.toHaveLength(1)
+    else expect(await fieldsOf([repository(spec)])).toEqual(fields)
+  })
+
+  test('that may hold a secret is never repeated', async () => {
+    for (const spec of [
+      { url: 'https://user:hunter2@h/x' },
+      { url: 'hunter2 hunter2' },
+      { url: 'https://h/x', credentials: { from: 'hunter2' } },
+    ]) {
+      expect(JSON.stringify(await problemsOf([repository(spec)]))).not.toContain('hunter2')
+    }
+  })
+
+  test.each([
+    [{ source: { repository: 'shop', path: 'deploy/web', ref: 'feature/x' } }, []],
+    [{ source: { repository: 'shop', path: '.', ref: 'v1.2.3' } }, []],
+    [{ source: { repository: 'shop', ref: 'a'.repeat(40) }, namespace: 'web', sync: { adopt: 'ifEqual' } }, []],
+    [{ source: undefined }, ['spec.source']],
+    [{ source: {} }, ['spec.source.repository']],
+    [{ source: { repository: 'shop', path: '/etc' } }, ['spec.source.path']],
+    [{ source: { repository: 'shop', path: 'a/../../b' } }, ['spec.source.path']],
+    [{ source: { repository: 'shop', path: 'a\\b' } }, ['spec.source.path']],
+    [{ source: { repository: 'shop', ref: '--upload-pack=x' } }, ['spec.source.ref']],
+    [{ source: { repository: 'shop', ref: 'a..b' } }, ['spec.source.ref']],
+    [{ source: { repository: 'shop', ref: 'a b' } }, ['spec.source.ref']],
+    [{ source: { repository: 'shop', ref: 'semver:^1.2' } }, ['spec.source.ref']],
+    [{ placement: undefined }, ['spec.placement']],
+    [{ placement: {} }, ['spec.placement']],
+    [{ placement: { clusters: {}, names: ['c1'] } }, ['spec.placement']],
+    [
+      { placement: { names: ['C1', 'c1', 'c1', '*'] } },
+      ['names[0]', 'names[2]', 'names[3]'].map((f) => `spec.placement.${f}`),
+    ],
+    [
+      { placement: { clusters: { matchExpressions: [{ key: 'env', operator: 'Gt', values: ['1'] }] } } },
+      ['spec.placement.clusters.matchExpressions[0].operator'],
+    ],
+    [{ namespace: 'Web' }, ['spec.namespace']],
+    [{ sync: { adopt: 'IfEqual' } }, ['spec.sync.adopt']],
+  ])('of an application is held to its rules: %j', async (spec, fields) => {
+    await apply([repository()])
+    if (fields.length === 0) await expect(apply([application(spec)])).resolves.toHaveLength(1)
+    else expect(await fieldsOf([application(spec)])).toEqual(fields)
+  })
+
+  test.each(['c1', 'c10', 'c1-a'])('metadata.name takes %s', async (name) => {
+    await expect(apply([repository(undefined, { name })])).resolves.toHaveLength(1)
+  })
+
+  test.each(['a.b', '*', '>', 'ü', 'C1', '', 'a/b', 7, null])('metadata.name refuses %j', async (name) => {
+    expect(await fieldsOf([repository(undefined, { name })])).toContain('metadata.name')
+  })
+
+  test('metadata.labels are those of Kubernetes', async () => {
+    expect(await fieldsOf([repository(undefined, { name: 'shop', labels: { 'a b': 'c', d: 'e f' } })])).toEqual([
+      'metadata.labels',
+      'metadata.labels',
+    ])
+  })
+})
+
+async function deploy(clusterId: string, state: 'desired' | 'tombstone', name = 'web'): Promise<void> {
+  await store.db
+    .insertInto('deployments')
+    .values({ cluster_id: clusterId, application: name, state, prune: 0, since: 1 })
+    .execute()
+}
+
+describe('deleting', () => {
+  test('an application takes it from its clusters and keeps it until they have confirmed', async () => {
+    await apply([repository(), application()])
+    await deploy('c1', 'desired')
+    expect(await definitions.deleteApplication({ name: 'web', orphan: true }, 'admin')).toEqual(['c1'])
+    expect((await stored()).applications).toEqual([{ name: 'web', generation: 1, deleting: 'orphan' }])
+    expect(await definitions.getApplication('web')).toMatchObject({ status: { deleting: true, clusters: ['c1'] } })
+  })
+
+  test('an application that is on no cluster forgets it at once', async () => {
+    await apply([repository(), application()])
+    expect(await definitions.deleteApplication({ name: 'web', orphan: false }, 'admin')).toEqual([])
+    expect((await stored()).applications).toEqual([])
+    await expect(definitions.deleteApplication({ name: 'web', orphan: false }, 'admin')).rejects.toMatchObject({
+      code: 'NotFound',
+    })
+  })
+
+  test('a repository is refused while an application uses it, and forgets what was seen of it', async () => {
+    await apply([repository(), application()])
+    await store.db
+      .insertInto('refs')
+      .values({ repository: 'shop', ref: 'main', commit: 'a'.repeat(40), seen_at: 5, polled_at: 6, problem: null })
+      .execute()
+    await store.db.insertInto('repository_state').values({ repository: 'shop', last_polled_at: 6 }).execute()
+    await expect(definitions.deleteRepository('shop', 'admin')).rejects.toMatchObject({
+      code: 'FailedPrecondition',
+      message: 'Repository/shop is used by web; delete them first',
+    })
+    expect(await definitions.getRepository('shop')).toMatchObject({
+      metadata: { name: 'shop', generation: 1n },
+      spec: { url: 'https://git.example.com/shop.git' },
+      status: { refs: [{ ref: 'main', commit: 'a'.repeat(40) }] },
+    })
+    await definitions.deleteApplication({ name: 'web', orphan: false }, 'admin')
+    await definitions.deleteRepository('shop', 'admin')
+    expect(await definitions.listRepositories()).toEqual([])
+    expect(await store.db.selectFrom('refs').selectAll().execute()).toEqual([])
+    await expect(definitions.getRepository('shop')).rejects.toMatchObject({ code: 'NotFound' })
+  })
+})
+
+describe('reading', () => {
+  test('an application says what was rendered last, why the newest commit is not, and where it runs', async () => {
+    await apply([repository(), application()])
+    await deploy('c1', 'desired')
+    const revision = JSON.stringify({ repository: 'shop', ref: 'main', commit: 'a'.repeat(40) })
+    const problems = JSON.stringify([{ code: 'InvalidYaml', message: 'm', source: { file: 'a.yaml', line: 3 } }])
+    await store.db
+      .insertInto('renders')
+      .values({
+        application: 'web',
+        commit: 'a'.repeat(40),
+        attempted_commit: 'b'.repeat(40),
+        input_hash: 'h',
+        artifact_digest: null,
+        revision,
+        problems,
+        rendered_at: 1,
+      })
+      .execute()
+    const [read] = await definitions.listApplications()
+    expect(read?.status).toMatchObject({
+      clusters: ['c1'],
+      deleting: false,
+      revision: { commit: 'a'.repeat(40) },
+      problems: [{ code: 'InvalidYaml', source: { file: 'a.yaml', line: 3 } }],
+    })
+  })
+})

@@ -1,0 +1,69 @@
+// What a Repository must be beyond its shape.
+import { X509Certificate } from 'node:crypto'
+import { durationMs } from '@bufbuild/protobuf/wkt'
+import type { RepositorySpec } from '@fairlead/proto/definitions'
+import type { FieldProblem } from './document-shape.ts'
+
+const MAX_URL_LENGTH = 2_048
+const POLL_INTERVAL_MS = { min: 1_000, max: 86_400_000 } as const
+const PEM_BLOCK = /-----BEGIN CERTIFICATE-----[\s\S]*?-----END CERTIFICATE-----/g
+
+/** Everything that is wrong with a repository. */
+export function findRepositoryProblems(spec: RepositorySpec): FieldProblem[] {
+  const checks: readonly (readonly [string, string | undefined])[] = [
+    ['spec.url', findUrlProblem(spec.url)],
+    ['spec.pollInterval', findPollIntervalProblem(spec)],
+    ['spec.credentials.from', spec.credentials && findCredentialsProblem(spec.credentials.from)],
+    ['spec.caPem', findCaProblem(spec.caPem)],
+  ]
+  return checks.flatMap(([field, message]) => (message === undefined ? [] : [{ field, message }]))
+}
+
+/** What is allowed but probably not meant. */
+export function findRepositoryWarnings(spec: RepositorySpec): string[] {
+  if (!spec.url.startsWith('http://')) return []
+  const both = spec.credentials ? ' and sends the credentials in the clear' : ''
+  return [`spec.url: http:// lets anybody on the way change what the clusters run${both}`]
+}
+
+function findUrlProblem(text: string): string | undefined {
+  if (text === '') return 'is missing: the http:// or https:// address of the repository'
+  if (text.length > MAX_URL_LENGTH) return `is longer than ${MAX_URL_LENGTH} characters`
+  const url = URL.parse(text)
+  // Never repeats the address: it may hold a password.
+  if (!url) return 'is not an address: write https://<host>/<path>'
+  if (url.protocol !== 'http:' && url.protocol !== 'https:') {
+    return `must begin with https:// or http://, not ${url.protocol}//`
+  }
+  if (url.username !== '' || url.password !== '') return 'must hold no user or password: use spec.credentials'
+  if (url.hash !== '' || url.search !== '') return 'must have no "?" and no "#"'
+  return undefined
+}
+
+function findPollIntervalProblem({ pollInterval }: RepositorySpec): string | undefined {
+  if (!pollInterval) return undefined
+  const ms = durationMs(pollInterval)
+  return ms < POLL_INTERVAL_MS.min || ms > POLL_INTERVAL_MS.max ? 'must be between 1s and 24h' : undefined
+}
+
+function findCredentialsProblem(from: string): string | undefined {
+  if (/^file:\/[^\0]+$/.test(from) || /^env:[A-Za-z_][A-Za-z0-9_]*$/.test(from)) return undefined
+  if (from === '') return 'is missing: file:<absolute path> or env:<NAME>, as the hub finds it'
+  // Never repeats it: somebody may have written the token itself.
+  return 'must be file:<absolute path> or env:<NAME>, as the hub finds it; never the secret itself'
+}
+
+function findCaProblem(pem: string): string | undefined {
+  if (pem === '') return undefined
+  const blocks = pem.match(PEM_BLOCK) ?? []
+  if (blocks.length === 0) return 'is not a PEM certificate'
+  return blocks.every(isCertificate) ? undefined : 'holds a certificate that cannot be read'
+}
+
+function isCertificate(pem: string): boolean {
+  try {
+    return new X509Certificate(pem).raw.length > 0
+  } catch {
+    return false
+  }
+}
