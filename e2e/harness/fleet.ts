@@ -2,11 +2,13 @@
 // our chart, and the command-line client. Everything is started by the commands of the README.
 
 import { spawn } from 'node:child_process'
+import { readFileSync } from 'node:fs'
 import path from 'node:path'
 import { fromJson } from '@bufbuild/protobuf'
 import { ConnectionState, HealthState, SyncState } from '@fairlead/proto/common'
 import { type FleetStatus, FleetStatusSchema } from '@fairlead/proto/fleet'
 import { ensureTools } from '../tools/tools.ts'
+import type { AuditEvent, AuditFilter } from './audit.ts'
 import { type Cluster, type ClusterOptions, startCluster } from './cluster.ts'
 import { type GitServer, startGitServer } from './git-server.ts'
 import { makeRunFolder } from './guardian.ts'
@@ -45,6 +47,8 @@ export interface FleetClusterOptions extends Omit<ClusterOptions, 'name'> {
   readonly labels?: Readonly<Record<string, string>>
   /** Values of the agent's chart besides those of the printed command. */
   readonly agentValues?: readonly string[]
+  /** The only namespaces that the agent may manage; they are made first. Default: the whole cluster. */
+  readonly namespaces?: readonly string[]
 }
 
 /** Starts a Git host and the hub; clusters are added one by one. */
@@ -112,6 +116,28 @@ export class Fleet implements AsyncDisposable {
   /** Stops the hub and its NATS as a user would, by SIGTERM. */
   async stopHub(): Promise<void> {
     await this.hub.stop()
+  }
+
+  /** SIGKILL to the hub's embedded nats-server, as a crash would. Resolves when the hub has started another. */
+  async killNats(): Promise<void> {
+    const pid = this.#findNatsPid()
+    if (pid === undefined) throw new Error('the hub runs no nats-server')
+    process.kill(pid, 'SIGKILL')
+    await waitFor(
+      'the hub to start nats-server again',
+      () => {
+        const next = this.#findNatsPid()
+        return next !== undefined && next !== pid
+      },
+      { logs: [this.hub] },
+    )
+  }
+
+  /** Linux only. */
+  #findNatsPid(): number | undefined {
+    const { pid } = this.hub
+    const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ')
+    return children.map(Number).find((child) => readFileSync(`/proc/${child}/comm`, 'utf8').trim() === 'nats-server')
   }
 
   /** Starts the hub on the same ports and data as before, and waits until it answers. */
@@ -190,10 +216,14 @@ export class Fleet implements AsyncDisposable {
   /** Starts a cluster, registers it, and installs the agent by the printed way. */
   async addCluster(
     name: string,
-    { labels = {}, agentValues = [], ...options }: FleetClusterOptions = {},
+    { labels = {}, agentValues = [], namespaces, ...options }: FleetClusterOptions = {},
   ): Promise<FleetCluster> {
     const cluster = await startCluster({ name, ...options })
     const flags = Object.entries(labels).map(([key, value]) => `--label=${key}=${value}`)
+    for (const namespace of namespaces ?? []) {
+      await cluster.admin.create({ apiVersion: 'v1', kind: 'Namespace', metadata: { name: namespace } })
+    }
+    if (namespaces) flags.push(`--namespaces=${namespaces.join(',')}`)
     const printed = await this.cli('cluster', 'register', name, ...flags)
     const member = await FleetCluster.connect(this, cluster, printed.trim())
     this.clusters.set(name, member)
@@ -282,7 +312,18 @@ export class FleetCluster implements AsyncDisposable {
     await Promise.all([this.apiProxy.cut(), this.natsProxy.cut()])
   }
 
-  /** Ends the cut. */
+  /** Lets nothing pass between the cluster and the hub while connections stay open, as a firewall that drops packets would. */
+  freeze(): void {
+    this.apiProxy.freeze()
+    this.natsProxy.freeze()
+  }
+
+  /** Requests of the agent by the API server's audit log. */
+  agentRequests(filter: Omit<AuditFilter, 'user'> = {}): AuditEvent[] {
+    return this.cluster.auditLog({ ...filter, user: agentUser })
+  }
+
+  /** Ends cut and freeze. */
   async restore(): Promise<void> {
     await Promise.all([this.apiProxy.restore(), this.natsProxy.restore()])
   }
