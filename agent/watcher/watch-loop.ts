@@ -39,8 +39,11 @@ export interface WatchTiming {
 export const DEFAULT_TIMING: WatchTiming = { leastSeconds: 1_800, mostSeconds: 3_600, slowRetryMs: 30_000 }
 /** API servers send a bookmark about every minute; a watch that had them and falls silent is dead however open it looks. */
 const SILENCE_MS = 4 * 60_000
+const MAX_BACKOFF_MS = 5_000
 /** A watch that ends sooner counts as a failure, lest a server that closes at once be asked in a tight loop. */
 const SHORTEST_WATCH_MS = 1_000
+/** Between lists, should the API server forget at once what it has just told. */
+const LIST_INTERVAL_MS = 2_000
 /** Times that an API server may say that our position lies in its future before we believe that its store was restored. */
 const FUTURE_TRIES = 3
 
@@ -58,6 +61,7 @@ export class WatchLoop {
   #wake: (() => void) | undefined
   /** In a row. A watch that lasts, or tells something, ends the row; that it opened does not. */
   #failures = 0
+  #listedAt = Number.NEGATIVE_INFINITY
 
   constructor(options: WatchLoopOptions) {
     this.#options = options
@@ -119,6 +123,7 @@ export class WatchLoop {
     signal.throwIfAborted()
     this.#forgetAllBut(found)
     this.#position = position
+    this.#listedAt = performance.now()
     this.#isListed = true
     this.#setState('live')
     onListed()
@@ -159,7 +164,8 @@ export class WatchLoop {
       silence.stop()
       if (performance.now() - openedAt >= SHORTEST_WATCH_MS) this.#failures = 0
     }
-    if (performance.now() - openedAt < SHORTEST_WATCH_MS) await this.#pause(backoffMs(this.#failures++))
+    if (performance.now() - openedAt < SHORTEST_WATCH_MS)
+      await this.#pause(backoffMs(this.#failures++, { maxMs: MAX_BACKOFF_MS }))
   }
 
   #tellUpsert(object: KubernetesObject): void {
@@ -201,7 +207,7 @@ export class WatchLoop {
     if (isExpired(error)) {
       this.#position = undefined
       this.#setState('listing')
-      return attempt === 0 ? 0 : backoffMs(attempt)
+      return performance.now() - this.#listedAt > LIST_INTERVAL_MS ? 0 : jittered(LIST_INTERVAL_MS)
     }
     if (isStatus(error, 403)) return this.#waitSlowly('forbidden', message)
     if (isStatus(error, 405)) return this.#waitSlowly('forbidden', message)
@@ -214,7 +220,7 @@ export class WatchLoop {
     if (isFromTheFuture(error) && attempt >= FUTURE_TRIES) this.#position = undefined
     // A connection that breaks is opened again at once; only when that fails is the API server away.
     if (attempt > 0 || this.#position === undefined) this.#setState('unavailable', message)
-    return backoffMs(attempt, { baseMs: 50, maxMs: 5_000 })
+    return backoffMs(attempt, { baseMs: 50, maxMs: MAX_BACKOFF_MS })
   }
 
   #waitSlowly(state: 'forbidden' | 'gone', message: string): number {

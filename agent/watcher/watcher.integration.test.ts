@@ -157,7 +157,10 @@ test('when the API server has forgotten where we were, it is listed again and wh
   // A fresh watch cache knows nothing of the past.
   await cluster.restartApiServer()
   await proxy.restore()
-  await waitFor('a second list', () => synced.length === 2)
+  await waitFor('a second list', (see) => {
+    see([events, watcher.states(), cluster.auditLog({ userAgent }).map((e) => [e.verb, e.requestURI, e.code])])
+    return synced.length === 2
+  })
   expect(events.slice(2).sort()).toEqual([
     'deleted ConfigMap default/removed',
     'upsert ConfigMap default/added',
