@@ -1,0 +1,132 @@
+// What the database says that the fleet should be, at one moment, and what of it changed since another moment.
+import { fromJsonString } from '@bufbuild/protobuf'
+import { type ApplicationSpec, ApplicationSpecSchema } from '@fairlead/proto/definitions'
+import type { Labels } from './label-selector.ts'
+import type { Store } from './store/store.ts'
+
+/** An application as it is defined. */
+export interface ApplicationDefinition {
+  readonly name: string
+  readonly uid: string
+  readonly generation: number
+  readonly deleting: 'prune' | 'orphan' | null
+  readonly spec: ApplicationSpec
+}
+
+/** A cluster as it is registered. */
+export interface ClusterDefinition {
+  readonly id: string
+  readonly name: string
+  readonly labels: Labels
+  readonly hasJoined: boolean
+}
+
+/** The newest render of an application. */
+export interface RenderState {
+  readonly attemptedCommit: string
+  readonly artifactDigest: string | null
+  /** As proto JSON. */
+  readonly revision: string | null
+  readonly incomplete: boolean
+}
+
+/** The fleet as it should be. */
+export interface FleetSnapshot {
+  readonly applications: ReadonlyMap<string, ApplicationDefinition>
+  readonly clusters: ReadonlyMap<string, ClusterDefinition>
+  readonly renders: ReadonlyMap<string, RenderState>
+  /** Commit by refKey. */
+  readonly commits: ReadonlyMap<string, string>
+}
+
+/** A fleet of which nothing is known. */
+export const EMPTY_SNAPSHOT: FleetSnapshot = {
+  applications: new Map(),
+  clusters: new Map(),
+  renders: new Map(),
+  commits: new Map(),
+}
+
+/** Key of a ref of a repository. */
+export function refKey(repository: string, ref: string): string {
+  return `${repository}\0${ref}`
+}
+
+/** Reads the fleet; what did not change since `last` is taken from there instead of being parsed again. */
+export async function readSnapshot({ db }: Store, last: FleetSnapshot): Promise<FleetSnapshot> {
+  const applications = await db
+    .selectFrom('applications')
+    .select(['name', 'uid', 'generation', 'deleting', 'spec'])
+    .orderBy('name')
+    .execute()
+  const clusters = await db
+    .selectFrom('clusters')
+    .select(['id', 'name', 'labels', 'joined_at'])
+    .orderBy('name')
+    .execute()
+  const renders = await db
+    .selectFrom('renders')
+    .select(['application', 'attempted_commit', 'artifact_digest', 'revision', 'incomplete'])
+    .execute()
+  const refs = await db.selectFrom('refs').select(['repository', 'ref', 'commit']).where('commit', '!=', '').execute()
+  return {
+    applications: new Map(
+      applications.map((row) => {
+        const known = last.applications.get(row.name)
+        const isSame = known?.uid === row.uid && known.generation === row.generation
+        const spec = isSame
+          ? known.spec
+          : fromJsonString(ApplicationSpecSchema, row.spec, { ignoreUnknownFields: true })
+        const { name, uid, generation, deleting } = row
+        return [name, { name, uid, generation, deleting, spec }]
+      }),
+    ),
+    clusters: new Map(
+      clusters.map(({ id, name, labels, joined_at }) => [
+        id,
+        { id, name, labels: JSON.parse(labels) as Labels, hasJoined: joined_at !== null },
+      ]),
+    ),
+    renders: new Map(
+      renders.map((row) => [
+        row.application,
+        {
+          attemptedCommit: row.attempted_commit,
+          artifactDigest: row.artifact_digest,
+          revision: row.revision,
+          incomplete: row.incomplete === 1,
+        },
+      ]),
+    ),
+    commits: new Map(refs.map((row) => [refKey(row.repository, row.ref), row.commit])),
+  }
+}
+
+/** What differs between two snapshots, as far as placement and slices are concerned. */
+export interface FleetChanges {
+  /** New, changed, rendered anew, or being deleted. */
+  readonly applications: readonly ApplicationDefinition[]
+  /** New, joined or labelled otherwise. */
+  readonly clusters: readonly ClusterDefinition[]
+}
+
+/** Compares two snapshots. */
+export function findChanges(last: FleetSnapshot, now: FleetSnapshot): FleetChanges {
+  const applications = [...now.applications.values()].filter((application) => {
+    const { name, uid, generation, deleting } = application
+    const before = last.applications.get(name)
+    if (before?.uid !== uid || before.generation !== generation || before.deleting !== deleting) return true
+    const render = now.renders.get(name)
+    const renderBefore = last.renders.get(name)
+    return (
+      render?.artifactDigest !== renderBefore?.artifactDigest ||
+      render?.revision !== renderBefore?.revision ||
+      render?.incomplete !== renderBefore?.incomplete
+    )
+  })
+  const clusters = [...now.clusters.values()].filter((cluster) => {
+    const before = last.clusters.get(cluster.id)
+    return before?.hasJoined !== cluster.hasJoined || JSON.stringify(before.labels) !== JSON.stringify(cluster.labels)
+  })
+  return { applications, clusters }
+}

@@ -1,0 +1,248 @@
+// The way of one commit through the hub: tracker -> renderer -> placer -> slicer -> publisher. Level-triggered: whatever
+// woke it, a pass compares the database with what the last pass saw and computes only what differs, so no trigger is lost
+// and a crash at any point is made up for by the next pass.
+import { backoffMs, jittered, sleep } from '@fairlead/shared/backoff'
+import { type AppError, isAborted, toAppError } from '@fairlead/shared/errors'
+import type { Logger } from '@fairlead/shared/logger'
+import type { SigningKeyPair } from '@fairlead/shared/signing'
+import {
+  type ApplicationDefinition,
+  EMPTY_SNAPSHOT,
+  type FleetSnapshot,
+  findChanges,
+  readSnapshot,
+  refKey,
+} from './fleet-snapshot.ts'
+import { placeAndSlice } from './place-stage.ts'
+import { RenderQueue } from './render-queue.ts'
+import { type RenderTarget, recordFailure, renderTarget, type TreeReader } from './render-stage.ts'
+import type { Renderer } from './renderer/renderer.ts'
+import type { Store } from './store/store.ts'
+
+/** What a pipeline needs. */
+export interface PipelineOptions {
+  readonly store: Store
+  readonly trees: TreeReader
+  readonly renderer: Renderer
+  readonly signingKey: SigningKeyPair
+  /** Called when the outbox has new rows. */
+  readonly onPublish: () => void
+  /** Called when definitions, renders or deployments changed. */
+  readonly onChange: () => void
+  readonly logger: Logger
+  /** Milliseconds since the epoch, default Date.now. */
+  readonly clock?: () => number
+  /** How often everything is computed again although nothing changed, in milliseconds, default 10 minutes. */
+  readonly resyncMs?: number
+}
+
+/** Keeps renders, deployments and slices equal to definitions, clusters and Git. */
+export interface Pipeline {
+  start(): void
+  /** Something may have changed. Returns at once. */
+  wake(): void
+  /** An agent has confirmed removals on this cluster: its slice no longer needs them. */
+  reslice(clusterIds: readonly string[]): void
+  /** Signs the slices of these clusters again as a newer generation, even if they say the same. */
+  resign(clusterIds: readonly string[]): Promise<void>
+  /** True for a cluster that the last pass saw. */
+  knows(clusterId: string): boolean
+  stop(): Promise<void>
+}
+
+const RENDERS_IN_FLIGHT = 4
+/** While more renders are about to end, a pass waits this long for them: one new slice instead of many. */
+const GATHER_MS = 15
+const RETRY = { baseMs: 200, maxMs: 10_000 }
+const RENDER_RETRY = { baseMs: 1_000, maxMs: 60_000 }
+
+/** Makes a pipeline. */
+export function createPipeline(options: PipelineOptions): Pipeline {
+  return new PipelineLoop(options)
+}
+
+class PipelineLoop implements Pipeline {
+  readonly #options: PipelineOptions
+  readonly #renders = new RenderQueue(RENDERS_IN_FLIGHT)
+  readonly #stopping = new AbortController()
+  /** For each application what was last rendered or refused. */
+  readonly #settled = new Map<string, string>()
+  readonly #failures = new Map<string, number>()
+  readonly #toSlice = new Set<string>()
+  #seen: FleetSnapshot = EMPTY_SNAPSHOT
+  #wakeUp = Promise.withResolvers<void>()
+  #running: Promise<void> = Promise.resolve()
+
+  constructor(options: PipelineOptions) {
+    this.#options = options
+  }
+
+  start(): void {
+    this.#running = this.#run()
+  }
+
+  wake(): void {
+    this.#wakeUp.resolve()
+  }
+
+  reslice(clusterIds: readonly string[]): void {
+    for (const id of clusterIds) this.#toSlice.add(id)
+    this.wake()
+  }
+
+  async resign(clusterIds: readonly string[]): Promise<void> {
+    for (let start = 0; start < clusterIds.length; start += 500) {
+      await this.#options.store.db
+        .updateTable('slices')
+        .set({ content_hash: '' })
+        .where('cluster_id', 'in', clusterIds.slice(start, start + 500))
+        .execute()
+    }
+    this.reslice(clusterIds)
+  }
+
+  knows(clusterId: string): boolean {
+    return this.#seen.clusters.has(clusterId)
+  }
+
+  async stop(): Promise<void> {
+    this.#stopping.abort()
+    this.wake()
+    await this.#renders.stop()
+    await this.#running
+  }
+
+  /** One pass after the other, never two at once. */
+  async #run(): Promise<void> {
+    const { signal } = this.#stopping
+    let fullAt = performance.now() + jittered(this.#options.resyncMs ?? 600_000)
+    for (let failures = 0; !signal.aborted; ) {
+      // Before the pass, so that a wake during the pass is not lost.
+      this.#wakeUp = Promise.withResolvers()
+      try {
+        await this.#pass()
+        failures = 0
+        await this.#waitForWake(fullAt - performance.now())
+        if (performance.now() >= fullAt) {
+          this.#seen = { ...EMPTY_SNAPSHOT, clusters: this.#seen.clusters }
+          this.#settled.clear()
+          fullAt = performance.now() + jittered(this.#options.resyncMs ?? 600_000)
+        }
+      } catch (error) {
+        if (signal.aborted) return
+        this.#options.logger.error({ error, failures }, 'pipeline pass failed; trying again')
+        await sleep(backoffMs(failures++, RETRY), signal).catch(() => {})
+      }
+    }
+  }
+
+  async #pass(): Promise<void> {
+    const { store, signingKey, clock = Date.now, onPublish, onChange } = this.#options
+    const now = await readSnapshot(store, this.#seen)
+    this.#renderStale(now)
+    const { applications, clusters } = findChanges(this.#seen, now)
+    const mustSlice = new Set(this.#toSlice)
+    this.#toSlice.clear()
+    const base = { renders: now.renders, mustSlice, signingKey, nowMs: clock() }
+    const everywhere = { ...base, applications, clusters: [...now.clusters.values()] }
+    const others = [...now.applications.values()].filter((application) => !applications.includes(application))
+    const dirty = new Set([...clusters.map((cluster) => cluster.id), ...mustSlice])
+    const here = { ...base, applications: others, clusters: everywhere.clusters.filter(({ id }) => dirty.has(id)) }
+    try {
+      const changed = [
+        ...(applications.length > 0 ? await placeAndSlice(store, everywhere) : []),
+        ...(dirty.size > 0 ? await placeAndSlice(store, here) : []),
+      ]
+      if (changed.length > 0) this.#options.logger.info({ clusters: changed.length }, 'slices signed')
+    } catch (error) {
+      for (const id of mustSlice) this.#toSlice.add(id)
+      throw error
+    }
+    const forgotten = await this.#forgetApplications()
+    this.#seen = now
+    onPublish()
+    if (applications.length + dirty.size + forgotten > 0) onChange()
+  }
+
+  /** Begins a render of every application whose commit or definition is not the one that was rendered. */
+  #renderStale(now: FleetSnapshot): void {
+    for (const application of now.applications.values()) {
+      const target = findTarget(application, now)
+      if (!target || application.deleting !== null) continue
+      const key = JSON.stringify([application.uid, application.generation, target])
+      if (this.#settled.get(application.name) === key) continue
+      this.#renders.submit(application.name, key, (signal) => this.#render(target, key, signal))
+    }
+    for (const name of this.#settled.keys()) if (!now.applications.has(name)) this.#settled.delete(name)
+  }
+
+  async #render(target: RenderTarget, key: string, signal: AbortSignal): Promise<void> {
+    const { application, commit } = target
+    const { logger } = this.#options
+    try {
+      const outcome = await renderTarget(this.#options, target, signal)
+      this.#settled.set(application, key)
+      this.#failures.delete(application)
+      logger.debug({ application, commit, outcome }, 'application rendered')
+    } catch (cause) {
+      if (signal.aborted || isAborted(cause)) return
+      await this.#recordFailure(target, key, toAppError(cause))
+    }
+    // A moment later the queue knows that this render has ended.
+    setImmediate(() => this.wake())
+  }
+
+  async #recordFailure(target: RenderTarget, key: string, error: AppError): Promise<void> {
+    const { store, logger } = this.#options
+    const { application, commit } = target
+    const failures = this.#failures.get(application) ?? 0
+    logger.warn({ application, commit, error, failures }, 'application cannot be rendered')
+    try {
+      await recordFailure(store, target, error)
+    } catch (cause) {
+      logger.error({ application, error: cause }, 'failed render could not be recorded')
+    }
+    this.#settled.set(application, key)
+    if (error.kind === 'user') return
+    this.#failures.set(application, failures + 1)
+    const retry = sleep(backoffMs(failures, RENDER_RETRY), this.#stopping.signal)
+    void retry.then(
+      () => {
+        this.#settled.delete(application)
+        this.wake()
+      },
+      () => {},
+    )
+  }
+
+  /** Applications that are being deleted and run nowhere any more. */
+  async #forgetApplications(): Promise<number> {
+    const gone = await this.#options.store.db
+      .deleteFrom('applications')
+      .where('deleting', 'is not', null)
+      .where(({ not, exists, selectFrom }) =>
+        not(exists(selectFrom('deployments').select('application').whereRef('application', '=', 'applications.name'))),
+      )
+      .returning('name')
+      .execute()
+    for (const { name } of gone) this.#options.logger.info({ application: name }, 'application is gone')
+    return gone.length
+  }
+
+  async #waitForWake(atMostMs: number): Promise<void> {
+    const waiting = new AbortController()
+    const due = sleep(Math.max(0, atMostMs), waiting.signal).catch(() => {})
+    await Promise.race([due, this.#wakeUp.promise])
+    waiting.abort()
+    if (this.#renders.size > 0) await sleep(GATHER_MS, this.#stopping.signal).catch(() => {})
+  }
+}
+
+/** What is to be rendered of an application; undefined while Git has not said which commit. */
+function findTarget({ name, spec }: ApplicationDefinition, { commits }: FleetSnapshot): RenderTarget | undefined {
+  const { repository = '', ref = '', path = '' } = spec.source ?? {}
+  const commit = commits.get(refKey(repository, ref))
+  return commit === undefined
+    ? undefined
+    : { application: name, repository, ref, commit, path, namespace: spec.namespace }
+}

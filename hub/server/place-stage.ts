@@ -1,0 +1,213 @@
+// From what was rendered to signed slices: decides the deployments of some applications on some clusters and makes the
+// slices that change, with their outbox rows, in one transaction.
+import { create, toJsonString } from '@bufbuild/protobuf'
+import { type SyncPolicy, SyncPolicySchema } from '@fairlead/proto/slice'
+import type { SigningKeyPair } from '@fairlead/shared/signing'
+import { nextGeneration } from '@fairlead/shared/slice'
+import type { Transaction } from 'kysely'
+import type { ApplicationDefinition, ClusterDefinition, RenderState } from './fleet-snapshot.ts'
+import { placeApplication } from './placer/placer.ts'
+import { type ApplicationIntent, type DeploymentRow, planDeployments } from './slicer/deployment-plan.ts'
+import { type SliceDeployment, signSlice, sliceContent } from './slicer/slicer.ts'
+import type { Schema } from './store/schema.ts'
+import type { Store } from './store/store.ts'
+
+/** What is to be placed where. */
+export interface PlaceRequest {
+  readonly applications: readonly ApplicationDefinition[]
+  readonly clusters: readonly ClusterDefinition[]
+  readonly renders: ReadonlyMap<string, RenderState>
+  /** Clusters whose slice is compared even when no deployment changes. */
+  readonly mustSlice: ReadonlySet<string>
+  readonly signingKey: SigningKeyPair
+  readonly nowMs: number
+}
+
+/** Bounds how long one transaction keeps the database. */
+const CLUSTERS_PER_TRANSACTION = 200
+const NAMES_PER_QUERY = 500
+
+/** Places, and returns the clusters whose slice is new. */
+export async function placeAndSlice(store: Store, request: PlaceRequest): Promise<string[]> {
+  const changed: string[] = []
+  for (let start = 0; start < request.clusters.length; start += CLUSTERS_PER_TRANSACTION) {
+    const clusters = request.clusters.slice(start, start + CLUSTERS_PER_TRANSACTION)
+    changed.push(...(await store.transaction((transaction) => placeChunk(transaction, { ...request, clusters }))))
+  }
+  return changed
+}
+
+/** What an application wants of its clusters, out of its definition and its render. Throws InvalidArgument when the placement cannot be told. */
+export function intentOf(
+  application: ApplicationDefinition,
+  render: RenderState | undefined,
+): Exclude<ApplicationIntent, { kind: 'keep' }> | { kind: 'keep' } {
+  if (application.deleting !== null) return { kind: 'leave', prune: application.deleting === 'prune' }
+  if (!render?.artifactDigest || render.revision === null) return { kind: 'keep' }
+  const { namespace, sync } = application.spec
+  const policy: SyncPolicy = create(SyncPolicySchema, {
+    namespace,
+    prune: (sync?.prune ?? true) && !render.incomplete,
+    remediate: sync?.remediate ?? true,
+    adopt: sync?.adopt || 'ifEqual',
+  })
+  return {
+    kind: 'run',
+    artifactDigest: render.artifactDigest,
+    revision: render.revision,
+    policy: toJsonString(SyncPolicySchema, policy),
+    pruneOnLeave: sync?.prune ?? true,
+  }
+}
+
+async function placeChunk(transaction: Transaction<Schema>, request: PlaceRequest): Promise<string[]> {
+  const clusters = await presentClusters(transaction, request.clusters)
+  const ids = clusters.map((cluster) => cluster.id)
+  const joined = new Set(clusters.filter((cluster) => cluster.hasJoined).map((cluster) => cluster.id))
+  const slices = await readSlices(transaction, ids)
+  const generationOf = (id: string): bigint => nextGeneration(BigInt(slices.get(id)?.generation ?? 0), request.nowMs)
+  const touched = new Set(ids.filter((id) => request.mustSlice.has(id) || !slices.has(id)))
+  const rows = await readDeployments(transaction, ids, request.applications)
+  for (const application of await presentApplications(transaction, request.applications)) {
+    const intent = intentOf(application, request.renders.get(application.name))
+    const placed = intent.kind === 'run' ? placeApplication(application.spec.placement, clusters) : []
+    const plan = planDeployments({
+      application: application.name,
+      intent,
+      placed,
+      rows: rows.get(application.name) ?? [],
+      hasJoined: (id) => joined.has(id),
+    })
+    for (const row of plan.upserts) {
+      // A tombstone's time is the first generation that carries it: that is what its confirmation is held against.
+      const since = row.state === 'tombstone' ? Number(generationOf(row.cluster_id)) : request.nowMs
+      await upsertDeployment(transaction, row, since)
+      touched.add(row.cluster_id)
+    }
+    for (const id of plan.deletes) {
+      await deleteDeployment(transaction, id, application.name)
+      touched.add(id)
+    }
+  }
+  return await sliceClusters(
+    transaction,
+    clusters.filter((cluster) => touched.has(cluster.id)),
+    request,
+    slices,
+  )
+}
+
+interface HeldSlice {
+  readonly generation: number
+  readonly contentHash: string
+}
+
+/** Signs the slices whose content changed and queues them. */
+async function sliceClusters(
+  transaction: Transaction<Schema>,
+  clusters: readonly ClusterDefinition[],
+  { signingKey: key, nowMs }: PlaceRequest,
+  slices: ReadonlyMap<string, HeldSlice>,
+): Promise<string[]> {
+  const deployments = await readSliceDeployments(
+    transaction,
+    clusters.map((cluster) => cluster.id),
+  )
+  const changed: string[] = []
+  for (const cluster of clusters) {
+    const held = slices.get(cluster.id)
+    const content = sliceContent(cluster, deployments.get(cluster.id) ?? [])
+    if (held?.contentHash === content.hash) continue
+    const lastGeneration = BigInt(held?.generation ?? 0)
+    const { generation, document } = signSlice(content, { lastGeneration, nowMs, key })
+    const row = { generation, content_hash: content.hash, document }
+    await transaction
+      .insertInto('slices')
+      .values({ cluster_id: cluster.id, ...row })
+      .onConflict((conflict) => conflict.column('cluster_id').doUpdateSet(row))
+      .execute()
+    await transaction.insertInto('outbox').values({ kind: 'slice', key: cluster.id, created_at: nowMs }).execute()
+    changed.push(cluster.id)
+  }
+  return changed
+}
+
+/** Those that still exist, as they are now: a cluster may have been removed or joined since the snapshot. */
+async function presentClusters(
+  transaction: Transaction<Schema>,
+  clusters: readonly ClusterDefinition[],
+): Promise<ClusterDefinition[]> {
+  const ids = clusters.map((cluster) => cluster.id)
+  const rows = await transaction.selectFrom('clusters').select(['id', 'joined_at']).where('id', 'in', ids).execute()
+  const joinedAt = new Map(rows.map((row) => [row.id, row.joined_at]))
+  return clusters
+    .filter((cluster) => joinedAt.has(cluster.id))
+    .map((cluster) => ({ ...cluster, hasJoined: joinedAt.get(cluster.id) !== null }))
+}
+
+/** Those that are still as the snapshot has them; the others changed meanwhile and get a pass of their own. */
+async function presentApplications(
+  transaction: Transaction<Schema>,
+  applications: readonly ApplicationDefinition[],
+): Promise<ApplicationDefinition[]> {
+  const rows = await transaction.selectFrom('applications').select(['name', 'uid', 'generation', 'deleting']).execute()
+  const present = new Map(rows.map((row) => [row.name, row]))
+  return applications.filter((application) => {
+    const row = present.get(application.name)
+    return (
+      row?.uid === application.uid && row.generation === application.generation && row.deleting === application.deleting
+    )
+  })
+}
+
+async function readSlices(transaction: Transaction<Schema>, ids: readonly string[]): Promise<Map<string, HeldSlice>> {
+  const rows = await transaction
+    .selectFrom('slices')
+    .select(['cluster_id', 'generation', 'content_hash'])
+    .where('cluster_id', 'in', ids)
+    .execute()
+  return new Map(rows.map((row) => [row.cluster_id, { generation: row.generation, contentHash: row.content_hash }]))
+}
+
+async function readDeployments(
+  transaction: Transaction<Schema>,
+  ids: readonly string[],
+  applications: readonly ApplicationDefinition[],
+): Promise<Map<string, DeploymentRow[]>> {
+  const query = transaction
+    .selectFrom('deployments')
+    .select(['cluster_id', 'application', 'state', 'prune', 'artifact_digest', 'revision', 'policy'])
+    .where('cluster_id', 'in', ids)
+  const names = applications.map((application) => application.name)
+  const rows = await (names.length > NAMES_PER_QUERY ? query : query.where('application', 'in', names)).execute()
+  return Map.groupBy(rows, (row) => row.application)
+}
+
+async function readSliceDeployments(
+  transaction: Transaction<Schema>,
+  ids: readonly string[],
+): Promise<Map<string, (SliceDeployment & { cluster_id: string })[]>> {
+  const rows = await transaction
+    .selectFrom('deployments')
+    .leftJoin('artifacts', 'artifacts.digest', 'deployments.artifact_digest')
+    .select(['cluster_id', 'application', 'state', 'prune', 'revision', 'policy', 'reference'])
+    .where('cluster_id', 'in', ids)
+    .execute()
+  return Map.groupBy(rows, (row) => row.cluster_id)
+}
+
+async function upsertDeployment(transaction: Transaction<Schema>, row: DeploymentRow, since: number): Promise<void> {
+  await transaction
+    .insertInto('deployments')
+    .values({ ...row, since })
+    .onConflict((conflict) => conflict.columns(['cluster_id', 'application']).doUpdateSet({ ...row, since }))
+    .execute()
+}
+
+async function deleteDeployment(transaction: Transaction<Schema>, id: string, application: string): Promise<void> {
+  await transaction
+    .deleteFrom('deployments')
+    .where('cluster_id', '=', id)
+    .where('application', '=', application)
+    .execute()
+}

@@ -1,0 +1,115 @@
+// The outbox: what the database has decided and NATS does not know yet. Rows go only after NATS has acknowledged, so that
+// whatever dies in between is published again; publishing twice changes nothing.
+import { sha256Hex } from '@fairlead/shared/digest'
+import type { Logger } from '@fairlead/shared/logger'
+import { blobSubject, desiredSubject, eventSubject, STREAMS, statusSubject } from '@fairlead/shared/subjects'
+import { JetStreamApiCodes, JetStreamApiError, type JetStreamClient } from '@nats-io/jetstream'
+import { headers, type MsgHdrs } from '@nats-io/transport-node'
+import type { Selectable } from 'kysely'
+import type { OutboxKind, OutboxTable } from '../store/schema.ts'
+import type { Store } from '../store/store.ts'
+import { forEachInFlight } from './in-flight.ts'
+
+/** Header that holds the SHA-256 of a published document; tells without reading it whether NATS holds what the database does. */
+export const HASH_HEADER = 'Fairlead-Hash'
+/** Header that holds a slice's generation. */
+export const GENERATION_HEADER = 'Fairlead-Generation'
+
+/** What draining needs. */
+export interface OutboxOptions {
+  readonly store: Store
+  readonly js: JetStreamClient
+  /** Largest message that NATS takes, in bytes. */
+  readonly maxPayloadBytes: number
+  /** Sends the accounts' claims. */
+  readonly pushClaims: () => Promise<void>
+  readonly logger: Logger
+}
+
+const BATCH = 500
+const SLICES_IN_FLIGHT = 256
+/** Chunks are large: this bounds the memory. */
+const CHUNKS_IN_FLIGHT = 8
+const PUBLISH_TIMEOUT_MS = 10_000
+
+/** Publishes one batch in order: claims, artifacts, slices, then what is to be forgotten. Returns the number of rows done; throws when NATS does not take something, and leaves those rows. */
+export async function drainBatch(options: OutboxOptions): Promise<number> {
+  const { db } = options.store
+  const rows = await db.selectFrom('outbox').selectAll().orderBy('id').limit(BATCH).execute()
+  const keysOf = (kind: OutboxKind): string[] => [
+    ...new Set(rows.filter((row) => row.kind === kind).map((row) => row.key)),
+  ]
+  if (keysOf('claims').length > 0) await options.pushClaims()
+  for (const digest of keysOf('artifact')) await publishArtifact(options, digest)
+  await publishSlices(options, keysOf('slice'))
+  for (const clusterId of keysOf('purge-cluster')) await purgeCluster(options.js, clusterId)
+  await deleteRows(options.store, rows)
+  return rows.length
+}
+
+async function publishArtifact({ store, js }: OutboxOptions, digest: string): Promise<void> {
+  const chunks = await store.db
+    .selectFrom('artifact_chunks')
+    .select('digest')
+    .where('artifact_digest', '=', digest)
+    .execute()
+  await forEachInFlight(chunks, CHUNKS_IN_FLIGHT, async (chunk) => {
+    const row = await store.db
+      .selectFrom('artifact_chunks')
+      .select('bytes')
+      .where('digest', '=', chunk.digest)
+      .executeTakeFirst()
+    // It is gone when nothing needs it any more.
+    if (row) await js.publish(blobSubject(chunk.digest), row.bytes, { timeout: PUBLISH_TIMEOUT_MS })
+  })
+}
+
+async function publishSlices({ store, js, maxPayloadBytes, logger }: OutboxOptions, ids: string[]): Promise<void> {
+  if (ids.length === 0) return
+  const rows = await store.db.selectFrom('slices').selectAll().where('cluster_id', 'in', ids).execute()
+  await forEachInFlight(rows, SLICES_IN_FLIGHT, async ({ cluster_id, document, generation }) => {
+    if (document.length > maxPayloadBytes) {
+      // No retry helps; everything else goes on, and the cluster keeps what it has.
+      logger.error(
+        { clusterId: cluster_id, sizeBytes: document.length, maxPayloadBytes },
+        'slice is too large for NATS',
+      )
+      return
+    }
+    const header = documentHeaders(document, generation)
+    const subject = desiredSubject(cluster_id, 'main')
+    await js.publish(subject, document, { headers: header, timeout: PUBLISH_TIMEOUT_MS })
+    logger.debug({ clusterId: cluster_id, generation }, 'slice published')
+  })
+}
+
+function documentHeaders(document: Uint8Array, generation: number): MsgHdrs {
+  const header = headers()
+  header.set(HASH_HEADER, sha256Hex(document))
+  header.set(GENERATION_HEADER, String(generation))
+  return header
+}
+
+/** Takes everything of a cluster out of NATS. */
+export async function purgeCluster(js: JetStreamClient, clusterId: string): Promise<void> {
+  const manager = await js.jetstreamManager(false)
+  const filters = [
+    [STREAMS.desired, desiredSubject(clusterId, 'main')],
+    [STREAMS.desired, desiredSubject(clusterId, 'cmd')],
+    [STREAMS.status, statusSubject(clusterId)],
+    [STREAMS.events, eventSubject(clusterId)],
+  ] as const
+  for (const [stream, filter] of filters) {
+    try {
+      await manager.streams.purge(stream, { filter })
+    } catch (error) {
+      if (!(error instanceof JetStreamApiError) || error.code !== JetStreamApiCodes.StreamNotFound) throw error
+    }
+  }
+}
+
+async function deleteRows(store: Store, rows: readonly Selectable<OutboxTable>[]): Promise<void> {
+  if (rows.length === 0) return
+  const ids = rows.map((row) => row.id)
+  await store.db.deleteFrom('outbox').where('id', 'in', ids).execute()
+}

@@ -1,0 +1,204 @@
+// One application at one commit: reads its folder, renders it if its inputs changed, and records the outcome. What cannot
+// be read or rendered becomes a problem; the last good artifact stays.
+import { create, fromBinary, fromJson, toBinary, toJson, toJsonString } from '@bufbuild/protobuf'
+import { timestampFromMs } from '@bufbuild/protobuf/wkt'
+import { type Problem, ProblemSchema, RevisionSchema } from '@fairlead/proto/common'
+import { type Artifact, ArtifactReferenceSchema } from '@fairlead/proto/slice'
+import { artifactDigest, openArtifact, sealArtifact } from '@fairlead/shared/artifact'
+import type { AppError } from '@fairlead/shared/errors'
+import type { Insertable, Selectable, Transaction } from 'kysely'
+import { carryOver } from './renderer/carry-over.ts'
+import { inputHash, type RenderOptions } from './renderer/render.ts'
+import type { Renderer } from './renderer/renderer.ts'
+import type { RendersTable, Schema } from './store/schema.ts'
+import type { Store } from './store/store.ts'
+import type { SourceTree } from './tracker/source-tree.ts'
+
+/** What the render of an application depends on. */
+export interface RenderTarget extends RenderOptions {
+  readonly repository: string
+  readonly ref: string
+  readonly commit: string
+}
+
+/** Reads folders out of repositories. */
+export interface TreeReader {
+  readTree(repository: string, commit: string, path: string, signal: AbortSignal): Promise<SourceTree>
+  /** The tree's id without its files; undefined when it cannot be told without them. */
+  findTreeOid?(repository: string, commit: string, path: string, signal: AbortSignal): Promise<string | undefined>
+}
+
+/** What rendering needs. */
+export interface RenderStageOptions {
+  readonly store: Store
+  readonly trees: TreeReader
+  readonly renderer: Renderer
+}
+
+type RenderRow = Selectable<RendersTable>
+
+/** Renders the target unless the last attempt had the same inputs, and records the outcome. Throws AppError when the tree cannot be read or rendered at all; that is for recordFailure. */
+export async function renderTarget(
+  { store, trees, renderer }: RenderStageOptions,
+  target: RenderTarget,
+  signal: AbortSignal,
+): Promise<'rendered' | 'unchanged'> {
+  const { application, repository, commit, path } = target
+  const last = await findRender(store, application)
+  const knownOid = await trees.findTreeOid?.(repository, commit, path, signal)
+  if (knownOid !== undefined && last?.input_hash === inputHash(knownOid, target)) {
+    await recordSameInputs(store, last, target)
+    return 'unchanged'
+  }
+  const tree = await trees.readTree(repository, commit, path, signal)
+  const hash = inputHash(tree.treeOid, target)
+  if (last?.input_hash === hash) {
+    await recordSameInputs(store, last, target)
+    return 'unchanged'
+  }
+  const rendered = await renderer.render(tree, target, signal)
+  const base = { application, input_hash: hash, attempted_commit: commit, rendered_at: Date.now() }
+  const problems = formatProblems(rendered.problems, last)
+  if (rendered.incomplete && rendered.artifact.manifests.length === 0) {
+    // Nothing good came of it: everything stays as it is.
+    await store.transaction((transaction) => saveRow(transaction, { ...keep(last), ...base, problems }))
+    return 'rendered'
+  }
+  const lastArtifact = rendered.incomplete ? await findArtifact(store, last?.artifact_digest) : undefined
+  const artifact = lastArtifact ? carryOver(lastArtifact, rendered.artifact, target.namespace) : rendered.artifact
+  const digest = lastArtifact ? artifactDigest(artifact) : rendered.digest
+  signal.throwIfAborted()
+  await saveArtifact(store, digest, artifact, {
+    ...base,
+    problems,
+    commit,
+    artifact_digest: digest,
+    revision: formatRevision(target),
+    incomplete: rendered.incomplete ? 1 : 0,
+  })
+  return 'rendered'
+}
+
+/** Records why the target could not be read or rendered; what was good before stays. A transient failure is not an attempt: it will be tried again. */
+export async function recordFailure(store: Store, target: RenderTarget, error: AppError): Promise<void> {
+  const last = await findRender(store, target.application)
+  const { object: _object, file = target.path, line = 0 } = error.context
+  const problem = create(ProblemSchema, { code: error.code, message: error.message, source: { file, line } })
+  const isFinal = error.kind === 'user'
+  await store.transaction((transaction) =>
+    saveRow(transaction, {
+      ...keep(last),
+      application: target.application,
+      input_hash: '',
+      attempted_commit: isFinal ? target.commit : (last?.attempted_commit ?? ''),
+      problems: formatProblems([problem], last),
+      rendered_at: Date.now(),
+    }),
+  )
+}
+
+/** The revision of a target as proto JSON. */
+export function formatRevision({ repository, ref, commit }: RenderTarget): string {
+  return toJsonString(RevisionSchema, create(RevisionSchema, { repository, ref, commit }))
+}
+
+function keep(last: RenderRow | undefined): Pick<RenderRow, 'commit' | 'artifact_digest' | 'revision' | 'incomplete'> {
+  if (!last) return { commit: '', artifact_digest: null, revision: null, incomplete: 0 }
+  const { commit, artifact_digest, revision, incomplete } = last
+  return { commit, artifact_digest, revision, incomplete }
+}
+
+/** The same files at another commit: the outcome holds for that too. */
+async function recordSameInputs(store: Store, last: RenderRow, target: RenderTarget): Promise<void> {
+  // Where nothing good came of these inputs, the last good revision is an older one and stays.
+  const isDeployed = last.artifact_digest !== null && last.commit === last.attempted_commit
+  const good = isDeployed ? { commit: target.commit, revision: formatRevision(target) } : {}
+  await store.db
+    .updateTable('renders')
+    .set({ ...good, attempted_commit: target.commit })
+    .where('application', '=', last.application)
+    .execute()
+}
+
+async function findRender(store: Store, application: string): Promise<RenderRow | undefined> {
+  return await store.db.selectFrom('renders').selectAll().where('application', '=', application).executeTakeFirst()
+}
+
+async function findArtifact(store: Store, digest: string | null | undefined): Promise<Artifact | undefined> {
+  if (!digest) return undefined
+  const row = await store.db.selectFrom('artifacts').select('reference').where('digest', '=', digest).executeTakeFirst()
+  if (!row) return undefined
+  const reference = fromBinary(ArtifactReferenceSchema, row.reference)
+  const rows = await store.db
+    .selectFrom('artifact_chunks')
+    .select(['digest', 'bytes'])
+    .where('artifact_digest', '=', digest)
+    .execute()
+  const chunks = new Map(rows.map((chunk) => [chunk.digest, chunk.bytes]))
+  return openArtifact(
+    reference,
+    reference.chunks.map((name) => chunks.get(name) ?? new Uint8Array()),
+  )
+}
+
+/** Stores the artifact, unless equal content is stored already, with the row that refers to it. */
+async function saveArtifact(
+  store: Store,
+  digest: string,
+  artifact: Artifact,
+  row: Insertable<RendersTable>,
+): Promise<void> {
+  const isStored = async (db: Store['db'] | Transaction<Schema>): Promise<boolean> =>
+    (await db.selectFrom('artifacts').select('digest').where('digest', '=', digest).executeTakeFirst()) !== undefined
+  const sealed = (await isStored(store.db)) ? undefined : sealArtifact(artifact)
+  await store.transaction(async (transaction) => {
+    if (!(await isStored(transaction))) {
+      const { reference, chunks } = sealed ?? sealArtifact(artifact)
+      const createdAt = Date.now()
+      const referenceBytes = toBinary(ArtifactReferenceSchema, reference)
+      await transaction
+        .insertInto('artifacts')
+        .values({ digest, reference: referenceBytes, created_at: createdAt })
+        .execute()
+      for (const [name, bytes] of chunks) {
+        await transaction
+          .insertInto('artifact_chunks')
+          .values({ digest: name, artifact_digest: digest, bytes })
+          .execute()
+      }
+      await transaction.insertInto('outbox').values({ kind: 'artifact', key: digest, created_at: createdAt }).execute()
+    }
+    await saveRow(transaction, row)
+  })
+}
+
+/** Writes the row, unless the application is gone meanwhile. */
+async function saveRow(transaction: Transaction<Schema>, row: Insertable<RendersTable>): Promise<void> {
+  const exists = await transaction
+    .selectFrom('applications')
+    .select('name')
+    .where('name', '=', row.application)
+    .executeTakeFirst()
+  if (!exists) return
+  await transaction
+    .insertInto('renders')
+    .values(row)
+    .onConflict((conflict) => conflict.column('application').doUpdateSet(row))
+    .execute()
+}
+
+/** Problems as JSON; one that was there before keeps its time. */
+function formatProblems(problems: readonly Problem[], last: RenderRow | undefined): string {
+  const before = new Map<string, Problem>()
+  for (const json of last ? (JSON.parse(last.problems) as never[]) : []) {
+    const problem = fromJson(ProblemSchema, json)
+    before.set(identityOf(problem), problem)
+  }
+  const now = timestampFromMs(Date.now())
+  const dated = problems.map((problem) => ({ ...problem, since: before.get(identityOf(problem))?.since ?? now }))
+  return JSON.stringify(dated.map((problem) => toJson(ProblemSchema, problem)))
+}
+
+function identityOf({ code, message, object, source }: Problem): string {
+  return JSON.stringify([code, message, object?.kind, object?.namespace, object?.name, source?.file])
+}

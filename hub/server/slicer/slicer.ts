@@ -1,0 +1,85 @@
+// Makes the slice of one cluster out of its deployments. Pure: equal deployments give equal content, whatever their order.
+import { create, fromBinary, fromJson, toBinary } from '@bufbuild/protobuf'
+import { timestampFromMs } from '@bufbuild/protobuf/wkt'
+import { RevisionSchema } from '@fairlead/proto/common'
+import {
+  ArtifactReferenceSchema,
+  type SliceEntry,
+  SliceEntrySchema,
+  SliceSchema,
+  SyncPolicySchema,
+} from '@fairlead/proto/slice'
+import { sha256Hex } from '@fairlead/shared/digest'
+import { AppError } from '@fairlead/shared/errors'
+import type { SigningKeyPair } from '@fairlead/shared/signing'
+import { encodeSlice, nextGeneration } from '@fairlead/shared/slice'
+
+/** One row of deployments, with the reference of its artifact. */
+export interface SliceDeployment {
+  readonly application: string
+  readonly state: 'desired' | 'tombstone'
+  /** Of a tombstone: 1 when the objects are to be deleted. */
+  readonly prune: number
+  /** Revision as proto JSON; of what is desired. */
+  readonly revision: string | null
+  /** SyncPolicy as proto JSON; of what is desired. */
+  readonly policy: string | null
+  /** ArtifactReference, binary; of what is desired. */
+  readonly reference: Uint8Array | null
+}
+
+/** What a slice says, without generation, time and signature. */
+export interface SliceContent {
+  readonly clusterId: string
+  readonly clusterName: string
+  readonly entries: readonly SliceEntry[]
+  /** Equal for equal content: such a slice is not signed again. */
+  readonly hash: string
+}
+
+/** The content of a cluster's slice. */
+export function sliceContent(
+  cluster: { readonly id: string; readonly name: string },
+  deployments: readonly SliceDeployment[],
+): SliceContent {
+  const entries = deployments.map(entryOf).sort((a, b) => (a.application < b.application ? -1 : 1))
+  const content = create(SliceSchema, { clusterId: cluster.id, clusterName: cluster.name, entries })
+  return {
+    clusterId: cluster.id,
+    clusterName: cluster.name,
+    entries,
+    hash: sha256Hex(toBinary(SliceSchema, content)),
+  }
+}
+
+/** Signs the content as the generation after `lastGeneration` (0n for the first). */
+export function signSlice(
+  content: SliceContent,
+  { lastGeneration, nowMs, key }: { lastGeneration: bigint; nowMs: number; key: SigningKeyPair },
+): { generation: bigint; document: Uint8Array } {
+  const generation = nextGeneration(lastGeneration, nowMs)
+  const slice = create(SliceSchema, {
+    clusterId: content.clusterId,
+    clusterName: content.clusterName,
+    generation,
+    issuedAt: timestampFromMs(nowMs),
+    entries: [...content.entries],
+  })
+  return { generation, document: encodeSlice(slice, key) }
+}
+
+function entryOf(deployment: SliceDeployment): SliceEntry {
+  const { application, state, prune, revision, policy, reference } = deployment
+  if (state === 'tombstone') {
+    return create(SliceEntrySchema, { application, intent: { case: 'tombstone', value: { prune: prune === 1 } } })
+  }
+  if (revision === null || policy === null || reference === null) {
+    throw new AppError('Internal', `the deployment of ${application} has no revision, policy or artifact`)
+  }
+  const value = {
+    revision: fromJson(RevisionSchema, JSON.parse(revision)),
+    artifact: fromBinary(ArtifactReferenceSchema, reference),
+    policy: fromJson(SyncPolicySchema, JSON.parse(policy)),
+  }
+  return create(SliceEntrySchema, { application, intent: { case: 'desired', value } })
+}
