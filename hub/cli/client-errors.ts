@@ -1,5 +1,6 @@
 // Turns what gRPC throws into the AppError that a person can act upon.
 import { AppError, type ErrorCode } from '@fairlead/shared/errors'
+import { ProblemsError, readGrpcError } from '@fairlead/shared/grpc-status'
 import * as grpc from '@grpc/grpc-js'
 
 const CODES: Partial<Record<grpc.status, ErrorCode>> = {
@@ -16,12 +17,15 @@ const CODES: Partial<Record<grpc.status, ErrorCode>> = {
   [grpc.status.RESOURCE_EXHAUSTED]: 'LimitExceeded',
 }
 
-/** The AppError of a failed call. The gRPC error stays as its cause. */
+/** The AppError of a failed call: the hub's own, else what gRPC says. */
 export function toHubError(error: unknown, address: string): AppError {
   if (error instanceof AppError) return error
   if (!isServiceError(error))
     return new AppError('Aborted', error instanceof Error ? error.message : String(error), { cause: error })
+  const { code: named, problems } = readGrpcError(error)
+  if (problems.length > 0) return new ProblemsError(named ?? 'InvalidArgument', problems)
   const code = CODES[error.code] ?? 'Internal'
+  if (named !== undefined) return new AppError(named, error.details, { cause: error })
   return new AppError(code, messageOf(error, address), { cause: error })
 }
 

@@ -1,4 +1,6 @@
 // The hub's API as the commands see it: typed clients with the context's CA and token; every failure is an AppError.
+import { isIP } from 'node:net'
+import { checkServerIdentity } from 'node:tls'
 import type { DescService } from '@bufbuild/protobuf'
 import { ApplicationsService } from '@fairlead/proto/applications'
 import { ClustersService } from '@fairlead/proto/clusters'
@@ -42,6 +44,7 @@ export function createHubClient(context: Context, options: HubClientOptions): Hu
         'grpc.max_receive_message_length': MAX_MESSAGE_BYTES,
         'grpc.keepalive_time_ms': 30_000,
         'grpc.keepalive_timeout_ms': 10_000,
+        ...(isIpHost(context.address) && { 'grpc.ssl_target_name_override': 'localhost' }),
       }),
       { service, address: context.address, options },
     )
@@ -60,10 +63,24 @@ export function createHubClient(context: Context, options: HubClientOptions): Hu
   }
 }
 
+/**
+ * An IP address must not be sent as TLS server name (RFC 6066), and Node warns about it on standard error. So a name is sent
+ * that means nothing, and the certificate is checked against the address itself.
+ */
+function isIpHost(address: string): boolean {
+  return isIP(hostOf(address)) !== 0
+}
+
+function hostOf(address: string): string {
+  return address.slice(0, address.lastIndexOf(':')).replace(/^\[|\]$/g, '')
+}
+
 function createCredentials(context: Context): grpc.ChannelCredentials {
   const roots = context.caPem === '' ? null : Buffer.from(context.caPem)
   try {
-    const channel = grpc.credentials.createSsl(roots)
+    const channel = grpc.credentials.createSsl(roots, null, null, {
+      checkServerIdentity: (_name, certificate) => checkServerIdentity(hostOf(context.address), certificate),
+    })
     const call = grpc.credentials.createFromMetadataGenerator((_options, callback) => {
       const metadata = new grpc.Metadata()
       if (context.token !== '') metadata.set('authorization', `Bearer ${context.token}`)

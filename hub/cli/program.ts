@@ -1,5 +1,6 @@
 // The command line of `fairlead`: every command, and how a run ends.
 import { type AppError, toAppError } from '@fairlead/shared/errors'
+import { formatErrorDetail, ProblemsError } from '@fairlead/shared/grpc-status'
 import { VERSION } from '@fairlead/shared/version'
 import { Command, CommanderError } from 'commander'
 import type { Cli } from './cli.ts'
@@ -77,14 +78,17 @@ export async function runCommandLine(args: readonly string[], cli: Cli): Promise
 
 /** `error: file:line: object: what is wrong`, one line for each problem, and a hint where there is one. */
 export function describeFailure(error: AppError): string[] {
-  const { file, line, object } = error.context
-  const place = file === undefined ? '' : `${file}${line === undefined ? '' : `:${line}`}: `
-  const subject = object === undefined ? '' : `${object}: `
+  const problems = error instanceof ProblemsError ? error.problems : [{ ...error.context, message: error.message }]
+  const lines = problems.flatMap((problem) => formatErrorDetail(problem).split('\n'))
   const hint = hintOf(error)
-  const messages = error.message.split('\n').filter((text) => text.trim() !== '')
   return [
-    ...messages.map((message) => `error: ${plain(`${place}${subject}${message}`)}`),
-    ...(error.code === 'Internal' && error.stack ? [error.stack] : []),
+    ...lines.filter((line) => line.trim() !== '').map((line) => `error: ${plain(line)}`),
+    ...(error.code === 'Internal' && !isFromHub(error) && error.stack ? [error.stack] : []),
     ...(hint === undefined ? [] : [`hint: ${hint}`]),
   ]
+}
+
+/** The stack of a defect in the hub is in the hub's log, not here. */
+function isFromHub(error: AppError): boolean {
+  return typeof (error.cause as { details?: unknown } | undefined)?.details === 'string'
 }

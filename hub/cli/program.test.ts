@@ -1,0 +1,426 @@
+// Whole command lines against a hub's gRPC API over TLS, as the contract describes it.
+import { mkdtemp, readFile, stat, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { create, fromJson } from '@bufbuild/protobuf'
+import { timestampFromMs } from '@bufbuild/protobuf/wkt'
+import { GetApplicationResponseSchema } from '@fairlead/proto/applications'
+import { type RegisterClusterRequest, RegisterClusterResponseSchema } from '@fairlead/proto/clusters'
+import { type ApplyDefinitionsRequest, ApplyDefinitionsResponseSchema } from '@fairlead/proto/definitions'
+import {
+  FleetStatusSchema,
+  GetFleetStatusResponseSchema,
+  GetHubStatusResponseSchema,
+  WatchFleetStatusResponseSchema,
+} from '@fairlead/proto/fleet'
+import { openPki } from '@fairlead/server/pki/pki'
+import { AppError } from '@fairlead/shared/errors'
+import { ProblemsError } from '@fairlead/shared/grpc-status'
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { type CliResult, type RunOptions, runCli, writeTestContext } from './test-support/run-cli.ts'
+import { readyFleet, sampleFleet } from './test-support/sample-fleet.ts'
+import { startTestHub, type TestHub, type TestHubAnswers, type TestTls } from './test-support/test-hub.ts'
+
+let tls: TestTls
+let folder: string
+let hub: TestHub | undefined
+
+beforeAll(async () => {
+  folder = await mkdtemp(path.join(tmpdir(), 'fairlead-cli-'))
+  tls = await openPki(path.join(folder, 'pki'), [])
+})
+afterEach(() => hub?.stop())
+afterAll(() => hub?.stop())
+
+/** Runs a command line against a hub with these answers. */
+async function run(args: readonly string[], answers: TestHubAnswers, options: RunOptions = {}): Promise<CliResult> {
+  hub = await startTestHub(tls, answers)
+  return await runCli(args, { config: writeTestContext(hub), ...options })
+}
+
+const statusAnswers = (fleet: typeof sampleFleet): TestHubAnswers => ({
+  fleet: {
+    getFleetStatus: async () => create(GetFleetStatusResponseSchema, { status: fleet(Date.now()) }),
+    async *watchFleetStatus() {
+      yield create(WatchFleetStatusResponseSchema, { status: fleet(Date.now()) })
+    },
+  },
+})
+
+describe('exit codes and errors', () => {
+  test.each([
+    [['status', '--nonsense'], /^error: unknown option '--nonsense'/],
+    [['nonsense'], /^error: unknown command 'nonsense'/],
+    [['cluster', 'get'], /^error: missing required argument 'name'/],
+    [['status', '-o', 'xml'], /^error: option '-o, --output <format>' argument 'xml' is invalid/],
+    [['cluster', 'register', 'a', '--ttl', 'soon'], /"soon" is not a duration/],
+    [['get', 'pods'], /^error: there is no kind "pods"/],
+    [['apply', '-f', '/nonexistent.yaml'], /^error: cannot read \/nonexistent.yaml: no such file or folder/],
+    [['status'], /^error: no hub is known/],
+  ])('%j is a usage error: 2, told on standard error', async (args, message) => {
+    const result = await runCli(args)
+    expect(result).toMatchObject({ code: 2, stdout: '' })
+    expect(result.stderr).toMatch(message)
+  })
+
+  test('--help and --version succeed', async () => {
+    expect(await runCli(['--help'])).toMatchObject({ code: 0, stderr: '' })
+    expect(await runCli(['--version'])).toMatchObject({ code: 0, stderr: '' })
+  })
+
+  test.each([
+    ['NotFound', 3],
+    ['Unavailable', 4],
+    ['Unauthenticated', 5],
+    ['PermissionDenied', 5],
+    ['FailedPrecondition', 6],
+    ['AlreadyExists', 6],
+    ['RepositoryUnreachable', 1],
+  ] as const)('%s of the hub ends with %i and its words', async (code, exit) => {
+    const removeCluster = async () => {
+      throw new AppError(code, 'these words')
+    }
+    const result = await run(['cluster', 'remove', 'eu'], { clusters: { removeCluster } })
+    expect(result).toMatchObject({ code: exit, stdout: '' })
+    expect(result.stderr).toMatch(/^error: these words\n/)
+  })
+
+  test('a defect in the hub is 1, and tells where to look', async () => {
+    const removeCluster = async () => {
+      throw new Error('secret detail')
+    }
+    const { code, stderr } = await run(['cluster', 'remove', 'eu'], { clusters: { removeCluster } })
+    expect(code).toBe(1)
+    expect(stderr).toBe(
+      'error: a defect in the hub; its log has more\nhint: this is a defect in Fairlead; the log of the hub has the details\n',
+    )
+  })
+
+  test('a hub that is away is 4, with a hint', async () => {
+    const config = writeTestContext({ address: '127.0.0.1:1', caPem: tls.caPem, token: '' })
+    const result = await runCli(['status'], { config })
+    expect(result).toMatchObject({ code: 4, stdout: '' })
+    expect(result.stderr).toMatch(
+      /^error: the hub at 127.0.0.1:1 cannot be reached: connection refused\nhint: is the hub running/,
+    )
+  })
+
+  test('a hub with another CA is 4 and is not talked to', async () => {
+    const other = await openPki(path.join(folder, 'other-pki'), [])
+    hub = await startTestHub(tls, {})
+    const config = writeTestContext({ ...hub, caPem: other.caPem })
+    const result = await runCli(['status'], { config })
+    expect(result.code).toBe(4)
+    expect(result.stderr).toContain("does not present a certificate of this context's CA")
+  })
+
+  test('a hub whose certificate does not name the address is 4', async () => {
+    hub = await startTestHub(tls, {}, '127.0.0.2')
+    const result = await runCli(['status'], { config: writeTestContext(hub) })
+    expect(result.code).toBe(4)
+    expect(result.stderr).toMatch(/does not present a certificate.*127\.0\.0\.2/)
+  })
+
+  test('a wrong token is 5', async () => {
+    hub = await startTestHub(tls, {})
+    const result = await runCli(['status'], { config: writeTestContext({ ...hub, token: 'wrong' }) })
+    expect(result).toMatchObject({ code: 5, stdout: '' })
+    expect(result.stderr).toContain('hint: the hub does not know the token of this context')
+  })
+})
+
+describe('cluster register', () => {
+  const requests: RegisterClusterRequest[] = []
+  const answers: TestHubAnswers = {
+    clusters: {
+      registerCluster: async (request) => {
+        requests.push(request)
+        return create(RegisterClusterResponseSchema, {
+          cluster: { name: request.name, labels: request.labels },
+          join: {
+            token: 'flj_secret',
+            expiresAt: timestampFromMs(Date.now() + 3_600_000),
+            hubAddress: 'hub.example.com:7443',
+            caPin: 'sha256:abc',
+          },
+        })
+      },
+    },
+  }
+
+  test('prints exactly the command to run, and what to review beside it', async () => {
+    const { code, stdout, stderr } = await run(
+      ['cluster', 'register', 'eu', '--label', 'env=prod', '-l', 'a=b=c', '--ttl', '2h'],
+      answers,
+    )
+    expect(code).toBe(0)
+    expect(requests.at(-1)).toMatchObject({
+      name: 'eu',
+      labels: { env: 'prod', a: 'b=c' },
+      tokenTtl: { seconds: 7_200n },
+    })
+    expect(stdout).toBe(`helm install fairlead-agent charts/agent \\
+  --namespace fairlead-system --create-namespace \\
+  --set hub.address=hub.example.com:7443 \\
+  --set hub.caPin=sha256:abc \\
+  --set join.token=flj_secret \\
+  --set rbac.clusterAdmin=true
+`)
+    expect(stderr).toContain('Review rbac.clusterAdmin=true')
+  })
+
+  test('can name the namespaces instead, quoted for a shell', async () => {
+    const { stdout } = await run(['cluster', 'register', 'eu', '--namespaces', 'shop,web'], answers)
+    expect(stdout).toContain("--set 'rbac.namespaces={shop,web}'\n")
+    expect(stdout).not.toContain('clusterAdmin')
+  })
+
+  test('gives scripts the token or JSON', async () => {
+    expect(await run(['cluster', 'register', 'eu', '--token-only'], answers)).toMatchObject({
+      stdout: 'flj_secret\n',
+      stderr: '',
+    })
+    const { stdout } = await runCli(['cluster', 'register', 'eu', '-o', 'json'], {
+      config: writeTestContext(hub as TestHub),
+    })
+    expect(JSON.parse(stdout)).toMatchObject({
+      cluster: { name: 'eu' },
+      join: { token: 'flj_secret', caPin: 'sha256:abc' },
+    })
+  })
+})
+
+describe('apply', () => {
+  const documents = `kind: Repository\nmetadata: {name: shop}\n---\nkind: Application\nmetadata: {name: web}\nspec:\n  source:\n    path: /x\n`
+
+  test('sends every document with its place and prints what became of each', async () => {
+    let seen: ApplyDefinitionsRequest | undefined
+    const applyDefinitions = async (request: ApplyDefinitionsRequest) => {
+      seen = request
+      return create(ApplyDefinitionsResponseSchema, {
+        results: [
+          { kind: 'Repository', name: 'shop', action: 'created' },
+          { kind: 'Application', name: 'web', action: 'configured', warnings: ['the placement selects no cluster'] },
+        ],
+      })
+    }
+    const result = await run(['apply', '-f', '-'], { definitions: { applyDefinitions } }, { stdin: documents })
+    expect(result).toMatchObject({
+      code: 0,
+      stdout: 'repository/shop created\napplication/web configured\n',
+      stderr: 'warning: -:4: application/web: the placement selects no cluster\n',
+    })
+    expect(seen?.documents.map(({ source }) => source?.line)).toEqual([1, 4])
+    expect(JSON.parse(seen?.documents[1]?.json ?? '')).toEqual({
+      kind: 'Application',
+      metadata: { name: 'web' },
+      spec: { source: { path: '/x' } },
+    })
+  })
+
+  test('prints every problem with file, line of the field, object and reason', async () => {
+    const file = path.join(folder, 'bad.yaml')
+    await writeFile(file, documents)
+    const applyDefinitions = async () => {
+      throw new ProblemsError('InvalidArgument', [
+        { file, line: 1, object: 'Repository/shop', field: 'spec.url', message: 'is required' },
+        { file, line: 4, object: 'Application/web', field: 'spec.source.path', message: 'must not be absolute' },
+      ])
+    }
+    const result = await run(['apply', '-f', file, '--dry-run'], { definitions: { applyDefinitions } })
+    expect(result).toMatchObject({
+      code: 2,
+      stdout: '',
+      stderr: `error: ${file}:1: Repository/shop: spec.url: is required\nerror: ${file}:8: Application/web: spec.source.path: must not be absolute\n`,
+    })
+  })
+
+  test('takes the YAML and JSON files of a folder, and of those below it only when asked', async () => {
+    const seen: string[][] = []
+    const applyDefinitions = async (request: ApplyDefinitionsRequest) => {
+      seen.push(request.documents.map(({ source }) => path.basename(source?.file ?? '')))
+      return create(ApplyDefinitionsResponseSchema)
+    }
+    const config = await mkdtemp(path.join(folder, 'defs-'))
+    await writeFile(path.join(config, 'b.yaml'), 'kind: A\n')
+    await writeFile(path.join(config, 'a.json'), '{"kind": "A"}')
+    await writeFile(path.join(config, 'README.md'), '- no: [')
+    const { mkdir } = await import('node:fs/promises')
+    await mkdir(path.join(config, 'deep'))
+    await writeFile(path.join(config, 'deep', 'c.yml'), 'kind: A\n')
+    await run(['apply', '-f', config], { definitions: { applyDefinitions } })
+    await runCli(['apply', '-R', '-f', config], { config: writeTestContext(hub as TestHub) })
+    expect(seen).toEqual([
+      ['a.json', 'b.yaml'],
+      ['a.json', 'b.yaml', 'c.yml'],
+    ])
+  })
+})
+
+describe('status', () => {
+  test('succeeds whatever the state, unless --exit-code asks', async () => {
+    expect((await run(['status'], statusAnswers(sampleFleet))).code).toBe(0)
+    const config = writeTestContext(hub as TestHub)
+    expect((await runCli(['status', '--exit-code'], { config })).code).toBe(7)
+    hub?.stop()
+    expect((await run(['status', '--exit-code'], statusAnswers(readyFleet))).code).toBe(0)
+  })
+
+  test('-o json is the proto JSON of the fleet and can be read back', async () => {
+    const { stdout } = await run(['status', '-o', 'json'], statusAnswers(sampleFleet))
+    const status = fromJson(FleetStatusSchema, JSON.parse(stdout))
+    expect(status.deployments.map(({ cluster }) => cluster)).toEqual(['eu', 'us'])
+    expect(JSON.parse(stdout).deployments[0]).toMatchObject({ sync: 'SYNC_STATE_SYNCED', removing: false })
+  })
+
+  test('of a name that nothing bears is 3', async () => {
+    expect((await run(['status', '--cluster', 'mars'], statusAnswers(sampleFleet))).code).toBe(3)
+    expect((await runCli(['status', '--application', 'x'], { config: writeTestContext(hub as TestHub) })).code).toBe(3)
+  })
+
+  test('--wait returns when everything is ready, through a restart of the hub', async () => {
+    let calls = 0
+    const result = await run(['status', '--wait', '--timeout', '20s'], {
+      fleet: {
+        async *watchFleetStatus() {
+          calls += 1
+          yield create(WatchFleetStatusResponseSchema, {
+            status: calls === 1 ? sampleFleet(Date.now()) : readyFleet(Date.now()),
+          })
+          if (calls === 1) throw new AppError('Unavailable', 'the hub stops')
+        },
+      },
+    })
+    expect(result).toMatchObject({ code: 0, stderr: 'the hub stops; waiting for it\n' })
+    expect(result.stdout).toContain('Synced')
+  })
+
+  test('--wait says what is missing when the time is up', async () => {
+    const { code, stderr } = await run(['status', '--wait', '--timeout', '300ms'], statusAnswers(sampleFleet))
+    expect(code).toBe(7)
+    expect(stderr).toContain(
+      'error: the time is up and not everything is Synced and Healthy:\n  web on us: the cluster is Offline',
+    )
+  })
+
+  test('--watch appends what changed, once, when the output is no terminal, and ends cleanly', async () => {
+    const stop = new AbortController()
+    const answers: TestHubAnswers = {
+      fleet: {
+        async *watchFleetStatus() {
+          yield create(WatchFleetStatusResponseSchema, { status: sampleFleet(Date.now()) })
+          yield create(WatchFleetStatusResponseSchema, { status: sampleFleet(Date.now() + 5_000) })
+          yield create(WatchFleetStatusResponseSchema, { status: readyFleet(Date.now()) })
+        },
+      },
+    }
+    const onOutput = (text: string) => {
+      if (/us .*Synced {2}Healthy/.test(text)) stop.abort()
+    }
+    const { code, stdout, stderr } = await run(['status', '--watch'], answers, { signal: stop.signal, onOutput })
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
+    expect(stdout.split('\n').filter((line) => / web {2}eu /.test(line))).toHaveLength(1)
+    expect(stdout.split('\n').filter((line) => / web {2}us/.test(line))).toHaveLength(2)
+    expect(stdout).not.toContain('\u001b')
+  })
+
+  test('--watch redraws a terminal', async () => {
+    const stop = new AbortController()
+    const onOutput = () => stop.abort()
+    const { code, stdout } = await run(['status', '--watch'], statusAnswers(sampleFleet), {
+      signal: stop.signal,
+      onOutput,
+      terminal: true,
+    })
+    expect(code).toBe(0)
+    expect(stdout).toMatch(/^\u001b\[HAPPLICATION/)
+  })
+})
+
+describe('delete', () => {
+  test('of a file takes applications away first, waits, then forgets the repositories', async () => {
+    const order: string[] = []
+    let left = 2
+    const result = await run(
+      ['delete', '-f', '-'],
+      {
+        applications: {
+          deleteApplication: async ({ name }) => {
+            order.push(`application ${name}`)
+            return fromJson((await import('@fairlead/proto/applications')).DeleteApplicationResponseSchema, {
+              clusters: ['eu'],
+            })
+          },
+        },
+        fleet: {
+          getFleetStatus: async () => {
+            left -= 1
+            order.push(`look ${left}`)
+            const status = left > 0 ? sampleFleet(Date.now()) : create(FleetStatusSchema)
+            return create(GetFleetStatusResponseSchema, { status })
+          },
+        },
+        repositories: {
+          deleteRepository: async ({ name }) => {
+            order.push(`repository ${name}`)
+            return create((await import('@fairlead/proto/repositories')).DeleteRepositoryResponseSchema)
+          },
+        },
+      },
+      { stdin: 'kind: Repository\nmetadata: {name: shop}\n---\nkind: Application\nmetadata: {name: web}\n' },
+    )
+    expect(order).toEqual(['application web', 'look 1', 'look 0', 'repository shop'])
+    expect(result.stdout).toBe(
+      'application/web deleting: leaves eu\napplication/web deleted\nrepository/shop deleted\n',
+    )
+  })
+})
+
+describe('get, version, label', () => {
+  test('get application -o yaml is the document that apply takes, with its status', async () => {
+    const getApplication = async () =>
+      create(GetApplicationResponseSchema, { application: sampleFleet(0).applications[0] as never })
+    const { stdout } = await run(['get', 'app', 'web', '-o', 'yaml'], { applications: { getApplication } })
+    expect(stdout).toMatch(/^apiVersion: fairlead.dev\/v1alpha1\nkind: Application\nmetadata:\n {2}name: web\n/)
+  })
+
+  test('version shows both versions', async () => {
+    const getHubStatus = async () => create(GetHubStatusResponseSchema, { version: '9.9.9', natsConnected: true })
+    const { stdout } = await run(['version', '-o', 'json'], { fleet: { getHubStatus } })
+    expect(JSON.parse(stdout)).toMatchObject({ client: { version: expect.any(String) }, hub: { version: '9.9.9' } })
+  })
+
+  test.each([['env'], ['=x'], ['a=1 a-']])('a label change %j is refused before the hub is asked', async (changes) => {
+    expect((await runCli(['cluster', 'label', 'eu', ...changes.split(' ')])).code).toBe(2)
+  })
+})
+
+describe('contexts', () => {
+  test('are made, listed, chosen and shown without their token, in a file that only its owner reads', async () => {
+    const config = path.join(folder, 'made', 'config.yaml')
+    const token = path.join(folder, 'token')
+    await writeFile(token, 'secret-token\n')
+    const set = [
+      'context',
+      'set',
+      'prod',
+      '--address',
+      'hub.example.com:7443',
+      '--token-file',
+      token,
+      '--ca-file',
+      path.join(folder, 'pki', 'ca.crt'),
+    ]
+    expect(await runCli(set, { config })).toMatchObject({ code: 0, stdout: 'context/prod created\n' })
+    await runCli(['context', 'set', 'test', '--address', '127.0.0.1:1'], { config })
+    expect((await stat(config)).mode & 0o777).toBe(0o600)
+    expect((await runCli(['context', 'list'], { config })).stdout).toMatch(/\* +prod +hub.example.com:7443\n +test /)
+    expect((await runCli(['context', 'use', 'test'], { config })).code).toBe(0)
+    expect((await runCli(['context', 'list'], { config })).stdout).toMatch(/\* +test /)
+    expect((await runCli(['context', 'use', 'mars'], { config })).code).toBe(2)
+    const shown = await runCli(['context', 'show', '--context', 'prod'], { config })
+    expect(shown.stdout).toContain('address: hub.example.com:7443')
+    expect(shown.stdout).not.toContain('secret-token')
+    expect(await readFile(config, 'utf8')).toContain('secret-token')
+  })
+})
