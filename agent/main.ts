@@ -26,6 +26,7 @@ import { KeptState } from './puller/kept-state.ts'
 import { Puller } from './puller/puller.ts'
 import { createReconciler } from './reconciler.ts'
 import { Reporter } from './reporter/reporter.ts'
+import { createWatcher } from './watcher/watcher.ts'
 
 /** Parts are stopped within this time, in milliseconds; a pod has 30 s. */
 const STOP_DEADLINE_MS = 8_000
@@ -107,6 +108,7 @@ class Agent {
     })
     this.#reconciler = createReconciler({
       kube,
+      createWatcher,
       ownNamespace: namespace,
       namespaces,
       artifacts,

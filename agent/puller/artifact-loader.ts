@@ -46,10 +46,13 @@ export class PulledArtifacts implements ArtifactLoader {
    * ArtifactUnavailable.
    */
   async load(reference: ArtifactReference, signal: AbortSignal): Promise<Artifact> {
-    const kept = await this.#openKept(reference, signal)
+    const damaged: string[] = []
+    const kept = await this.#openKept(reference, damaged, signal)
     if (kept) return kept
     const chunks = await Promise.all(reference.chunks.map((digest) => this.#getChunk(digest, signal)))
-    return openArtifact(reference, chunks)
+    const artifact = openArtifact(reference, chunks)
+    for (const digest of damaged) await this.#keepAgain(digest, chunks[reference.chunks.indexOf(digest)], signal)
+    return artifact
   }
 
   /** Keeps every chunk of an artifact that is not kept yet. Rejects as load does, and when the API server does not do it. */
@@ -69,13 +72,27 @@ export class PulledArtifacts implements ArtifactLoader {
     this.#connectedWaiters.clear()
   }
 
-  async #openKept(reference: ArtifactReference, signal: AbortSignal): Promise<Artifact | undefined> {
+  /** Replaces a damaged kept chunk; that it cannot be is no reason not to go on with the good one. */
+  async #keepAgain(digest: string, bytes: Uint8Array | undefined, signal: AbortSignal): Promise<void> {
+    try {
+      if (bytes) await this.#options.kept.writeChunk(digest, bytes, signal)
+    } catch (error) {
+      if (!(error instanceof AppError) || error.kind === 'bug') throw error
+      this.#options.logger.warn({ error }, 'a damaged kept artifact cannot be replaced')
+    }
+  }
+
+  /** The artifact out of kept and held chunks; undefined, with the damaged ones noted, when one is missing. */
+  async #openKept(reference: ArtifactReference, damaged: string[], signal: AbortSignal): Promise<Artifact | undefined> {
     const { kept, logger } = this.#options
     const chunks: Uint8Array[] = []
     for (const digest of reference.chunks) {
       const wasKept = this.#held.has(digest) ? false : await kept.hasChunk(digest, signal)
       const chunk = wasKept ? await kept.readChunk(digest, signal) : this.#held.get(digest)
-      if (wasKept && !chunk) logger.warn({ artifact: reference.digest }, 'kept artifact is damaged, fetching it again')
+      if (wasKept && !chunk) {
+        damaged.push(digest)
+        logger.warn({ artifact: reference.digest }, 'a kept artifact is damaged, fetching it again')
+      }
       if (!chunk) return undefined
       chunks.push(chunk)
     }

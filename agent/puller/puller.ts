@@ -38,7 +38,8 @@ export interface PullerOptions {
   readonly doorbell?: DoorbellOptions
 }
 
-const GET_TIMEOUT_MS = 5_000
+/** Short at first: after a restart of NATS the first requests may go nowhere. */
+const GET_TIMEOUT_MS = { first: 500, longest: 8_000 }
 /** A resync costs the slice's size; so much a minute may be spent on it. */
 const RESYNC_BYTES_PER_MINUTE = 300
 const RESYNC_MIN_MS = 5 * 60_000
@@ -166,7 +167,7 @@ export class Puller {
         const answer = await this.#options.connection.request(
           desiredGetSubject(clusterId, document),
           EMPTY,
-          GET_TIMEOUT_MS,
+          Math.min(GET_TIMEOUT_MS.longest, GET_TIMEOUT_MS.first * 2 ** attempt),
         )
         const code = answer.headers?.code ?? 0
         if (code === 404) return

@@ -45,7 +45,8 @@ export interface ReporterOptions {
   readonly limitBytes?: number
 }
 
-const ACK_TIMEOUT_MS = 5_000
+/** Short at first: after a restart of NATS the first requests may go nowhere. */
+const ACK_TIMEOUT_MS = { first: 500, longest: 5_000 }
 /** The longest that a full report waits for the reconciler to speak of every application. */
 const COMPLETE_WAIT_MS = 5_000
 /** Heartbeats name only sequences acknowledged this long ago: they travel faster than reports through JetStream. */
@@ -276,15 +277,16 @@ export class Reporter implements ReportSink {
   async #deliver(subjectOf: (clusterId: string) => string, report: Report): Promise<boolean> {
     const bytes = encodeReport(report)
     const subject = subjectOf(this.#clusterId ?? '')
+    const { first, longest } = ACK_TIMEOUT_MS
     for (let attempt = 0; this.#canSend && attempt < MAX_TRIES; attempt++) {
       try {
-        const answer = await this.#options.connection.request(subject, bytes, ACK_TIMEOUT_MS)
+        const answer = await this.#options.connection.request(subject, bytes, Math.min(longest, first * 2 ** attempt))
         expectAck(answer.data)
         this.#settled.push({ sequence: report.sequence, atMs: Date.now() })
         return true
       } catch (error) {
         if (!(error instanceof AppError)) throw error
-        if (attempt === 1) this.#options.logger.warn({ error, bytes: bytes.length }, 'a report is not acknowledged')
+        if (attempt === 3) this.#options.logger.warn({ error, bytes: bytes.length }, 'a report is not acknowledged')
         await sleep(backoffMs(attempt, { baseMs: 250, maxMs: 10_000 }), this.#stopping.signal).catch(() => undefined)
       }
     }
