@@ -27,4 +27,5 @@ const cli: Cli = {
 }
 const code = await runCommandLine(process.argv.slice(2), cli)
 // Whatever a library still holds open does not keep a finished command alive.
-process.stdout.write('', () => process.exit(code))
+await cli.output.flush()
+process.exit(code)
