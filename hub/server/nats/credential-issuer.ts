@@ -37,7 +37,7 @@ export interface IssuerOptions {
   readonly lifetimeMs?: number
 }
 
-const REQUEST_TIMEOUT_MS = 10_000
+const REQUEST_TIMEOUT_MS = 5_000
 
 /** The issuer, and what keeps the accounts' claims in NATS as they should be. */
 export class Issuer implements CredentialIssuer {
@@ -92,6 +92,11 @@ export class Issuer implements CredentialIssuer {
   /** Uses this connection to the SYS account from now on. */
   attach(system: NatsConnection): void {
     this.#system = system
+  }
+
+  /** The connection is lost: nothing is sent until `attach`. */
+  detach(): void {
+    this.#system = undefined
   }
 
   /** Makes NATS hold the accounts' claims as they should be, and waits until it does. Without a connection it returns at once: the next connect does it. */

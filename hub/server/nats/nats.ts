@@ -47,8 +47,8 @@ export interface NatsLink {
   readonly connections: Promise<Connections>
   /** True while the hub is connected. */
   isConnected(): boolean
-  /** Called after every reconnect, once the claims are in place. */
-  onReconnect(listener: () => void): void
+  /** Called after every reconnect of that connection; for the system connection, once the claims are in place. */
+  onReconnect(which: keyof Connections, listener: () => void): void
   /** Sends the accounts' claims again if NATS holds others. */
   pushClaims(): Promise<void>
   stop(): Promise<void>
@@ -102,7 +102,7 @@ class Link implements NatsLink {
   readonly #server: EmbeddedServer | undefined
   readonly #stopping = new AbortController()
   readonly #first = Promise.withResolvers<Connections>()
-  readonly #listeners: (() => void)[] = []
+  readonly #listeners: { readonly which: keyof Connections; readonly listener: () => void }[] = []
   #connections: Connections | undefined
   #isConnected = false
 
@@ -124,8 +124,8 @@ class Link implements NatsLink {
     return this.#isConnected
   }
 
-  onReconnect(listener: () => void): void {
-    this.#listeners.push(listener)
+  onReconnect(which: keyof Connections, listener: () => void): void {
+    this.#listeners.push({ which, listener })
   }
 
   async pushClaims(): Promise<void> {
@@ -162,23 +162,33 @@ class Link implements NatsLink {
     this.#connections = connections
     this.#isConnected = true
     this.issuer.attach(connections.system)
-    // Both connections matter: streams and heartbeats on one, claims and presence on the other.
-    for (const connection of [connections.hub, connections.system]) void this.#follow(connection, connections)
+    void this.#follow('hub', connections)
+    void this.#follow('system', connections)
     void this.#syncClaims().finally(() => this.#first.resolve(connections))
   }
 
-  async #follow(connection: Connections['hub'], { hub }: Connections): Promise<void> {
-    for await (const status of connection.status()) {
-      if (status.type === 'disconnect' && connection === hub) {
-        this.#isConnected = false
-        if (!this.#stopping.signal.aborted) this.#logger.warn('NATS disconnected')
-      } else if (status.type === 'reconnect') {
-        if (connection === hub) this.#isConnected = true
-        this.#logger.info('NATS connected again')
-        await this.#syncClaims()
-        for (const listener of this.#listeners) listener()
-      } else if (status.type === 'error') this.#logger.warn({ error: status.error }, 'NATS reports an error')
+  async #follow(which: keyof Connections, connections: Connections): Promise<void> {
+    for await (const status of connections[which].status()) {
+      if (status.type === 'disconnect') this.#lost(which)
+      else if (status.type === 'reconnect') await this.#regained(which, connections)
+      else if (status.type === 'error') this.#logger.warn({ error: status.error, connection: which }, 'NATS error')
     }
+  }
+
+  #lost(which: keyof Connections): void {
+    if (which === 'hub') this.#isConnected = false
+    else this.issuer.detach()
+    if (!this.#stopping.signal.aborted) this.#logger.warn({ connection: which }, 'NATS disconnected')
+  }
+
+  async #regained(which: keyof Connections, { system }: Connections): Promise<void> {
+    this.#logger.info({ connection: which }, 'NATS connected again')
+    if (which === 'hub') this.#isConnected = true
+    else {
+      this.issuer.attach(system)
+      await this.#syncClaims()
+    }
+    for (const { which: wanted, listener } of this.#listeners) if (wanted === which) listener()
   }
 
   async #syncClaims(): Promise<void> {

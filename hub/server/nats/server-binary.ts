@@ -15,11 +15,11 @@ export async function checkServerBinary(binary: string): Promise<string> {
       { cause },
     )
   })
-  const version = /v(\d+\.\d+\.\d+)/.exec(stdout)?.[1]
+  const version = /nats-server: v(\d+\.\d+\.\d+)/.exec(stdout)?.[1]
   if (version === undefined || compareVersions(version, OLDEST_VERSION) < 0) {
     throw new AppError(
       'FailedPrecondition',
-      `${binary} is version ${version ?? 'unknown'}; the hub needs nats-server ${OLDEST_VERSION} or newer`,
+      `${binary} ${version === undefined ? 'is no nats-server' : `is version ${version}`}; the hub needs nats-server ${OLDEST_VERSION} or newer`,
     )
   }
   return version
