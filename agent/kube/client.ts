@@ -30,8 +30,9 @@ import { openWatch } from './watch-stream.ts'
 const PAGE = 250
 
 /** Makes a Kube. */
-export function createKubeClient({ access, userAgent, logger }: KubeOptions): Kube {
-  const transport = new Transport({ access, userAgent, logger })
+export function createKubeClient(options: KubeOptions): Kube {
+  const { access } = options
+  const transport = new Transport(options)
   const request = async (wanted: KubeRequest): Promise<KubeResponse> => await call(transport, wanted)
   const discovery = new Discovery(request)
   return {

@@ -111,11 +111,11 @@ export class Connection {
   }
 
   /** Fails all streams and closes. */
-  destroy(error?: Error): void {
+  destroy(error = new Error('closed')): void {
     this.#retire()
     this.#clearPong()
-    if (error) this.#session.destroy(error, constants.NGHTTP2_CANCEL)
-    else this.#session.destroy()
+    // Without an error the streams would seem to have ended in good order.
+    this.#session.destroy(error, constants.NGHTTP2_CANCEL)
   }
 
   #clearPong(): void {

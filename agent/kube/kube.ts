@@ -190,6 +190,10 @@ export interface KubeOptions {
   /** `fairlead-agent/<version>`. */
   readonly userAgent: string
   readonly logger: Logger
+  /** Between pings that prove the API server is there, ms, default 30,000. */
+  readonly pingIntervalMs?: number
+  /** For the answer to a ping, and for making a connection, ms, default 15,000. */
+  readonly pingTimeoutMs?: number
 }
 
 /** Makes the access to an API server. Connects with the first call. */
