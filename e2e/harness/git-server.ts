@@ -195,10 +195,7 @@ export class GitRepository {
     this.bare = path.join(server.folder, `${name}.git`)
     this.workTree = path.join(server.folder, 'work-trees', name)
     mkdirSync(this.workTree, { recursive: true })
-    runGit(server.folder, ['init', '-q', '--bare', '--initial-branch=main', this.bare])
-    runGit(this.bare, ['config', 'http.receivepack', 'true'])
-    // As the large Git hosts do, so that a pinned commit can be fetched.
-    runGit(this.bare, ['config', 'uploadpack.allowAnySHA1InWant', 'true'])
+    this.make()
     runGit(this.workTree, ['init', '-q', '--initial-branch=main'])
     runGit(this.workTree, ['remote', 'add', 'origin', this.bare])
   }
@@ -251,6 +248,15 @@ export class GitRepository {
 
   deleteBranch(branch: string): void {
     runGit(this.bare, ['update-ref', '-d', `refs/heads/${branch}`])
+  }
+
+  /** Makes the repository on the host, with nothing in it; again after `delete`, the developer's work tree stays. */
+  make(): void {
+    mkdirSync(this.bare)
+    runGit(this.bare, ['init', '-q', '--bare', '--initial-branch=main'])
+    runGit(this.bare, ['config', 'http.receivepack', 'true'])
+    // As the large Git hosts do, so that a pinned commit can be fetched.
+    runGit(this.bare, ['config', 'uploadpack.allowAnySHA1InWant', 'true'])
   }
 
   /** Removes the repository from the host: it answers 404 from here on. */
