@@ -99,7 +99,7 @@ export function createDefinitions(options: DefinitionsOptions): Definitions {
       onChange()
     },
     getApplication: async (name) => {
-      const [application] = await readApplications(store.db, name)
+      const [application] = await readApplications(store.db, { name })
       if (!application) throw notFound('Application', name)
       return application
     },

@@ -64,8 +64,11 @@ export async function readRepositories(db: Kysely<Schema>, name?: string): Promi
   )
 }
 
-/** All applications, or the one of that name, with status, sorted by name. */
-export async function readApplications(db: Kysely<Schema>, name?: string): Promise<Application[]> {
+/** All applications, or the one of that name, with status, sorted by name. `withClusters: false` leaves the list of selected clusters empty. */
+export async function readApplications(
+  db: Kysely<Schema>,
+  { name, withClusters = true }: { name?: string; withClusters?: boolean } = {},
+): Promise<Application[]> {
   const rows = await db
     .selectFrom('applications')
     .selectAll()
@@ -73,14 +76,7 @@ export async function readApplications(db: Kysely<Schema>, name?: string): Promi
     .orderBy('name')
     .execute()
   const renders = await db.selectFrom('renders').selectAll().execute()
-  const selected = await db
-    .selectFrom('deployments')
-    .innerJoin('clusters', 'clusters.id', 'deployments.cluster_id')
-    .select(['deployments.application', 'clusters.name as cluster'])
-    .where('deployments.state', '=', 'desired')
-    .$if(name !== undefined, (query) => query.where('deployments.application', '=', name ?? ''))
-    .orderBy('clusters.name')
-    .execute()
+  const selected = withClusters ? await readSelectedClusters(db, name) : []
   const renderByApplication = new Map(renders.map((render) => [render.application, render]))
   const clusters = new Map<string, string[]>(rows.map((row) => [row.name, []]))
   for (const { application, cluster } of selected) clusters.get(application)?.push(cluster)
@@ -91,6 +87,20 @@ export async function readApplications(db: Kysely<Schema>, name?: string): Promi
       status: readApplicationStatus(row, renderByApplication.get(row.name), clusters.get(row.name) ?? []),
     }),
   )
+}
+
+async function readSelectedClusters(
+  db: Kysely<Schema>,
+  application: string | undefined,
+): Promise<{ application: string; cluster: string }[]> {
+  return await db
+    .selectFrom('deployments')
+    .innerJoin('clusters', 'clusters.id', 'deployments.cluster_id')
+    .select(['deployments.application', 'clusters.name as cluster'])
+    .where('deployments.state', '=', 'desired')
+    .$if(application !== undefined, (query) => query.where('deployments.application', '=', application ?? ''))
+    .orderBy('clusters.name')
+    .execute()
 }
 
 function readMetadata(

@@ -1,0 +1,160 @@
+// Writes what agents say to the database, many reports in one transaction: a fleet's heartbeats must not cost a disk flush each.
+import { setTimeout as delay } from 'node:timers/promises'
+import { create, toJson, toJsonString } from '@bufbuild/protobuf'
+import { ProblemSchema } from '@fairlead/proto/common'
+import { AgentFactsSchema, RefusalsSchema } from '@fairlead/proto/report'
+import type { Logger } from '@fairlead/shared/logger'
+import type { Transaction } from 'kysely'
+import type { Schema } from '../store/schema.ts'
+import type { Store } from '../store/store.ts'
+import { type ClusterEntry, reportBytes } from './cluster-entry.ts'
+
+const ROWS_PER_STATEMENT = 100
+const CLUSTERS_PER_TRANSACTION = 500
+/** How often reports are written, in milliseconds. */
+const TICK_MS = 1_000
+/** Every how many ticks heartbeats alone are written: their age matters by the minute. */
+const TICKS_PER_HEARTBEAT = 10
+
+/** What is to be written of one cluster. */
+interface Pending {
+  readonly applications: Set<string>
+  facts: boolean
+}
+
+/** Collects what changed and writes it once a second. */
+export class ReportWriter {
+  readonly #store: Store
+  readonly #entries: ReadonlyMap<string, ClusterEntry>
+  readonly #logger: Logger
+  readonly #controller = new AbortController()
+  #reports = new Map<string, Pending>()
+  #heartbeats = new Set<string>()
+  #loop: Promise<void> = Promise.resolve()
+
+  constructor(store: Store, entries: ReadonlyMap<string, ClusterEntry>, logger: Logger) {
+    this.#store = store
+    this.#entries = entries
+    this.#logger = logger
+  }
+
+  /** A report changed these applications. */
+  addReport(clusterId: string, applications: readonly string[], facts: boolean): void {
+    const pending = this.#reports.get(clusterId) ?? { applications: new Set<string>(), facts: false }
+    for (const application of applications) pending.applications.add(application)
+    pending.facts ||= facts
+    this.#reports.set(clusterId, pending)
+  }
+
+  /** A heartbeat came. */
+  addHeartbeat(clusterId: string): void {
+    this.#heartbeats.add(clusterId)
+  }
+
+  start(): void {
+    this.#loop = this.#run()
+  }
+
+  /** Writes what is left and ends. */
+  async stop(): Promise<void> {
+    this.#controller.abort()
+    await this.#loop
+    await this.#flush(true)
+  }
+
+  async #run(): Promise<void> {
+    const { signal } = this.#controller
+    for (let tick = 1; !signal.aborted; tick++) {
+      await delay(TICK_MS, undefined, { signal, ref: false }).catch(() => {})
+      if (!signal.aborted) await this.#flush(tick % TICKS_PER_HEARTBEAT === 0)
+    }
+  }
+
+  async #flush(withHeartbeats: boolean): Promise<void> {
+    const pending = this.#reports
+    this.#reports = new Map()
+    if (withHeartbeats) {
+      for (const id of this.#heartbeats)
+        if (!pending.has(id)) pending.set(id, { applications: new Set(), facts: false })
+      this.#heartbeats.clear()
+    }
+    const clusters = [...pending]
+    for (let start = 0; start < clusters.length; start += CLUSTERS_PER_TRANSACTION) {
+      const batch = clusters.slice(start, start + CLUSTERS_PER_TRANSACTION)
+      try {
+        await this.#store.transaction((transaction) => this.#write(transaction, batch))
+      } catch (error) {
+        this.#logger.error({ error }, 'reports could not be stored')
+        for (const [id, { applications, facts }] of batch) this.addReport(id, [...applications], facts)
+      }
+    }
+  }
+
+  async #write(transaction: Transaction<Schema>, batch: readonly (readonly [string, Pending])[]): Promise<void> {
+    const ids = batch.map(([id]) => id)
+    const known = await transaction.selectFrom('clusters').select('id').where('id', 'in', ids).execute()
+    const present = new Set(known.map(({ id }) => id))
+    const changes = batch.flatMap(([id, pending]) => {
+      const entry = present.has(id) ? this.#entries.get(id) : undefined
+      return entry ? [{ entry, pending }] : []
+    })
+    await writeClusters(
+      transaction,
+      changes.map(({ entry }) => entry),
+    )
+    await writeApplications(transaction, changes)
+    for (const { entry, pending } of changes) {
+      if (!pending.facts || !entry.facts) continue
+      const facts = toJsonString(AgentFactsSchema, entry.facts)
+      await transaction.updateTable('clusters').set({ facts }).where('id', '=', entry.id).execute()
+    }
+  }
+}
+
+async function writeClusters(transaction: Transaction<Schema>, entries: readonly ClusterEntry[]): Promise<void> {
+  const rows = entries.map((entry) => ({
+    cluster_id: entry.id,
+    session: entry.session,
+    sequence: entry.sequence,
+    slice_generation: Number(entry.verifiedGeneration),
+    last_seen_at: entry.lastSeenAtMs ?? 0,
+    refusals: toJsonString(RefusalsSchema, entry.refusals ?? create(RefusalsSchema)),
+    problems: JSON.stringify(entry.problems.map((problem) => toJson(ProblemSchema, problem))),
+  }))
+  for (const part of parts(rows)) {
+    await transaction.replaceInto('cluster_reports').values(part).execute()
+  }
+}
+
+async function writeApplications(
+  transaction: Transaction<Schema>,
+  changes: readonly { entry: ClusterEntry; pending: Pending }[],
+): Promise<void> {
+  const rows: { cluster_id: string; application: string; report: Uint8Array; received_at: number }[] = []
+  for (const { entry, pending } of changes) {
+    const gone: string[] = []
+    for (const application of pending.applications) {
+      const cell = entry.cells.get(application)
+      if (cell?.report === undefined) gone.push(application)
+      else {
+        const report = reportBytes(cell.report)
+        rows.push({ cluster_id: entry.id, application, report, received_at: cell.receivedAtMs })
+      }
+    }
+    for (const part of parts(gone)) {
+      await transaction
+        .deleteFrom('application_reports')
+        .where('cluster_id', '=', entry.id)
+        .where('application', 'in', part)
+        .execute()
+    }
+  }
+  for (const part of parts(rows)) {
+    await transaction.replaceInto('application_reports').values(part).execute()
+  }
+}
+
+function* parts<T>(rows: readonly T[]): Generator<T[]> {
+  for (let start = 0; start < rows.length; start += ROWS_PER_STATEMENT)
+    yield rows.slice(start, start + ROWS_PER_STATEMENT)
+}
