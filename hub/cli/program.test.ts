@@ -80,16 +80,22 @@ describe('exit codes and errors', () => {
     const removeCluster = async () => {
       throw new AppError(code, 'these words')
     }
-    const result = await run(['cluster', 'remove', 'eu'], { clusters: { removeCluster } })
+    const result = await run(['cluster', 'remove', 'eu', '--yes'], { clusters: { removeCluster } })
     expect(result).toMatchObject({ code: exit, stdout: '' })
     expect(result.stderr).toMatch(/^error: these words\n/)
+  })
+
+  test('cluster remove asks nobody: without --yes it refuses where there is no terminal', async () => {
+    const result = await runCli(['cluster', 'remove', 'eu'])
+    expect(result).toMatchObject({ code: 2, stdout: '' })
+    expect(result.stderr).toContain('--yes')
   })
 
   test('a defect in the hub is 1, and tells where to look', async () => {
     const removeCluster = async () => {
       throw new Error('secret detail')
     }
-    const { code, stderr } = await run(['cluster', 'remove', 'eu'], { clusters: { removeCluster } })
+    const { code, stderr } = await run(['cluster', 'remove', 'eu', '--yes'], { clusters: { removeCluster } })
     expect(code).toBe(1)
     expect(stderr).toBe(
       'error: a defect in the hub; its log has more\nhint: this is a defect in Fairlead; the log of the hub has the details\n',
@@ -271,6 +277,16 @@ describe('status', () => {
     const status = fromJson(FleetStatusSchema, JSON.parse(stdout))
     expect(status.deployments.map(({ cluster }) => cluster)).toEqual(['eu', 'us'])
     expect(JSON.parse(stdout).deployments[0]).toMatchObject({ sync: 'SYNC_STATE_SYNCED', removing: false })
+  })
+
+  test('of one cluster is judged by that cluster alone', async () => {
+    const answers = statusAnswers((now) => {
+      const fleet = readyFleet(now)
+      fleet.clusters = fleet.clusters.slice(0, 1)
+      fleet.deployments = fleet.deployments.slice(0, 1)
+      return fleet
+    })
+    expect((await run(['status', '--cluster', 'eu', '--exit-code'], answers)).code).toBe(0)
   })
 
   test('of a name that nothing bears is 3', async () => {

@@ -73,7 +73,7 @@ async function show(cli: Cli, options: Options, status: FleetStatus): Promise<vo
   } else {
     createStatusPrinter(cli.output, options.output).print(status)
   }
-  const { ready, reasons } = assessReadiness(status, { commit: options.revision })
+  const { ready, reasons } = assessReadiness(status, { commit: options.revision, cluster: options.cluster })
   if (ready || !(options.exitCode || options.wait)) return
   if (options.wait)
     cli.output.note(`error: the time is up and not everything is Synced and Healthy:\n  ${reasons.join('\n  ')}`)
@@ -88,7 +88,7 @@ async function waitUntilReady(cli: Cli, command: Command, options: Options): Pro
     const signal = AbortSignal.any([cli.signal, timeout])
     for await (const status of watchFleet(hub, { ...options, signal, onAway: (reason) => cli.output.note(reason) })) {
       last = requireNamed(status, options)
-      if (assessReadiness(last, { commit: options.revision }).ready) return
+      if (assessReadiness(last, { commit: options.revision, cluster: options.cluster }).ready) return
     }
   })
   cli.signal.throwIfAborted()

@@ -21,7 +21,7 @@ export function createWhyCommand(cli: Cli): Command {
       if (cluster !== '' && !status.clusters.some((one) => one.name === cluster)) {
         throw new AppError('NotFound', `there is no cluster ${cluster}`)
       }
-      for (const line of explainApplication(application, status, Date.now())) cli.output.line(line)
+      for (const line of explainApplication(application, status, { now: Date.now(), cluster })) cli.output.line(line)
     })
   return command
 }

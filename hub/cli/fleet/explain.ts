@@ -16,9 +16,21 @@ import {
 } from '../output/text.ts'
 import { assessReadiness } from './readiness.ts'
 
-/** The explanation of one application, in the order of a commit's way; the last line is the verdict. `now` is ms since the epoch. */
-export function explainApplication(application: Application, status: FleetStatus, now: number): string[] {
-  const { reasons } = assessReadiness(status)
+/** How it is explained. */
+export interface ExplainOptions {
+  /** Ms since the epoch that ages are counted from. */
+  readonly now: number
+  /** The only cluster that the state was asked for; empty for all. */
+  readonly cluster?: string
+}
+
+/** The explanation of one application, in the order of a commit's way; the last line is the verdict. */
+export function explainApplication(
+  application: Application,
+  status: FleetStatus,
+  { now, cluster = '' }: ExplainOptions,
+): string[] {
+  const { reasons } = assessReadiness(status, { cluster })
   const verdict =
     reasons.length === 0
       ? ['Synced and Healthy on every cluster that it selects.']

@@ -11,24 +11,32 @@ export interface Readiness {
   readonly reasons: readonly string[]
 }
 
+/** What is judged. */
+export interface ReadinessOptions {
+  /** Every application must run this commit (a prefix). */
+  readonly commit?: string | undefined
+  /** The only cluster that the state was asked for; empty for all. */
+  readonly cluster?: string
+}
+
 /**
  * Ready means: every application is rendered from the newest commit of a repository that can be read, and is Synced and
  * Healthy on every cluster it selects, as told by agents that are Online; nothing is still being removed. With `commit` (a
  * prefix), every application must moreover run that commit. A fleet without applications is ready.
  */
-export function assessReadiness(status: FleetStatus, { commit }: { commit?: string | undefined } = {}): Readiness {
+export function assessReadiness(status: FleetStatus, { commit, cluster = '' }: ReadinessOptions = {}): Readiness {
   const reasons = [
     ...status.repositories.flatMap((repository) => {
       const problem = repository.status?.problem
       return problem ? [`repository ${plain(repository.metadata?.name ?? '')}: ${plain(problem.code)}`] : []
     }),
-    ...status.applications.flatMap((application) => assessApplication(application, status.deployments)),
+    ...status.applications.flatMap((application) => assessApplication(application, status.deployments, cluster)),
     ...status.deployments.flatMap((deployment) => assessDeployment(deployment, commit)),
   ]
   return { ready: reasons.length === 0, reasons }
 }
 
-function assessApplication(application: Application, deployments: readonly Deployment[]): string[] {
+function assessApplication(application: Application, deployments: readonly Deployment[], only: string): string[] {
   const name = application.metadata?.name ?? ''
   const state = application.status
   if (state?.deleting) return [`${plain(name)}: is being deleted`]
@@ -36,7 +44,7 @@ function assessApplication(application: Application, deployments: readonly Deplo
   if (problems.length > 0) return [...new Set(problems)]
   if (!state?.revision) return [`${plain(name)}: not rendered yet`]
   const present = new Set(deployments.filter((one) => one.application === name).map((one) => one.cluster))
-  const missing = state.clusters.filter((cluster) => !present.has(cluster))
+  const missing = state.clusters.filter((cluster) => (only === '' || cluster === only) && !present.has(cluster))
   return missing.length === 0 ? [] : [`${plain(name)}: not yet sent to ${plural(missing.length, 'cluster')}`]
 }
 

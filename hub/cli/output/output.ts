@@ -25,6 +25,8 @@ export interface Output {
   readonly note: (text: string) => void
   /** The text as it is, to standard output: for redrawing. */
   readonly raw: (text: string) => void
+  /** Where questions to a person are written: standard error. */
+  readonly forQuestions: NodeJS.WritableStream
   /** Resolves when all was handed over. */
   readonly flush: () => Promise<void>
   /** The text in a style; as it is without colour. */
@@ -54,6 +56,7 @@ export function createOutput({ stdout, stderr, noColour }: OutputOptions): Outpu
     data: (value, format) => void stdout.write(formatData(value, format)),
     note: (text) => void stderr.write(`${text}\n`),
     raw: (text) => void stdout.write(text),
+    forQuestions: stderr,
     flush: () => new Promise((resolve) => stdout.write('', () => resolve())),
     style: (style, text) => (colour ? styleText(style, text, { validateStream: false }) : text),
   }

@@ -55,7 +55,7 @@ describe('why', () => {
     const status = sampleFleet(now)
     const [application] = status.applications
     if (!application) throw new Error('the sample has an application')
-    const text = explainApplication(application, status, now).join('\n')
+    const text = explainApplication(application, status, { now }).join('\n')
     expect(text).toContain('web: deploy/web of repository shop, main')
     expect(text).toContain('git: ref at 9f8e7d6c5b4a39281706f5e4d3c2b1a09f8e7d6c, seen 1m ago')
     expect(text).toContain('on us (Offline): OutOfSync, Degraded since 2h')
@@ -67,7 +67,7 @@ describe('why', () => {
     const status = readyFleet(now)
     const [application] = status.applications
     if (!application) throw new Error('the sample has an application')
-    expect(explainApplication(application, status, now).at(-1)).toBe(
+    expect(explainApplication(application, status, { now }).at(-1)).toBe(
       'Synced and Healthy on every cluster that it selects.',
     )
   })
