@@ -300,11 +300,11 @@ export class FleetCluster implements AsyncDisposable {
     return new FleetCluster(fleet, { cluster, kubelet, apiProxy, natsProxy }, installCommand)
   }
 
-  /** Runs the printed command, with the proxies' addresses in the place of the hub's and these further values. */
-  async install(values: readonly string[] = []): Promise<void> {
+  /** Runs the printed command (or another one like it), with the proxies' addresses in the place of the hub's and these further values. */
+  async install(values: readonly string[] = [], command = this.installCommand): Promise<void> {
     const settings = [`hub.address=${this.apiProxy.address}`, `hub.natsUrl=tls://${this.natsProxy.address}`, ...values]
     const flags = settings.map((setting) => ` --set '${setting}'`).join('')
-    await this.#fleet.shell(this.cluster, this.installCommand + flags)
+    await this.#fleet.shell(this.cluster, command + flags)
   }
 
   /** Cuts the cluster off from the hub, as a broken network would. */
