@@ -27,8 +27,8 @@ export interface PipelineOptions {
   readonly signingKey: SigningKeyPair
   /** Called when the outbox has new rows. */
   readonly onPublish: () => void
-  /** Called when definitions, renders or deployments changed. */
-  readonly onChange: () => void
+  /** Called when definitions or renders changed, or the deployments of these clusters. */
+  readonly onChange: (clusterIds: readonly string[]) => void
   readonly logger: Logger
   /** Milliseconds since the epoch, default Date.now. */
   readonly clock?: () => number
@@ -148,20 +148,19 @@ class PipelineLoop implements Pipeline {
     const others = [...now.applications.values()].filter((application) => !applications.includes(application))
     const dirty = new Set([...clusters.map((cluster) => cluster.id), ...mustSlice])
     const here = { ...base, applications: others, clusters: everywhere.clusters.filter(({ id }) => dirty.has(id)) }
+    const changed: string[] = []
     try {
-      const changed = [
-        ...(applications.length > 0 ? await placeAndSlice(store, everywhere) : []),
-        ...(dirty.size > 0 ? await placeAndSlice(store, here) : []),
-      ]
-      if (changed.length > 0) this.#options.logger.info({ clusters: changed.length }, 'slices signed')
+      if (applications.length > 0) changed.push(...(await placeAndSlice(store, everywhere)))
+      if (dirty.size > 0) changed.push(...(await placeAndSlice(store, here)))
     } catch (error) {
       for (const id of mustSlice) this.#toSlice.add(id)
       throw error
     }
+    onPublish()
+    if (changed.length > 0) this.#options.logger.info({ clusters: changed.length }, 'slices signed')
     const forgotten = await this.#forgetApplications()
     this.#seen = now
-    onPublish()
-    if (applications.length + dirty.size + forgotten > 0) onChange()
+    if (applications.length + dirty.size + forgotten > 0) onChange([...new Set([...changed, ...dirty])])
   }
 
   /** Begins a render of every application whose commit or definition is not the one that was rendered. */
