@@ -1,0 +1,144 @@
+// Manifests as they are applied: our labels and the namespace added, every other byte of meaning left as it is.
+
+import type { SourceLocation } from '@fairlead/proto/common'
+import type { Manifest } from '@fairlead/proto/slice'
+import { canonicalJson, sha256Hex } from '@fairlead/shared/digest'
+import { AppError } from '@fairlead/shared/errors'
+import {
+  APPLICATION_LABEL,
+  MANAGED_BY,
+  MANAGED_BY_LABEL,
+  MERGE_ANNOTATION,
+  PRUNE_ANNOTATION,
+  WAVE_ANNOTATION,
+} from '@fairlead/shared/labels'
+import { type KubernetesObject, objectKey, splitApiVersion } from '@fairlead/shared/object-reference'
+import type { ResourceType } from '../kube/kube.ts'
+
+/** One object of an application as it is to be applied. */
+export interface Declared {
+  /** objectKey of it. */
+  readonly key: string
+  readonly resource: ResourceType
+  readonly group: string
+  readonly kind: string
+  /** Empty for cluster-scoped kinds. */
+  readonly namespace: string
+  readonly name: string
+  readonly wave: number
+  /** The JSON that is sent. */
+  readonly body: Uint8Array
+  /** Equal exactly when what is sent is equal. */
+  readonly hash: string
+  /** What people add to it stays. */
+  readonly merge: boolean
+  /** It is never deleted. */
+  readonly keep: boolean
+  /** A Job that the cluster takes away some time after it is finished. */
+  readonly expires: boolean
+  readonly source: SourceLocation | undefined
+}
+
+/** A manifest before its kind is known to the API server. */
+export interface ParsedManifest {
+  readonly object: KubernetesObject
+  readonly group: string
+  readonly version: string
+  readonly kind: string
+  readonly source: SourceLocation | undefined
+}
+
+/** Reads one manifest. Integers beyond 2^53 keep their digits. Throws InvalidManifest when it is not a Kubernetes object. */
+export function parseManifest(manifest: Pick<Manifest, 'json' | 'source'>): ParsedManifest {
+  const object = parseExact(Buffer.from(manifest.json).toString('utf8')) as KubernetesObject | null
+  const { apiVersion, kind, metadata } = object ?? {}
+  if (!object || typeof apiVersion !== 'string' || typeof kind !== 'string' || typeof metadata?.name !== 'string') {
+    throw new AppError('InvalidManifest', 'a manifest of the artifact is not a Kubernetes object')
+  }
+  const [group, version] = splitApiVersion(apiVersion)
+  return { object, group, version, kind, source: manifest.source }
+}
+
+/** The object as it is applied for an application. `defaultNamespace` is for objects of namespaced kinds that name none. */
+export function declare(
+  parsed: ParsedManifest,
+  resource: ResourceType,
+  application: string,
+  defaultNamespace: string,
+): Declared {
+  const { object, group, kind } = parsed
+  const { name } = object.metadata
+  const namespace = resource.namespaced ? object.metadata.namespace || defaultNamespace || 'default' : ''
+  const annotations = object.metadata.annotations ?? {}
+  const metadata: Record<string, unknown> = { ...object.metadata }
+  metadata.labels = { ...object.metadata.labels, [MANAGED_BY_LABEL]: MANAGED_BY, [APPLICATION_LABEL]: application }
+  if (namespace === '') delete metadata.namespace
+  else metadata.namespace = namespace
+  // Written by the API server alone; an apply that carries them is refused.
+  for (const field of SERVER_FIELDS) delete metadata[field]
+  const { status: _status, ...rest } = object
+  const complete = { ...rest, metadata }
+  return {
+    key: objectKey({ group, kind, namespace, name }),
+    resource,
+    group,
+    kind,
+    namespace,
+    name,
+    wave: parseWave(annotations[WAVE_ANNOTATION]),
+    body: Buffer.from(JSON.stringify(complete)),
+    hash: sha256Hex(canonicalJson(complete)).slice(0, 32),
+    merge: annotations[MERGE_ANNOTATION] === 'true',
+    keep: annotations[PRUNE_ANNOTATION] === 'disabled',
+    expires: kind === 'Job' && (object.spec as { ttlSecondsAfterFinished?: unknown })?.ttlSecondsAfterFinished != null,
+    source: parsed.source,
+  }
+}
+
+const SERVER_FIELDS = ['managedFields', 'uid', 'resourceVersion', 'creationTimestamp', 'generation', 'selfLink']
+
+/** The declared object again, for looking into it. */
+export function readDeclared(declared: Pick<Declared, 'body'>): KubernetesObject {
+  return parseExact(Buffer.from(declared.body).toString('utf8')) as KubernetesObject
+}
+
+/** The JSON to send when spec.replicas is left to an autoscaler. */
+export function bodyWithoutReplicas(declared: Pick<Declared, 'body'>): Uint8Array {
+  const object = readDeclared(declared)
+  const spec = object.spec
+  if (typeof spec !== 'object' || spec === null) return declared.body
+  const { replicas: _replicas, ...rest } = spec as Record<string, unknown>
+  return Buffer.from(JSON.stringify({ ...object, spec: rest }))
+}
+
+function parseWave(text: string | undefined): number {
+  const wave = Number(text ?? 0)
+  return Number.isInteger(wave) ? wave : 0
+}
+
+/** Group and kind, and whether namespaced, of a CustomResourceDefinition; undefined for anything else. */
+export function findDefinedKind(
+  parsed: ParsedManifest,
+): { group: string; kind: string; plural: string; namespaced: boolean } | undefined {
+  if (parsed.group !== 'apiextensions.k8s.io' || parsed.kind !== 'CustomResourceDefinition') return undefined
+  const spec = parsed.object.spec as
+    | { group?: string; scope?: string; names?: { kind?: string; plural?: string } }
+    | undefined
+  const { kind, plural } = spec?.names ?? {}
+  if (!spec?.group || !kind || !plural) return undefined
+  return { group: spec.group, kind, plural, namespaced: spec.scope === 'Namespaced' }
+}
+
+interface RawJson {
+  rawJSON(text: string): unknown
+}
+
+/** JSON.parse, but numbers that a double cannot hold stay as they are written (JSON.parse source text access). */
+function parseExact(text: string): unknown {
+  if (!/\d{16}/.test(text)) return JSON.parse(text)
+  const keep = (_key: string, value: unknown, context?: { source?: string }): unknown =>
+    typeof value === 'number' && !Number.isSafeInteger(value) && context?.source && String(value) !== context.source
+      ? (JSON as unknown as RawJson).rawJSON(context.source)
+      : value
+  return (JSON.parse as (text: string, reviver: typeof keep) => unknown)(text, keep)
+}

@@ -1,0 +1,94 @@
+// Keeps inventories in the agent's own namespace.
+import type { Logger } from '@fairlead/shared/logger'
+import type { Kube, ResourceType } from '../kube/kube.ts'
+import type { Inventory } from './inventory.ts'
+import { decodeInventories, encodeInventory, INVENTORY_LABEL, type StoredInventory } from './inventory-codec.ts'
+
+const CONFIG_MAPS: ResourceType = {
+  group: '',
+  version: 'v1',
+  kind: 'ConfigMap',
+  plural: 'configmaps',
+  namespaced: true,
+  verbs: [],
+}
+
+/** Where inventories are kept. */
+export interface InventoryStoreOptions {
+  readonly kube: Kube
+  /** The agent's own namespace. */
+  readonly namespace: string
+  readonly logger: Logger
+}
+
+interface Saved {
+  readonly content: string
+  readonly sequence: number
+  readonly names: readonly string[]
+}
+
+/** Reads and writes inventories. Writes of one application must not overlap. */
+export class InventoryStore {
+  readonly #options: InventoryStoreOptions
+  readonly #saved = new Map<string, Saved>()
+
+  constructor(options: InventoryStoreOptions) {
+    this.#options = options
+  }
+
+  /** All inventories in the cluster, by application. One that cannot be read is logged and left out: nothing of it is deleted, and what is declared is adopted again by its labels. */
+  async load(signal?: AbortSignal): Promise<ReadonlyMap<string, Inventory>> {
+    const { kube, namespace, logger } = this.#options
+    const { items } = await kube.list(CONFIG_MAPS, { namespace, labelSelector: `${INVENTORY_LABEL}=true`, signal })
+    const inventories = decodeInventories(items, (name, error) =>
+      logger.error({ configMap: name, error }, 'inventory cannot be read'),
+    )
+    for (const [application, stored] of inventories) this.#saved.set(application, remember(stored))
+    return inventories
+  }
+
+  /** Writes an inventory; no request when it is as written last. Throws as Kube does, then call again. */
+  async save(inventory: Inventory, signal?: AbortSignal): Promise<void> {
+    const { kube, namespace } = this.#options
+    const last = this.#saved.get(inventory.application)
+    const content = contentOf(inventory)
+    if (last?.content === content) return
+    const sequence = (last?.sequence ?? 0) + 1
+    const parts = encodeInventory(inventory, namespace, sequence)
+    // Until all parts are written, what is remembered is nothing: a failure in between makes the next save write all.
+    this.#saved.set(inventory.application, { content: '', sequence, names: last?.names ?? [] })
+    for (const part of parts.toReversed()) {
+      await kube.apply(CONFIG_MAPS, part.metadata, part, { metadataOnly: true, signal })
+    }
+    const names = parts.map((part) => part.metadata.name)
+    for (const name of last?.names ?? []) if (!names.includes(name)) await this.#delete(name, signal)
+    this.#saved.set(inventory.application, { content, sequence, names })
+  }
+
+  /** Forgets an application. */
+  async remove(application: string, signal?: AbortSignal): Promise<void> {
+    for (const name of this.#saved.get(application)?.names ?? []) await this.#delete(name, signal)
+    this.#saved.delete(application)
+  }
+
+  async #delete(name: string, signal?: AbortSignal): Promise<void> {
+    const { kube, namespace } = this.#options
+    await kube.delete(CONFIG_MAPS, { name, namespace }, { signal })
+  }
+}
+
+function remember(stored: StoredInventory): Saved {
+  return { content: contentOf(stored), sequence: stored.sequence, names: stored.names }
+}
+
+function contentOf({ artifactDigest, appliedAtMs, records }: Inventory): string {
+  return JSON.stringify([artifactDigest, appliedAtMs, records.toSorted(byName)])
+}
+
+function byName(a: Inventory['records'][number], b: Inventory['records'][number]): number {
+  const [left, right] = [
+    `${a.group}/${a.kind}/${a.namespace}/${a.name}`,
+    `${b.group}/${b.kind}/${b.namespace}/${b.name}`,
+  ]
+  return left < right ? -1 : left > right ? 1 : 0
+}

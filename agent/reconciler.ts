@@ -1,0 +1,263 @@
+// The flow of a slice on one page: targets for applications, objects applied, watched, repaired and pruned, and what
+// came of it reported. The applications' own steps are in reconciler/.
+import { equals } from '@bufbuild/protobuf'
+import { RevisionSchema } from '@fairlead/proto/common'
+import { type ApplicationReport, ApplicationReportSchema } from '@fairlead/proto/report'
+import { type Slice, type SliceEntry, SyncPolicySchema } from '@fairlead/proto/slice'
+import { backoffMs, sleep } from '@fairlead/shared/backoff'
+import { isAborted } from '@fairlead/shared/errors'
+import { MANAGED_BY, MANAGED_BY_LABEL } from '@fairlead/shared/labels'
+import type { Logger } from '@fairlead/shared/logger'
+import { Limiter } from './applier/limiter.ts'
+import type { ArtifactLoader, Reconciler, ReportSink } from './desired-state.ts'
+import { InventoryStore } from './inventory/inventory-store.ts'
+import type { Kube } from './kube/kube.ts'
+import { Application } from './reconciler/application.ts'
+import { buildReport, toDrift } from './reconciler/application-report.ts'
+import type { ReconcilerContext, ReconcilerLimits, Target } from './reconciler/context.ts'
+import { DriftRepair } from './reconciler/drift-repair.ts'
+import { type ObjectRecord, recordFromInventory } from './reconciler/object-record.ts'
+import { ObjectTable } from './reconciler/object-table.ts'
+import { ObjectWriter } from './reconciler/object-writer.ts'
+import { WatchedKinds } from './reconciler/watched-kinds.ts'
+import { FightLedger, type FightLimits } from './remediator/fight-ledger.ts'
+import { PERSON_MANAGERS } from './remediator/managed-fields.ts'
+import { createWatcher, type Watcher, type WatcherOptions } from './watcher/watcher.ts'
+
+/** With what a reconciler is made. */
+export interface ReconcilerOptions {
+  readonly kube: Kube
+  /** Default createWatcher. */
+  readonly createWatcher?: (options: WatcherOptions) => Watcher
+  /** The agent's own namespace: inventories are kept there. */
+  readonly ownNamespace: string
+  /** Namespaces that the agent may work in; undefined: the whole cluster. */
+  readonly namespaces?: readonly string[] | undefined
+  readonly artifacts: ArtifactLoader
+  readonly reports: ReportSink
+  readonly logger: Logger
+  /** Milliseconds since the epoch, default Date.now. */
+  readonly clock?: () => number
+  /** Managers through which people write, default PERSON_MANAGERS. */
+  readonly persons?: RegExp
+  readonly limits?: Partial<ReconcilerLimits>
+  readonly fightLimits?: FightLimits
+}
+
+const LIMITS: ReconcilerLimits = {
+  pruneHealthTimeoutMs: 60_000,
+  waveTimeoutMs: 600_000,
+  establishedTimeoutMs: 30_000,
+  reportDelayMs: 25,
+}
+/** What failed for want of a kind or a namespace is tried again when one comes to be. */
+const FOUNDATION_CODES = new Set(['UnknownKind', 'NamespaceNotFound', 'DependencyFailed'])
+
+/** Makes a reconciler and begins to read the inventories in the cluster, until it succeeds; slices may be given at once. */
+export function createReconciler(options: ReconcilerOptions): Reconciler {
+  return new ClusterReconciler(options)
+}
+
+class ClusterReconciler implements Reconciler {
+  readonly #options: ReconcilerOptions
+  readonly #stop = new AbortController()
+  readonly #applications = new Map<string, Application>()
+  readonly #context: ReconcilerContext
+  readonly #watcher: Watcher
+  readonly #repair: DriftRepair
+  readonly #reportTimers = new Map<Application, NodeJS.Timeout>()
+  /** Applications whose tombstone was carried out: confirmed again when the hub asks again. */
+  readonly #removed = new Set<string>()
+  #hasSlice = false
+
+  constructor(options: ReconcilerOptions) {
+    this.#options = options
+    const { kube, ownNamespace, logger, persons = PERSON_MANAGERS, clock = Date.now } = options
+    const table = new ObjectTable()
+    const fights = new FightLedger(options.fightLimits)
+    const { signal } = this.#stop
+    const onIdle = (record: ObjectRecord): void => this.#repair.flush(record)
+    const writer = new ObjectWriter({ kube, persons, clock, signal, onIdle })
+    this.#watcher = this.#watch(options)
+    this.#context = {
+      kube,
+      store: new InventoryStore({ kube, namespace: ownNamespace, logger }),
+      table,
+      kinds: new WatchedKinds(this.#watcher),
+      writer,
+      applies: new Limiter(),
+      artifacts: options.artifacts,
+      limits: { ...LIMITS, ...options.limits },
+      ownNamespace,
+      logger,
+      clock,
+      signal,
+      ready: Promise.resolve().then(async () => await this.#adoptInventories()),
+      neighbours: this.#applications,
+      noteChange: (record) => this.#applications.get(record.application)?.noteChange(),
+      noteFoundation: () => this.#noteFoundation(),
+    }
+    // Each application awaits it too; without any, an abort must not count as unhandled.
+    this.#context.ready.catch(() => undefined)
+    this.#repair = new DriftRepair({
+      table,
+      writer,
+      fights,
+      persons,
+      clock,
+      policyOf: (name) => this.#policyOf(name),
+      onDrift: (drift) => this.#applications.get(drift.record.application)?.noteDrift(toDrift(drift)),
+      onChange: (record) => this.#applications.get(record.application)?.noteChange(),
+      onAttention: (record) => this.#applications.get(record.application)?.wake(),
+    })
+  }
+
+  update(slice: Slice): void {
+    this.#hasSlice = true
+    const listed = new Set(slice.entries.map(({ application }) => application))
+    for (const entry of slice.entries) this.#updateEntry(entry, slice.generation)
+    for (const application of this.#applications.values()) {
+      if (listed.has(application.name) || !application.target) continue
+      this.#options.logger.warn({ application: application.name }, 'application is not in the slice; left as it is')
+      application.setTarget(undefined)
+    }
+    for (const name of this.#removed) if (!listed.has(name)) this.#removed.delete(name)
+  }
+
+  reconcile(application?: string): void {
+    this.#context.kube.forgetDiscovery()
+    for (const one of this.#applications.values()) if (!application || one.name === application) one.recheck()
+  }
+
+  reports(): readonly ApplicationReport[] {
+    return [...this.#applications.values()]
+      .filter((application) => application.target || this.#hasSlice)
+      .map((application) => this.#refreshReport(application))
+  }
+
+  async stop(): Promise<void> {
+    this.#stop.abort()
+    this.#repair.stop()
+    for (const timer of this.#reportTimers.values()) clearTimeout(timer)
+    await this.#watcher.stop()
+    await Promise.all([...this.#applications.values()].map(async (application) => await application.stopped()))
+  }
+
+  #watch({ kube, namespaces, logger, createWatcher: create = createWatcher }: ReconcilerOptions): Watcher {
+    return create({
+      kube,
+      labelSelector: `${MANAGED_BY_LABEL}=${MANAGED_BY}`,
+      namespaces,
+      onEvent: (event) => this.#repair.handle(event),
+      onState: (state) => this.#context.kinds.noteState(state),
+      logger,
+    })
+  }
+
+  #updateEntry(entry: SliceEntry, generation: bigint): void {
+    const name = entry.application
+    const target = toTarget(entry, generation)
+    if (!target) return
+    if (target.kind === 'desired') this.#removed.delete(name)
+    else if (this.#removed.has(name)) {
+      this.#options.reports.removed(name)
+      return
+    }
+    const application = this.#getApplication(name)
+    if (!isSameTarget(application.target, target)) application.setTarget(target)
+  }
+
+  #getApplication(name: string): Application {
+    const known = this.#applications.get(name)
+    if (known) return known
+    const application = new Application(name, this.#context, {
+      onChange: (changed) => this.#scheduleReport(changed),
+      onRemoved: (removed) => this.#forget(removed),
+    })
+    this.#applications.set(name, application)
+    return application
+  }
+
+  #forget(application: Application): void {
+    this.#applications.delete(application.name)
+    clearTimeout(this.#reportTimers.get(application))
+    this.#reportTimers.delete(application)
+    this.#removed.add(application.name)
+    this.#options.logger.info({ application: application.name }, 'application removed')
+    this.#options.reports.removed(application.name)
+  }
+
+  async #adoptInventories(): Promise<void> {
+    const { store, table, signal, kinds } = this.#context
+    for (let attempt = 0; ; attempt++) {
+      try {
+        for (const [name, inventory] of await store.load(signal)) {
+          this.#getApplication(name).adoptInventory(inventory)
+          for (const stored of inventory.records) table.add(recordFromInventory(stored, name))
+        }
+        break
+      } catch (error) {
+        if (isAborted(error)) throw error
+        this.#options.logger.warn({ error }, 'inventories cannot be read yet')
+        await sleep(backoffMs(attempt), signal)
+      }
+    }
+    // Watched although no slice asks for it: reports speak of what is there.
+    const resources = new Set([...table.all()].map(({ resource }) => resource))
+    for (const resource of resources) kinds.ensure(resource, signal).catch(() => undefined)
+  }
+
+  #policyOf(name: string): { remediate: boolean; adopt: string } | undefined {
+    const target = this.#applications.get(name)?.target
+    return target?.kind === 'desired' ? target.policy : undefined
+  }
+
+  #noteFoundation(): void {
+    for (const application of this.#applications.values()) {
+      let isWaiting = (application.loaded?.unresolved.length ?? 0) > 0
+      for (const record of application.records()) {
+        if (!record.failure || !FOUNDATION_CODES.has(record.failure.error.code)) continue
+        record.failure = { ...record.failure, retryAtMs: 0 }
+        isWaiting = true
+      }
+      if (isWaiting) application.wake()
+    }
+  }
+
+  #scheduleReport(application: Application): void {
+    if (!this.#hasSlice || this.#reportTimers.has(application) || this.#stop.signal.aborted) return
+    const send = (): void => {
+      this.#reportTimers.delete(application)
+      const last = application.report
+      const report = this.#refreshReport(application)
+      if (report !== last) this.#options.reports.put(report)
+    }
+    this.#reportTimers.set(application, setTimeout(send, this.#context.limits.reportDelayMs))
+  }
+
+  /** The application's report; the same object as before while nothing in it changed. */
+  #refreshReport(application: Application): ApplicationReport {
+    const report = buildReport(application)
+    if (!application.report || !isSameReport(application.report, report)) application.report = report
+    return application.report
+  }
+}
+
+function toTarget({ intent }: SliceEntry, generation: bigint): Target | undefined {
+  if (intent.case === 'tombstone') return { kind: 'tombstone', prune: intent.value.prune, generation }
+  if (intent.case !== 'desired') return undefined
+  const { revision, artifact, policy } = intent.value
+  return artifact && policy ? { kind: 'desired', revision, artifact, policy, generation } : undefined
+}
+
+function isSameTarget(a: Target | undefined, b: Target): boolean {
+  if (a?.kind === 'tombstone' && b.kind === 'tombstone') return a.prune === b.prune
+  if (a?.kind !== 'desired' || b.kind !== 'desired') return false
+  const isSameRevision =
+    a.revision && b.revision ? equals(RevisionSchema, a.revision, b.revision) : a.revision === b.revision
+  return isSameRevision && a.artifact.digest === b.artifact.digest && equals(SyncPolicySchema, a.policy, b.policy)
+}
+
+function isSameReport(a: ApplicationReport, b: ApplicationReport): boolean {
+  return equals(ApplicationReportSchema, a, b)
+}

@@ -1,0 +1,165 @@
+// What an application's report says; pure.
+import { create } from '@bufbuild/protobuf'
+import { timestampFromMs } from '@bufbuild/protobuf/wkt'
+import type { SourceLocation } from '@fairlead/proto/common'
+import {
+  HealthState,
+  type ObjectReference,
+  ObjectReferenceSchema,
+  type Problem,
+  ProblemSchema,
+  SyncState,
+} from '@fairlead/proto/common'
+import {
+  type ApplicationReport,
+  ApplicationReportSchema,
+  type Drift,
+  DriftKind,
+  DriftSchema,
+  ObjectStatusSchema,
+} from '@fairlead/proto/report'
+import type { AppError } from '@fairlead/shared/errors'
+import { formatObjectReference } from '@fairlead/shared/object-reference'
+import { type Health, worstHealth } from '../health/health.ts'
+import type { Application } from './application.ts'
+import type { SeenDrift } from './drift-repair.ts'
+import type { Unresolved } from './load-declared.ts'
+import { findDifference, isPending, type ObjectRecord, referenceOfRecord } from './object-record.ts'
+
+const DRIFT_KINDS = { changed: DriftKind.CHANGED, added: DriftKind.ADDED, deleted: DriftKind.DELETED } as const
+
+/** A drift for reports. */
+export function toDrift({ record, kind, manager, detectedAtMs, remediatedAtMs, fields }: SeenDrift): Drift {
+  return create(DriftSchema, {
+    object: referenceOfRecord(record),
+    kind: DRIFT_KINDS[kind],
+    manager,
+    detectedAt: timestampFromMs(detectedAtMs),
+    ...(remediatedAtMs === undefined ? {} : { remediatedAt: timestampFromMs(remediatedAtMs) }),
+    fields: [...fields],
+  })
+}
+
+/** The present state of an application. `since` is kept from the last report while sync and health stay as they are. */
+export function buildReport(application: Application): ApplicationReport {
+  const { target, name, revision, completed, drifts, remediations, context, report: last } = application
+  const records = application.records()
+  const declared = records.filter((record) => record.declared !== undefined)
+  const counted = application.loaded ? declared : records
+  const sync = syncOf(application, records)
+  const health = worstHealth(counted.map(healthOf)).health
+  const since = last?.sync === sync && last.health === health && last.since
+  const digest = target?.kind === 'desired' ? target.artifact.digest : completed.digest
+  const isComplete = digest !== '' && completed.digest === digest && revision !== undefined
+  return create(ApplicationReportSchema, {
+    application: name,
+    ...(revision ? { revision } : {}),
+    artifactDigest: digest,
+    sliceGeneration: target?.generation ?? 0n,
+    sync,
+    health,
+    since: since || timestampFromMs(context.clock()),
+    objects: application.loaded
+      ? application.loaded.declared.size + application.loaded.unresolved.length
+      : records.length,
+    problems: problemsOf(application, records),
+    unhealthy: counted.filter((record) => healthOf(record).health !== HealthState.HEALTHY).map(toStatus),
+    drifts: [...drifts],
+    remediations,
+    ...(isComplete && application.isComplete() ? { appliedAt: timestampFromMs(completed.atMs) } : {}),
+  })
+}
+
+function healthOf({ health, live, declared, applied }: ObjectRecord): Health {
+  return !live && declared?.expires && applied ? { health: HealthState.HEALTHY, message: '' } : health
+}
+
+function toStatus(record: ObjectRecord) {
+  const { health, message } = healthOf(record)
+  return create(ObjectStatusSchema, { object: referenceOfRecord(record), health, message })
+}
+
+function syncOf(application: Application, records: readonly ObjectRecord[]): SyncState {
+  const { target, loaded, failure, contested, context } = application
+  if (!target) return SyncState.UNKNOWN
+  if (target.kind === 'tombstone') return SyncState.OUT_OF_SYNC
+  if (!loaded)
+    return application.completed.digest === target.artifact.digest ? SyncState.UNKNOWN : SyncState.OUT_OF_SYNC
+  if (failure || contested.length > 0 || loaded.unresolved.length > 0 || loaded.duplicates.length > 0) {
+    return SyncState.OUT_OF_SYNC
+  }
+  const differs = (record: ObjectRecord): boolean => {
+    if (!record.declared) return target.policy.prune
+    if (isPending(record) || record.failure || record.driftLeft) return true
+    return findDifference(record, context.kinds.isWatched(record.resource)) !== undefined
+  }
+  return records.some(differs) ? SyncState.OUT_OF_SYNC : SyncState.SYNCED
+}
+
+function problemsOf(application: Application, records: readonly ObjectRecord[]): Problem[] {
+  const { failure, loaded, contested, context, target } = application
+  const nowMs = context.clock()
+  const problems: Problem[] = []
+  if (failure) problems.push(toProblem(failure.error, failure.sinceMs))
+  for (const unresolved of [...(loaded?.unresolved ?? []), ...(loaded?.duplicates ?? [])]) {
+    problems.push(problemOfManifest(unresolved, nowMs))
+  }
+  for (const record of records) {
+    if (record.failure) {
+      const where = { object: referenceOfRecord(record), source: record.declared?.source }
+      problems.push(toProblem(record.failure.error, record.failure.sinceMs, where))
+    }
+    const others = record.declared && target ? context.table.contesters(record.key) : []
+    if (others.length > 0)
+      problems.push(
+        contestedProblem(record, `also declared by application ${others.join(', ')}; this application keeps it`, nowMs),
+      )
+  }
+  for (const key of contested) {
+    const record = context.table.find(key)
+    if (!record?.declared) continue
+    const source = loaded?.declared.get(key)?.source
+    problems.push(
+      contestedProblem(
+        record,
+        `owned by application ${record.application}, which declares it too and keeps it`,
+        nowMs,
+        source,
+      ),
+    )
+  }
+  return problems.map((problem) => keepSince(problem, application.report))
+}
+
+function contestedProblem(record: ObjectRecord, why: string, nowMs: number, source = record.declared?.source): Problem {
+  const object = referenceOfRecord(record)
+  const error = { code: 'OwnedByAnother', message: `${formatObjectReference(object)} is ${why}` } as const
+  return toProblem(error, nowMs, { object, source })
+}
+
+function problemOfManifest({ parsed, error }: Unresolved, sinceMs: number): Problem {
+  const { group, version, kind, source, object } = parsed
+  const { name, namespace = '' } = object.metadata
+  const reference = create(ObjectReferenceSchema, { group, version, kind, namespace, name })
+  return toProblem(error, sinceMs, { object: reference, source })
+}
+
+/** The same problem as in the last report has been there since then. */
+function keepSince(problem: Problem, last: ApplicationReport | undefined): Problem {
+  const isSame = (other: Problem): boolean =>
+    other.code === problem.code &&
+    (other.object ? formatObjectReference(other.object) : '') ===
+      (problem.object ? formatObjectReference(problem.object) : '')
+  const before = last?.problems.find(isSame)
+  return before?.since ? { ...problem, since: before.since } : problem
+}
+
+function toProblem(
+  error: Pick<AppError, 'code' | 'message'>,
+  sinceMs: number,
+  where: { object?: ObjectReference; source?: SourceLocation | undefined } = {},
+): Problem {
+  const { object, source } = where
+  const place = { ...(object ? { object } : {}), ...(source ? { source } : {}) }
+  return create(ProblemSchema, { code: error.code, message: error.message, since: timestampFromMs(sinceMs), ...place })
+}

@@ -1,0 +1,363 @@
+// One application on this cluster: a loop that brings it to its newest target, wakes when something needs it, and
+// otherwise waits. A newer target pre-empts the work on the older at once.
+import type { ApplicationReport, Drift } from '@fairlead/proto/report'
+import { AppError, isAborted, toAppError } from '@fairlead/shared/errors'
+import { retryDelayMs } from '../applier/retry.ts'
+import { diffInventory, type Inventory } from '../inventory/inventory.ts'
+import { toDrift } from './application-report.ts'
+import { applyDeclared } from './apply-run.ts'
+import type { Neighbour, ReconcilerContext, Target } from './context.ts'
+import type { SeenDrift } from './drift-repair.ts'
+import { leave } from './leave-run.ts'
+import { type LoadedManifests, loadDeclared, resolveManifests } from './load-declared.ts'
+import { newRecord, type ObjectRecord, toInventoryRecord } from './object-record.ts'
+import { pruneDropped } from './prune-run.ts'
+
+/** What applications tell the reconciler. */
+export interface ApplicationEvents {
+  /** Its state changed: report it. */
+  readonly onChange: (application: Application) => void
+  /** Its tombstone was carried out. */
+  readonly onRemoved: (application: Application) => void
+}
+
+/** A failure of the application as a whole, or of one of its manifests. */
+export interface NotedFailure {
+  readonly error: AppError
+  readonly sinceMs: number
+}
+
+/** How many drifts are kept for reports. */
+const DRIFTS_KEPT = 10
+/** How often manifests of kinds that are not served are looked at again, in milliseconds. */
+const UNRESOLVED_RETRY_MS = 30_000
+
+/** One application. */
+export class Application implements Neighbour {
+  readonly name: string
+  readonly context: ReconcilerContext
+  target: Target | undefined
+  /** What it declares; undefined while that is not known. */
+  loaded: LoadedManifests | undefined
+  /** Objects that it declares and another application owns. */
+  contested: readonly string[] = []
+  /** Why the application as a whole cannot be brought to its target. */
+  failure: NotedFailure | undefined
+  /** Digest of the artifact that was completely applied last, and when. */
+  completed: { digest: string; atMs: number } = { digest: '', atMs: 0 }
+  /** The revision that the cluster was last brought to. */
+  revision: ApplicationReport['revision']
+  drifts: readonly Drift[] = []
+  remediations = 0n
+  /** Since when a prune waits for what replaces the old objects; 0 when it does not. */
+  pruneWaitSinceMs = 0
+  /** What reports said last, and since when. */
+  report: ApplicationReport | undefined
+  readonly #events: ApplicationEvents
+  #controller = new AbortController()
+  #loop: Promise<void> | undefined
+  #isAwake = false
+  #attempts = 0
+  #onWake: (() => void) | undefined
+  #saving: Promise<void> = Promise.resolve()
+
+  constructor(name: string, context: ReconcilerContext, events: ApplicationEvents) {
+    this.name = name
+    this.context = context
+    this.#events = events
+  }
+
+  /** Whether it is known what it declares. */
+  get isLoaded(): boolean {
+    return this.target?.kind === 'tombstone' || this.loaded !== undefined
+  }
+
+  /** Takes what its inventory in the cluster says. */
+  adoptInventory({ artifactDigest, appliedAtMs }: Inventory): void {
+    this.completed = { digest: artifactDigest, atMs: appliedAtMs }
+  }
+
+  /** Gives it a new target, or none: then it is left as it is. What is under way is given up at the next safe point. */
+  setTarget(target: Target | undefined): void {
+    const before = this.target
+    this.target = target
+    if (!isSameContent(before, target)) {
+      this.loaded = undefined
+      this.context.table.contest(this.name, [])
+      this.contested = []
+    }
+    for (const record of this.records()) {
+      if (!target) record.declared = undefined
+      if (record.failure) record.failure = { ...record.failure, retryAtMs: 0 }
+    }
+    this.pruneWaitSinceMs = 0
+    this.failure = undefined
+    this.#attempts = 0
+    this.#controller.abort()
+    this.wake()
+    this.#start()
+    this.noteChange()
+  }
+
+  #start(): void {
+    if (!this.target || this.#loop || this.context.signal.aborted) return
+    this.#loop = this.#run().finally(() => {
+      this.#loop = undefined
+      // A target that came while the loop was ending.
+      this.#start()
+    })
+  }
+
+  /** Everything is compared and applied again. */
+  recheck(): void {
+    for (const record of this.records()) {
+      record.dirty = true
+      if (record.failure) record.failure = { ...record.failure, retryAtMs: 0 }
+    }
+    this.wake()
+  }
+
+  /** Looks after itself again, soon. */
+  wake(): void {
+    this.#isAwake = true
+    this.#onWake?.()
+  }
+
+  /** Resolves when its loop has ended: the target is gone, or the agent stops. */
+  async stopped(): Promise<void> {
+    await this.#loop
+  }
+
+  /** Its state changed. */
+  noteChange(): void {
+    this.#events.onChange(this)
+    this.#onWake?.()
+  }
+
+  /** Keeps a drift for the reports. */
+  noteDrift(drift: Drift): void {
+    if (drift.remediatedAt) this.remediations++
+    this.drifts = [drift, ...this.drifts].slice(0, DRIFTS_KEPT)
+    this.noteChange()
+  }
+
+  /** Keeps a repair that was made in the course of an apply: what happened while nobody watched. */
+  noteRepair(record: ObjectRecord, seen: { kind: SeenDrift['kind']; manager: string; detectedAtMs: number }): void {
+    this.noteDrift(toDrift({ record, ...seen, remediatedAtMs: this.context.clock(), fields: [] }))
+  }
+
+  /** The objects that it owns. */
+  records(): ObjectRecord[] {
+    return this.context.table.of(this.name)
+  }
+
+  /** Writes its inventory as it is now; no request when nothing changed. */
+  async save(): Promise<void> {
+    const write = async (): Promise<void> => {
+      const records = this.records().map(toInventoryRecord)
+      const { digest, atMs } = this.completed
+      const inventory = { application: this.name, artifactDigest: digest, appliedAtMs: atMs, records }
+      await this.context.store.save(inventory, this.context.signal)
+    }
+    this.#saving = this.#saving.then(write, write)
+    await this.#saving
+  }
+
+  /** Forgets its inventory in the cluster. */
+  async forget(): Promise<void> {
+    const remove = async (): Promise<void> => await this.context.store.remove(this.name, this.context.signal)
+    this.#saving = this.#saving.then(remove, remove)
+    await this.#saving
+  }
+
+  /** Waits until the condition holds; false after the time limit. Throws Aborted, also when the application was woken for something else: then it begins anew. */
+  async waitUntil(condition: () => boolean, timeoutMs: number, signal: AbortSignal): Promise<boolean> {
+    const deadline = performance.now() + timeoutMs
+    while (!condition()) {
+      const remainingMs = deadline - performance.now()
+      if (remainingMs <= 0) return false
+      if (this.#isAwake) throw new AppError('Aborted', 'woken')
+      await this.#waitForChange(remainingMs, signal)
+    }
+    return true
+  }
+
+  async #run(): Promise<void> {
+    const { signal: stop } = this.context
+    while (!stop.aborted && this.target) {
+      this.#controller = new AbortController()
+      const signal = AbortSignal.any([stop, this.#controller.signal])
+      this.#isAwake = false
+      const nextMs = await this.#attempt(signal)
+      this.noteChange()
+      await this.#sleep(nextMs, signal)
+    }
+  }
+
+  /** One pass; returns after how many milliseconds to make another. */
+  async #attempt(signal: AbortSignal): Promise<number> {
+    try {
+      await this.context.ready
+      signal.throwIfAborted()
+      await this.#converge(signal)
+      this.failure = undefined
+      this.#attempts = 0
+      return this.#nextRetryMs()
+    } catch (thrown) {
+      if (signal.aborted || isAborted(thrown)) return 0
+      const error = toAppError(thrown)
+      if (error.kind === 'bug') this.context.logger.error({ application: this.name, error }, 'application failed')
+      this.failure = { error, sinceMs: this.failure?.sinceMs ?? this.context.clock() }
+      return retryDelayMs(error, this.#attempts++, this.context.limits)
+    }
+  }
+
+  async #converge(signal: AbortSignal): Promise<void> {
+    const { target } = this
+    if (target?.kind === 'tombstone') {
+      if (await leave(this, target, signal)) this.#finishLeaving(target)
+      return
+    }
+    if (target?.kind !== 'desired') return
+    if (!this.loaded) {
+      const loaded = await loadDeclared(this.context, this.name, target, signal)
+      signal.throwIfAborted()
+      this.loaded = loaded
+    } else if (this.loaded.unresolved.length > 0) await this.#resolveAgain(target.policy.namespace, this.loaded)
+    this.#claim(this.loaded)
+    await this.#watchKinds(signal)
+    await applyDeclared(this, target, signal)
+    await pruneDropped(this, target, signal)
+    this.#settle(target.artifact.digest)
+    await this.save()
+  }
+
+  #finishLeaving(target: Target): void {
+    if (this.target !== target) return
+    this.target = undefined
+    this.#events.onRemoved(this)
+  }
+
+  async #resolveAgain(namespace: string, loaded: LoadedManifests): Promise<void> {
+    const parsed = loaded.unresolved.map((unresolved) => unresolved.parsed)
+    const again = await resolveManifests(this.context, this.name, namespace, parsed)
+    const declared = new Map([...again.declared, ...loaded.declared])
+    this.loaded = { ...loaded, declared, unresolved: again.unresolved }
+  }
+
+  /** Says which objects are its own from now on. Without a wait in between: owners never change half. */
+  #claim({ declared }: LoadedManifests): void {
+    const { table, neighbours } = this.context
+    const diff = diffInventory({
+      application: this.name,
+      declared: declared.keys(),
+      owned: this.records().map(({ key }) => key),
+      ownerOf: (key) => table.find(key)?.application,
+      isClaimedByOwner: (key) => isClaimed(table.find(key), neighbours),
+    })
+    for (const [key, object] of declared) {
+      const record = table.find(key)
+      if (!record) table.add(newRecord(object, this.name))
+      else if (record.application === this.name) redeclare(record, object)
+    }
+    for (const key of diff.moved) this.#takeFrom(key, declared)
+    for (const key of diff.dropped) {
+      const record = table.find(key)
+      if (record) record.declared = undefined
+    }
+    this.contested = diff.contested
+    table.contest(this.name, diff.contested)
+    for (const key of diff.contested) neighbours.get(table.find(key)?.application ?? '')?.wake()
+    // Others may have waited to hear whether these are let go.
+    for (const key of diff.dropped) for (const other of table.contesters(key)) neighbours.get(other)?.wake()
+  }
+
+  #takeFrom(key: string, declared: LoadedManifests['declared']): void {
+    const record = this.context.table.find(key)
+    const object = declared.get(key)
+    if (!record || !object) return
+    const owner = record.application
+    this.context.table.move(record, this.name)
+    redeclare(record, object)
+    // Only after this application has it in its inventory does the other one forget it.
+    void this.save().then(
+      () => this.context.neighbours.get(owner)?.wake(),
+      () => undefined,
+    )
+  }
+
+  async #watchKinds(signal: AbortSignal): Promise<void> {
+    // Kinds of its own CRDs that are not served yet are watched once they are established.
+    const kinds = new Map(
+      this.records().map(({ resource }) => [`${resource.group}/${resource.version}/${resource.kind}`, resource]),
+    )
+    const served = [...kinds.values()].filter(
+      ({ verbs, group, kind }) => verbs.length > 0 || !this.loaded?.definedKinds.has(`${group}/${kind}`),
+    )
+    await Promise.all(served.map((resource) => this.context.kinds.ensure(resource, signal)))
+  }
+
+  #settle(digest: string): void {
+    if (!this.isComplete()) return
+    const { target } = this
+    if (target?.kind === 'desired') this.revision = target.revision
+    if (this.completed.digest === digest) return
+    this.completed = { digest, atMs: this.context.clock() }
+    this.context.logger.info({ application: this.name, artifact: digest }, 'application applied')
+  }
+
+  /** True when every declared object is applied as declared. */
+  isComplete(): boolean {
+    const { loaded } = this
+    if (!loaded || loaded.unresolved.length > 0 || loaded.duplicates.length > 0 || this.contested.length > 0)
+      return false
+    return this.records().every(({ declared, applied }) => !declared || declared.hash === applied?.declaredHash)
+  }
+
+  #nextRetryMs(): number {
+    const nowMs = this.context.clock()
+    let next = Infinity
+    if (this.loaded && this.loaded.unresolved.length > 0) next = UNRESOLVED_RETRY_MS
+    for (const { failure } of this.records()) if (failure) next = Math.min(next, failure.retryAtMs - nowMs)
+    return Math.max(1, next)
+  }
+
+  async #sleep(ms: number, signal: AbortSignal): Promise<void> {
+    const deadline = performance.now() + ms
+    while (!this.#isAwake && !signal.aborted) {
+      const remainingMs = deadline - performance.now()
+      if (remainingMs <= 0) return
+      await this.#waitForChange(remainingMs, signal).catch(() => undefined)
+    }
+  }
+
+  async #waitForChange(timeoutMs: number, signal: AbortSignal): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>()
+    const timer = timeoutMs < 2 ** 31 ? setTimeout(resolve, timeoutMs) : undefined
+    this.#onWake = resolve
+    signal.addEventListener('abort', () => resolve(), { once: true })
+    if (signal.aborted) resolve()
+    await promise
+    clearTimeout(timer)
+    this.#onWake = undefined
+    if (signal.aborted) throw new AppError('Aborted', 'something newer came')
+  }
+}
+
+function isSameContent(a: Target | undefined, b: Target | undefined): boolean {
+  if (a?.kind !== 'desired' || b?.kind !== 'desired') return false
+  return a.artifact.digest === b.artifact.digest && a.policy.namespace === b.policy.namespace
+}
+
+/** True while the owner of an object declares it, or has not yet said whether it does. */
+function isClaimed(record: ObjectRecord | undefined, neighbours: ReconcilerContext['neighbours']): boolean {
+  const owner = record && neighbours.get(record.application)
+  if (!record || !owner?.target || owner.target.kind === 'tombstone') return false
+  return !owner.isLoaded || record.declared !== undefined
+}
+
+function redeclare(record: ObjectRecord, declared: ObjectRecord['declared']): void {
+  if (record.declared?.hash !== declared?.hash || record.failure?.error.code === 'PruneHeld') record.failure = undefined
+  record.declared = declared
+  record.wave = declared?.wave ?? record.wave
+}

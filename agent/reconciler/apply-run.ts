@@ -1,0 +1,158 @@
+// Applies what an application declares and the cluster does not hold: CRDs and Namespaces, then wave by wave. What
+// fails stops nothing but what depends on it.
+import { HealthState } from '@fairlead/proto/common'
+import { AppError, isAborted, toAppError } from '@fairlead/shared/errors'
+import { formatObjectReference } from '@fairlead/shared/object-reference'
+import { groupPhases, isFoundation } from '../applier/apply-order.ts'
+import { retryDelayMs } from '../applier/retry.ts'
+import { KubeError } from '../kube/kube-error.ts'
+import type { Application } from './application.ts'
+import type { DesiredTarget } from './context.ts'
+import { findDifference, isPending, needsApply, type ObjectRecord } from './object-record.ts'
+
+/** In flight for one application; the limiter holds all applications together to as many. */
+const WORKERS = 8
+
+/** Applies all that needs it; failures are kept in the records. Throws Aborted, or as Kube does when the inventory cannot be written. */
+export async function applyDeclared(
+  application: Application,
+  target: DesiredTarget,
+  signal: AbortSignal,
+): Promise<void> {
+  const { context } = application
+  const { remediate } = target.policy
+  const nowMs = context.clock()
+  const records = application.records().filter(({ declared }) => declared !== undefined)
+  const due = new Set(
+    records.filter((record) => {
+      const isWatched = context.kinds.isWatched(record.resource)
+      return needsApply(record, { nowMs, isWatched, remediate })
+    }),
+  )
+  if (due.size === 0) return
+  // What is about to be made is written down first, so that a crash leaks nothing.
+  await application.save()
+  const before: ObjectRecord[] = []
+  for (const phase of groupPhases(records)) {
+    const batch = phase.filter((record) => due.has(record))
+    if (batch.length > 0) await applyPhase({ application, target, signal }, batch, before)
+    if (!phase.every(isFoundation)) before.push(...phase)
+  }
+}
+
+interface Run {
+  readonly application: Application
+  readonly target: DesiredTarget
+  readonly signal: AbortSignal
+}
+
+async function applyPhase(run: Run, batch: readonly ObjectRecord[], before: readonly ObjectRecord[]): Promise<void> {
+  const { application, signal } = run
+  const { context } = application
+  const areHealthy = (): boolean => before.every((record) => !isPending(record) && isHealthy(record))
+  const failed = (): ObjectRecord | undefined => before.find((record) => record.failure && isPending(record))
+  await application.waitUntil(() => areHealthy() || failed() !== undefined, context.limits.waveTimeoutMs, signal)
+  if (!areHealthy()) {
+    const cause = failed() ?? before.find((record) => !isHealthy(record))
+    for (const record of batch) failDependent(application, record, cause)
+    return
+  }
+  const own = batch.filter((record) => findCrd(application, record))
+  await applyBatch(
+    run,
+    batch.filter((record) => !own.includes(record)),
+  )
+  if (batch.some(isFoundation)) context.noteFoundation()
+  if (own.length > 0) await applyCustomResources(run, own)
+}
+
+async function applyCustomResources(run: Run, records: readonly ObjectRecord[]): Promise<void> {
+  const { application, signal } = run
+  const { context } = application
+  const crds = new Set(records.map((record) => findCrd(application, record)).filter((crd) => crd !== undefined))
+  const areSettled = (): boolean => [...crds].every((crd) => crd.failure !== undefined || isHealthy(crd))
+  await application.waitUntil(areSettled, context.limits.establishedTimeoutMs, signal)
+  const ready: ObjectRecord[] = []
+  for (const record of records) {
+    const crd = findCrd(application, record)
+    if (crd && (isPending(crd) || !isHealthy(crd))) failDependent(application, record, crd)
+    else ready.push(record)
+  }
+  const resources = new Map(
+    ready.map(({ resource }) => [`${resource.group}/${resource.version}/${resource.kind}`, resource]),
+  )
+  await Promise.all([...resources.values()].map((resource) => context.kinds.ensure(resource, signal)))
+  await applyBatch(run, ready)
+}
+
+async function applyBatch(run: Run, batch: readonly ObjectRecord[]): Promise<void> {
+  const { application, signal } = run
+  const queue = [...batch]
+  let outage: AppError | undefined
+  const work = async (): Promise<void> => {
+    for (let record = queue.shift(); record; record = queue.shift()) {
+      if (signal.aborted) return
+      if (outage) fail(application, record, outage)
+      else outage = await applyOne(run, record)
+    }
+  }
+  await Promise.all(Array.from({ length: Math.min(WORKERS, batch.length) }, work))
+  if (signal.aborted) throw new AppError('Aborted', 'something newer came')
+}
+
+/** Returns the error when the API server cannot be reached at all: then the others need not be tried. */
+async function applyOne({ application, target, signal }: Run, record: ObjectRecord): Promise<AppError | undefined> {
+  const { context } = application
+  const namespace = context.table.find(`/Namespace//${record.namespace}`)
+  if (namespace && namespace !== record && namespace.declared && namespace.failure && !namespace.applied) {
+    failDependent(application, record, namespace)
+    return undefined
+  }
+  try {
+    await context.applies.run(async () => {
+      if (signal.aborted || !record.declared) return
+      const difference = isPending(record)
+        ? undefined
+        : findDifference(record, context.kinds.isWatched(record.resource))
+      const detectedAtMs = context.clock()
+      const manager = record.live?.person ?? ''
+      await context.writer.write(record, { adopt: target.policy.adopt })
+      if (difference) application.noteRepair(record, { kind: difference, manager, detectedAtMs })
+    })
+  } catch (thrown) {
+    const error = toAppError(thrown)
+    if (isAborted(error)) return undefined
+    fail(application, record, error)
+    if (error.code === 'ApiServerUnavailable' && !(error instanceof KubeError)) return error
+  } finally {
+    context.noteChange(record)
+  }
+  return undefined
+}
+
+function findCrd(application: Application, { group, kind }: ObjectRecord): ObjectRecord | undefined {
+  const name = application.loaded?.definedKinds.get(`${group}/${kind}`)
+  const crd = name && application.context.table.find(`apiextensions.k8s.io/CustomResourceDefinition//${name}`)
+  return crd ? crd : undefined
+}
+
+function isHealthy({ health, declared, applied, live }: ObjectRecord): boolean {
+  if (!live && declared?.expires && applied) return true
+  return health.health === HealthState.HEALTHY || health.health === HealthState.SUSPENDED
+}
+
+function failDependent(application: Application, record: ObjectRecord, cause: ObjectRecord | undefined): void {
+  const name = cause ? formatObjectReference(cause) : 'an earlier wave'
+  const why = cause?.failure?.error.message ?? (cause?.health.message || 'it is not healthy yet')
+  fail(application, record, new AppError('DependencyFailed', `waits for ${name}: ${why}`))
+}
+
+/** Keeps a failure with the time of the next try. */
+export function fail(application: Application, record: ObjectRecord, error: AppError): void {
+  const { clock, limits } = application.context
+  const nowMs = clock()
+  const isSame = record.failure?.error.code === error.code
+  const attempts = isSame ? (record.failure?.attempts ?? 0) + 1 : 0
+  const sinceMs = isSame ? (record.failure?.sinceMs ?? nowMs) : nowMs
+  record.failure = { error, sinceMs, attempts, retryAtMs: nowMs + retryDelayMs(error, attempts, limits) }
+}

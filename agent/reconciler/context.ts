@@ -1,0 +1,84 @@
+// What the applications of one agent share.
+
+import type { Revision } from '@fairlead/proto/common'
+import type { ArtifactReference, SyncPolicy } from '@fairlead/proto/slice'
+import type { Logger } from '@fairlead/shared/logger'
+import type { Limiter } from '../applier/limiter.ts'
+import type { RetryLimits } from '../applier/retry.ts'
+import type { ArtifactLoader } from '../desired-state.ts'
+import type { InventoryStore } from '../inventory/inventory-store.ts'
+import type { Kube } from '../kube/kube.ts'
+import type { ObjectRecord } from './object-record.ts'
+import type { ObjectTable } from './object-table.ts'
+import type { ObjectWriter } from './object-writer.ts'
+import type { WatchedKinds } from './watched-kinds.ts'
+
+/** An application that must run. */
+export interface DesiredTarget {
+  readonly kind: 'desired'
+  readonly revision: Revision | undefined
+  readonly artifact: ArtifactReference
+  readonly policy: SyncPolicy
+  /** Of the slice that asked for it first. */
+  readonly generation: bigint
+}
+
+/** An application that must leave. */
+export interface TombstoneTarget {
+  readonly kind: 'tombstone'
+  /** False: its objects stay and only the ownership is given up. */
+  readonly prune: boolean
+  readonly generation: bigint
+}
+
+/** What the slice says of an application. */
+export type Target = DesiredTarget | TombstoneTarget
+
+/** What applications know of each other. */
+export interface Neighbour {
+  readonly name: string
+  /** Undefined: the slice does not list it; it is left as it is. */
+  readonly target: Target | undefined
+  /** Whether it is known what it declares. */
+  readonly isLoaded: boolean
+  /** Looks after itself again, soon. */
+  wake(): void
+}
+
+/** Times that tests shorten. */
+export interface ReconcilerLimits extends RetryLimits {
+  /** How long a prune waits for what replaces the old objects to be healthy, default 60,000 ms. */
+  readonly pruneHealthTimeoutMs: number
+  /** How long a wave waits for the one before it to be healthy, default 600,000 ms. */
+  readonly waveTimeoutMs: number
+  /** How long custom resources wait for their CRD to be established, default 30,000 ms. */
+  readonly establishedTimeoutMs: number
+  /** Reports of one application are merged for this long, default 25 ms. */
+  readonly reportDelayMs: number
+}
+
+/** What the applications of one agent share. */
+export interface ReconcilerContext {
+  readonly kube: Kube
+  readonly store: InventoryStore
+  readonly table: ObjectTable
+  readonly kinds: WatchedKinds
+  readonly writer: ObjectWriter
+  readonly applies: Limiter
+  readonly artifacts: ArtifactLoader
+  readonly limits: ReconcilerLimits
+  readonly ownNamespace: string
+  readonly logger: Logger
+  /** Milliseconds since the epoch. */
+  readonly clock: () => number
+  /** Aborts when the agent stops. */
+  readonly signal: AbortSignal
+  /** Resolves when the inventories of the cluster are known. */
+  readonly ready: Promise<void>
+  /** All applications: listed in the slice, or owning something. */
+  readonly neighbours: ReadonlyMap<string, Neighbour>
+  /** Something of an object changed. */
+  readonly noteChange: (record: ObjectRecord) => void
+  /** Kinds or namespaces came to be: what failed for want of them is tried again. */
+  readonly noteFoundation: () => void
+}

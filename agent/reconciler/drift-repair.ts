@@ -1,0 +1,243 @@
+// The fast lane: an event of the watch is compared with what was recorded, and a difference is put back at once. It
+// never waits behind applies.
+import { AppError, isAborted, toAppError } from '@fairlead/shared/errors'
+import { type KubernetesObject, objectKey } from '@fairlead/shared/object-reference'
+import { Limiter } from '../applier/limiter.ts'
+import { retryDelayMs } from '../applier/retry.ts'
+import { type DriftDecision, decideDrift } from '../remediator/drift.ts'
+import type { FightLedger } from '../remediator/fight-ledger.ts'
+import {
+  type FieldSet,
+  fieldsOf,
+  findOurEntry,
+  findRival,
+  formatFieldPaths,
+  subtractFields,
+  unionFields,
+} from '../remediator/managed-fields.ts'
+import type { ObjectEvent } from '../watcher/watcher.ts'
+import { isOlder, isPending, type ObjectRecord, observe, observeGone } from './object-record.ts'
+import type { ObjectTable } from './object-table.ts'
+import type { ObjectWriter } from './object-writer.ts'
+
+/** A difference that was seen, and put back or not. */
+export interface SeenDrift {
+  readonly record: ObjectRecord
+  readonly kind: 'changed' | 'added' | 'deleted'
+  /** Empty when it cannot be told. */
+  readonly manager: string
+  readonly detectedAtMs: number
+  /** Undefined while it is not put back. */
+  readonly remediatedAtMs: number | undefined
+  readonly fields: readonly string[]
+}
+
+/** What the repair needs to know of, and tells to, the applications. */
+export interface DriftRepairOptions {
+  readonly table: ObjectTable
+  readonly writer: ObjectWriter
+  readonly fights: FightLedger
+  readonly persons: RegExp
+  readonly clock: () => number
+  /** Whether an application's drift is put back, and how; undefined when it is not managed at present. */
+  readonly policyOf: (application: string) => { readonly remediate: boolean; readonly adopt: string } | undefined
+  readonly onDrift: (drift: SeenDrift) => void
+  /** Something of this object changed: health, presence, failure. */
+  readonly onChange: (record: ObjectRecord) => void
+  /** The object must be seen to by its application: a repair failed, or what was dropped is gone. */
+  readonly onAttention: (record: ObjectRecord) => void
+}
+
+/** Compares events and repairs. */
+export class DriftRepair {
+  readonly #options: DriftRepairOptions
+  readonly #lane = new Limiter({ places: 8 })
+  readonly #timers = new Map<ObjectRecord, NodeJS.Timeout>()
+
+  constructor(options: DriftRepairOptions) {
+    this.#options = options
+  }
+
+  /** Takes an event of the watcher. Never throws. */
+  handle(event: ObjectEvent): void {
+    const { group, kind, namespaced } = event.resource
+    const { name, namespace = '' } = event.object.metadata
+    const record = this.#options.table.find(objectKey({ group, kind, namespace: namespaced ? namespace : '', name }))
+    if (!record) return
+    // An event during a write of ours may show it half done; looked at when the answer is there.
+    if (record.writing !== undefined) record.held = event
+    else this.#look(record, event)
+  }
+
+  /** Looks at the event that came during a write. */
+  flush(record: ObjectRecord): void {
+    const { held } = record
+    record.held = undefined
+    if (held && !record.writing) this.#look(record, held)
+  }
+
+  /** Gives up waiting repairs. */
+  stop(): void {
+    for (const timer of this.#timers.values()) clearTimeout(timer)
+    this.#timers.clear()
+  }
+
+  #look(record: ObjectRecord, { type, object }: ObjectEvent): void {
+    if (type === 'deleted') this.#lookAtDeletion(record, object)
+    else this.#lookAtObject(record, object)
+  }
+
+  #lookAtDeletion(record: ObjectRecord, object: KubernetesObject): void {
+    const { applied } = record
+    const { uid, resourceVersion = '' } = object.metadata
+    // Of an object that was there before ours, or from before our answer.
+    if (applied && uid !== undefined && uid !== applied.uid) return
+    if (applied && isOlder(resourceVersion, applied.resourceVersion)) return
+    observeGone(record)
+    this.#options.onChange(record)
+    if (!record.declared || record.deleting) {
+      this.#options.onAttention(record)
+      return
+    }
+    if (!applied || isPending(record) || record.declared.expires) return
+    this.#seeTo(record, { kind: 'deleted', person: false, evidence: object })
+  }
+
+  #lookAtObject(record: ObjectRecord, object: KubernetesObject): void {
+    const { applied, declared } = record
+    const { resourceVersion = '', uid } = object.metadata
+    if (applied && uid === applied.uid && resourceVersion === applied.resourceVersion) return
+    if (applied && isOlder(resourceVersion, applied.resourceVersion)) return
+    observe(record, object, this.#options.persons, this.#options.clock())
+    this.#options.onChange(record)
+    if (!declared || !applied || isPending(record) || record.live?.terminating) return
+    const { persons } = this.#options
+    const decision = decideDrift(object, { entryHash: applied.entryHash, merge: declared.merge, persons })
+    if (decision.drift === 'scaled') {
+      record.applied = { ...applied, entryHash: decision.entryHash }
+      this.#options.onAttention(record)
+    } else if (decision.drift === 'none') {
+      record.driftLeft = false
+    } else {
+      this.#seeTo(record, { kind: decision.drift, person: this.#isPersons(decision, object), evidence: object })
+    }
+  }
+
+  #isPersons(decision: DriftDecision, object: KubernetesObject): boolean {
+    if ('persons' in decision && decision.persons.length > 0) return true
+    return this.#options.persons.test(findRival(object))
+  }
+
+  #seeTo(record: ObjectRecord, found: Found): void {
+    const policy = this.#options.policyOf(record.application)
+    if (!policy) return
+    const detectedAtMs = this.#options.clock()
+    if (!policy.remediate) {
+      if (!record.driftLeft) {
+        record.driftLeft = true
+        const drift = { record, kind: found.kind, detectedAtMs, remediatedAtMs: undefined }
+        this.#options.onDrift({ ...drift, ...describe(found, found.evidence) })
+      }
+      this.#options.onChange(record)
+      return
+    }
+    if (record.failure && record.failure.retryAtMs > detectedAtMs && record.failure.error.code !== 'FieldFight') return
+    if (this.#timers.has(record)) return
+    const rival = findRival(found.evidence)
+    const delayMs = found.person ? 0 : this.#options.fights.note(record.key, `${found.kind}:${rival}`, detectedAtMs)
+    if (delayMs === 0) void this.#repair(record, found, policy.adopt, detectedAtMs)
+    else this.#yieldTo(record, found, rival, delayMs)
+  }
+
+  #yieldTo(record: ObjectRecord, found: Found, rival: string, delayMs: number): void {
+    const nowMs = this.#options.clock()
+    record.yieldUntilMs = nowMs + delayMs
+    const who = rival === '' || found.kind === 'deleted' ? 'another writer' : rival
+    const what = found.kind === 'deleted' ? 'deleting the object' : 'changing what is declared'
+    const error = new AppError('FieldFight', `${who} keeps ${what}; next repair in ${Math.ceil(delayMs / 1000)} s`)
+    record.failure = { error, sinceMs: record.failure?.sinceMs ?? nowMs, attempts: 0, retryAtMs: Infinity }
+    const timer = setTimeout(() => {
+      this.#timers.delete(record)
+      record.yieldUntilMs = 0
+      const policy = this.#options.policyOf(record.application)
+      if (policy?.remediate && record.declared) void this.#repair(record, found, policy.adopt, nowMs)
+    }, delayMs)
+    timer.unref()
+    this.#timers.set(record, timer)
+    this.#options.onChange(record)
+  }
+
+  async #repair(record: ObjectRecord, found: Found, adopt: string, detectedAtMs: number): Promise<void> {
+    const before = record.applied
+    const fight = record.failure?.error.code === 'FieldFight' ? record.failure : undefined
+    try {
+      const evidence = found.kind === 'deleted' || fight ? undefined : found.evidence
+      const answer = await this.#lane.run(async () => await this.#options.writer.write(record, { adopt, evidence }))
+      if (fight) this.#keepUntilQuiet(record, fight)
+      // Nothing was written: the event was of something older.
+      if (before && before.uid === record.applied?.uid && before.resourceVersion === record.applied.resourceVersion)
+        return
+      const remediatedAtMs = this.#options.clock()
+      const drift = { record, kind: found.kind, detectedAtMs, remediatedAtMs }
+      this.#options.onDrift({ ...drift, ...describe(found, answer) })
+    } catch (thrown) {
+      if (!isAborted(thrown)) this.#fail(record, toAppError(thrown))
+    } finally {
+      this.#options.onChange(record)
+      if (changesInventory(before, record)) this.#options.onAttention(record)
+    }
+  }
+
+  /** A fight is reported until it has been quiet for a while. */
+  #keepUntilQuiet(record: ObjectRecord, fight: NonNullable<ObjectRecord['failure']>): void {
+    const { fights, clock, onChange } = this.#options
+    record.failure = fight
+    const check = (): void => {
+      this.#timers.delete(record)
+      if (record.failure !== fight) return
+      record.failure = undefined
+      onChange(record)
+    }
+    const timer = setTimeout(check, Math.max(1, fights.remainingMs(record.key, clock())))
+    timer.unref()
+  }
+
+  #fail(record: ObjectRecord, error: AppError): void {
+    const nowMs = this.#options.clock()
+    const attempts = (record.failure?.attempts ?? -1) + 1
+    const retryAtMs = nowMs + retryDelayMs(error, attempts)
+    record.dirty = true
+    record.failure = { error, sinceMs: record.failure?.sinceMs ?? nowMs, attempts, retryAtMs }
+    this.#options.onAttention(record)
+  }
+}
+
+interface Found {
+  readonly kind: SeenDrift['kind']
+  readonly person: boolean
+  readonly evidence: KubernetesObject
+}
+
+/** Who did it and to which fields; `repaired` is the object as it should be. */
+function describe(found: Found, repaired: KubernetesObject): { manager: string; fields: string[] } {
+  if (found.kind === 'deleted') return { manager: '', fields: [] }
+  const [should, was] = [fieldsOf(findOurEntry(repaired)), fieldsOf(findOurEntry(found.evidence))]
+  const lost = unionFields(subtractFields(should, was), subtractFields(was, should))
+  const added = found.kind === 'added' ? addedFields(found.evidence, should) : {}
+  return {
+    manager: findRival(found.evidence, found.kind === 'added' ? added : lost),
+    fields: formatFieldPaths(found.kind === 'added' ? added : lost),
+  }
+}
+
+function addedFields(object: KubernetesObject, ours: FieldSet): FieldSet {
+  let added: FieldSet = {}
+  for (const entry of object.metadata.managedFields ?? []) {
+    if (!entry.subresource) added = unionFields(added, fieldsOf(entry))
+  }
+  return subtractFields(added, ours)
+}
+
+function changesInventory(before: ObjectRecord['applied'], { applied }: ObjectRecord): boolean {
+  return before?.uid !== applied?.uid || before?.entryHash !== applied?.entryHash
+}

@@ -1,0 +1,70 @@
+// Carries out a tombstone: deletes what an application owns, or gives up the ownership and leaves the objects.
+import { AppError, isAborted, toAppError } from '@fairlead/shared/errors'
+import { APPLICATION_LABEL, MANAGED_BY_LABEL } from '@fairlead/shared/labels'
+import type { JsonPatchOperation } from '../kube/kube.ts'
+import type { Application } from './application.ts'
+import { fail } from './apply-run.ts'
+import type { TombstoneTarget } from './context.ts'
+import type { ObjectRecord } from './object-record.ts'
+import { awaitNeighbours, pruneRecords } from './prune-run.ts'
+
+/** One try; true when nothing is owned any more and the inventory is gone. Throws Aborted, or as Kube does. */
+export async function leave(application: Application, target: TombstoneTarget, signal: AbortSignal): Promise<boolean> {
+  const { context } = application
+  for (const record of application.records()) record.declared = undefined
+  const due = application.records().filter(({ failure }) => !failure || failure.retryAtMs <= context.clock())
+  if (due.length > 0) {
+    if (!(await awaitNeighbours(application, due, signal))) return false
+    // What a guard keeps stays in the cluster, owned by nobody: a tombstone is carried out in the end.
+    const left = target.prune ? await pruneRecords(application, due, true, signal) : due.filter(hasNoHeir(application))
+    for (const record of left) {
+      if (signal.aborted) throw new AppError('Aborted', 'something newer came')
+      await orphan(application, record)
+    }
+  }
+  if (application.records().length > 0) {
+    await application.save()
+    return false
+  }
+  await application.forget()
+  return true
+}
+
+function hasNoHeir(application: Application): (record: ObjectRecord) => boolean {
+  const { table, neighbours } = application.context
+  return ({ key }) => {
+    const [heir] = table.contesters(key)
+    neighbours.get(heir ?? '')?.wake()
+    return heir === undefined
+  }
+}
+
+/** Takes our labels off: the object is not watched any more, and otherwise stays exactly as it is. */
+async function orphan(application: Application, record: ObjectRecord): Promise<void> {
+  const { kube, writer, table, signal, applies } = application.context
+  try {
+    await applies.run(
+      async () =>
+        await writer.exclusively(record, async () => {
+          const object = await kube.get(record.resource, record, { metadataOnly: true, signal })
+          const labels = object?.metadata.labels ?? {}
+          const remove = [MANAGED_BY_LABEL, APPLICATION_LABEL]
+            .filter((label) => label in labels)
+            .map(
+              (label): JsonPatchOperation => ({
+                op: 'remove',
+                path: `/metadata/labels/${label.replaceAll('/', '~1')}`,
+              }),
+            )
+          if (object && remove.length > 0 && labels[APPLICATION_LABEL] === application.name) {
+            const guard: JsonPatchOperation = { op: 'test', path: '/metadata/uid', value: object.metadata.uid }
+            await kube.patchJson(record.resource, record, [guard, ...remove], { metadataOnly: true, signal })
+          }
+          table.remove(record)
+        }),
+    )
+  } catch (thrown) {
+    const error = toAppError(thrown)
+    if (!isAborted(error)) fail(application, record, new AppError('PruneFailed', error.message, { cause: error }))
+  }
+}

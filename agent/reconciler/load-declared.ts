@@ -1,0 +1,122 @@
+// From an artifact to the objects an application declares, each with its kind as the API server serves it.
+import { setImmediate as nextTurn } from 'node:timers/promises'
+import { AppError, toAppError } from '@fairlead/shared/errors'
+import { formatObjectReference } from '@fairlead/shared/object-reference'
+import { type Declared, declare, findDefinedKind, type ParsedManifest, parseManifest } from '../applier/declared.ts'
+import type { GroupVersionKind, ResourceType } from '../kube/kube.ts'
+import type { DesiredTarget, ReconcilerContext } from './context.ts'
+
+/** A manifest that cannot be applied for now. */
+export interface Unresolved {
+  readonly parsed: ParsedManifest
+  readonly error: AppError
+}
+
+/** What an application declares. */
+export interface LoadedManifests {
+  readonly declared: ReadonlyMap<string, Declared>
+  /** Of kinds that are not served. */
+  readonly unresolved: readonly Unresolved[]
+  /** Declared twice once namespaces are filled in; the first one counts. */
+  readonly duplicates: readonly Unresolved[]
+  /** Kinds that its own CRDs define, as `group/kind` to the CRD's name. */
+  readonly definedKinds: ReadonlyMap<string, string>
+}
+
+/** Objects prepared before others get their turn: parsing thousands must not hold up repairs. */
+const BATCH = 100
+
+/** Loads the artifact and resolves its kinds. Throws ArtifactUnavailable, ArtifactCorrupt, InvalidManifest, ApiServerUnavailable or Aborted: then nothing is known. */
+export async function loadDeclared(
+  context: ReconcilerContext,
+  application: string,
+  target: DesiredTarget,
+  signal: AbortSignal,
+): Promise<LoadedManifests> {
+  const artifact = await context.artifacts.load(target.artifact, signal)
+  const parsed: ParsedManifest[] = []
+  for (const [index, manifest] of artifact.manifests.entries()) {
+    if (index % BATCH === BATCH - 1) await nextTurn()
+    parsed.push(parseManifest(manifest))
+  }
+  signal.throwIfAborted()
+  return await resolveManifests(context, application, target.policy.namespace, parsed)
+}
+
+/** Resolves manifests that were read already. Throws ApiServerUnavailable or Aborted. */
+export async function resolveManifests(
+  context: ReconcilerContext,
+  application: string,
+  namespace: string,
+  parsed: readonly ParsedManifest[],
+): Promise<LoadedManifests> {
+  const defined = new Map(parsed.flatMap((manifest) => definitionOf(manifest)))
+  const kinds = await resolveKinds(context, parsed, defined)
+  const declared = new Map<string, Declared>()
+  const unresolved: Unresolved[] = []
+  const duplicates: Unresolved[] = []
+  for (const [index, manifest] of parsed.entries()) {
+    if (index % BATCH === BATCH - 1) await nextTurn()
+    const kind = kinds.get(kindKey(manifest))
+    if (!kind || kind instanceof AppError) {
+      unresolved.push({ parsed: manifest, error: kind ?? new AppError('Internal', 'kind was not looked up') })
+      continue
+    }
+    const object = declare(manifest, kind, application, namespace)
+    if (declared.has(object.key)) {
+      const error = new AppError('DuplicateObject', `${formatObjectReference(object)} is declared twice`)
+      duplicates.push({ parsed: manifest, error })
+    } else declared.set(object.key, object)
+  }
+  const definedKinds = new Map([...defined].map(([key, { crd }]) => [key, crd]))
+  return { declared, unresolved, duplicates, definedKinds }
+}
+
+interface Definition {
+  readonly plural: string
+  readonly namespaced: boolean
+  readonly crd: string
+}
+
+function definitionOf(manifest: ParsedManifest): [string, Definition][] {
+  const kind = findDefinedKind(manifest)
+  if (!kind) return []
+  const { plural, namespaced } = kind
+  return [[`${kind.group}/${kind.kind}`, { plural, namespaced, crd: manifest.object.metadata.name }]]
+}
+
+async function resolveKinds(
+  context: ReconcilerContext,
+  parsed: readonly ParsedManifest[],
+  defined: ReadonlyMap<string, Definition>,
+): Promise<Map<string, ResourceType | AppError>> {
+  const wanted = new Map<string, GroupVersionKind>(parsed.map((manifest) => [kindKey(manifest), manifest]))
+  const found = new Map<string, ResourceType | AppError>()
+  const resolve = async ([key, { group, version, kind }]: [string, GroupVersionKind]): Promise<void> => {
+    found.set(key, await resolveKind(context, { group, version, kind }, defined))
+  }
+  await Promise.all([...wanted].map(resolve))
+  return found
+}
+
+async function resolveKind(
+  context: ReconcilerContext,
+  gvk: GroupVersionKind,
+  defined: ReadonlyMap<string, Definition>,
+): Promise<ResourceType | AppError> {
+  try {
+    return await context.kube.resolve(gvk, { signal: context.signal })
+  } catch (thrown) {
+    const error = toAppError(thrown)
+    if (error.code !== 'UnknownKind') throw error
+    const definition = defined.get(`${gvk.group}/${gvk.kind}`)
+    if (definition) return { ...gvk, plural: definition.plural, namespaced: definition.namespaced, verbs: [] }
+    // Objects of it are owned, so it was served once: perhaps its CRD is being made anew.
+    const owned = [...context.table.all()].find(({ group, kind }) => group === gvk.group && kind === gvk.kind)
+    return owned && owned.resource.version === gvk.version ? owned.resource : error
+  }
+}
+
+function kindKey({ group, version, kind }: GroupVersionKind): string {
+  return `${group}/${version}/${kind}`
+}

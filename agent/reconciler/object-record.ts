@@ -1,0 +1,207 @@
+// What the agent keeps in memory of one object: no copy of it, only what is needed to compare, repair and report.
+
+import { create } from '@bufbuild/protobuf'
+import { HealthState, type ObjectReference, ObjectReferenceSchema } from '@fairlead/proto/common'
+import type { AppError } from '@fairlead/shared/errors'
+import { APPLICATION_LABEL, PRUNE_ANNOTATION } from '@fairlead/shared/labels'
+import { type KubernetesObject, objectKey } from '@fairlead/shared/object-reference'
+import type { Declared } from '../applier/declared.ts'
+import { assessHealth, type Health, needsWholeObject } from '../health/health.ts'
+import type { InventoryRecord } from '../inventory/inventory.ts'
+import type { ResourceType } from '../kube/kube.ts'
+import { findPersonEntries, hashOurEntry, isScaledByController } from '../remediator/managed-fields.ts'
+import type { ObjectEvent } from '../watcher/watcher.ts'
+
+/** The outcome of our last apply. */
+export interface Applied {
+  readonly uid: string
+  /** Hash of what was sent; empty when only the inventory of another application knew it. */
+  readonly declaredHash: string
+  /** hashOurEntry of the answer. */
+  readonly entryHash: string
+  /** Of the answer; empty when it comes from the inventory. */
+  readonly resourceVersion: string
+}
+
+/** The object as the API server has it. */
+export interface Live {
+  readonly uid: string
+  readonly resourceVersion: string
+  readonly entryHash: string
+  /** Manager of a person that owns something; empty when none does. */
+  readonly person: string
+  /** An autoscaler set spec.replicas. */
+  readonly scaled: boolean
+  /** Deleted, and waiting for its finalizers. */
+  readonly terminating: boolean
+  /** It says that it must never be deleted. */
+  readonly keep: boolean
+  /** Value of our application label. */
+  readonly application: string
+}
+
+/** Why an object is not as declared, and when it is tried again. */
+export interface Failure {
+  readonly error: AppError
+  readonly sinceMs: number
+  readonly attempts: number
+  readonly retryAtMs: number
+}
+
+/** One object that an application owns. */
+export interface ObjectRecord {
+  readonly key: string
+  resource: ResourceType
+  readonly group: string
+  readonly kind: string
+  readonly namespace: string
+  readonly name: string
+  wave: number
+  application: string
+  /** Undefined: owned, but no longer (or not yet) declared. */
+  declared: Declared | undefined
+  applied: Applied | undefined
+  live: Live | undefined
+  health: Health
+  failure: Failure | undefined
+  /** Must be applied again although nothing else says so. */
+  dirty: boolean
+  /** It drifted and the policy says to leave it. */
+  driftLeft: boolean
+  /** Not repaired before this time, because another writer fights for it; 0 for none. */
+  yieldUntilMs: number
+  /** Was deleted by us and is going. */
+  deleting: boolean
+  /** The write that is under way; writes of one object follow each other. */
+  writing: Promise<void> | undefined
+  /** The last event that came during a write. */
+  held: ObjectEvent | undefined
+}
+
+const MISSING: Health = { health: HealthState.MISSING, message: '' }
+const HEALTHY: Health = { health: HealthState.HEALTHY, message: '' }
+
+/** A record of an object that was not owned before. */
+export function newRecord(declared: Declared, application: string): ObjectRecord {
+  const { key, resource, group, kind, namespace, name, wave } = declared
+  return { ...emptyRecord(), key, resource, group, kind, namespace, name, wave, application, declared }
+}
+
+/** A record as the inventory in the cluster has it. */
+export function recordFromInventory(stored: InventoryRecord, application: string): ObjectRecord {
+  const { group, version, kind, plural, namespaced, namespace, name, wave, uid, declaredHash, entryHash } = stored
+  const resource = { group, version, kind, plural, namespaced, verbs: [] }
+  const applied = uid === '' ? undefined : { uid, declaredHash, entryHash, resourceVersion: '' }
+  return {
+    ...emptyRecord(),
+    key: objectKey(stored),
+    resource,
+    group,
+    kind,
+    namespace,
+    name,
+    wave,
+    application,
+    applied,
+  }
+}
+
+function emptyRecord() {
+  return {
+    declared: undefined,
+    applied: undefined,
+    live: undefined,
+    health: MISSING,
+    failure: undefined,
+    dirty: false,
+    driftLeft: false,
+    yieldUntilMs: 0,
+    deleting: false,
+    writing: undefined,
+    held: undefined,
+  }
+}
+
+/** The record as it is kept in the cluster. */
+export function toInventoryRecord(record: ObjectRecord): InventoryRecord {
+  const { resource, namespace, name, wave, applied } = record
+  const { group, version, kind, plural, namespaced } = resource
+  const type = { group, version, kind, plural, namespaced }
+  const { uid = '', declaredHash = '', entryHash = '' } = applied ?? {}
+  return { ...type, namespace, name, wave, uid, declaredHash, entryHash }
+}
+
+/** The reference of a record's object. */
+export function referenceOfRecord(record: ObjectRecord): ObjectReference {
+  const { group, kind, namespace, name, resource } = record
+  return create(ObjectReferenceSchema, { group, version: resource.version, kind, namespace, name })
+}
+
+/** Takes in the object as the API server gave it: in an answer to us, or in an event. */
+export function observe(record: ObjectRecord, object: KubernetesObject, persons: RegExp, nowMs: number): void {
+  const { metadata } = object
+  record.live = {
+    uid: metadata.uid ?? '',
+    resourceVersion: metadata.resourceVersion ?? '',
+    entryHash: hashOurEntry(object),
+    person: findPersonEntries(object, persons)[0]?.entry.manager ?? '',
+    scaled: isScaledByController(object, persons),
+    terminating: metadata.deletionTimestamp !== undefined,
+    keep: metadata.annotations?.[PRUNE_ANNOTATION] === 'disabled',
+    application: metadata.labels?.[APPLICATION_LABEL] ?? '',
+  }
+  record.health = healthOf(record, object, nowMs)
+}
+
+function healthOf(record: ObjectRecord, object: KubernetesObject, nowMs: number): Health {
+  if (object.metadata.deletionTimestamp !== undefined) {
+    const finalizers = (object.metadata.finalizers as string[] | undefined) ?? []
+    const waiting = finalizers.length > 0 ? `, waiting for ${finalizers.join(', ')}` : ''
+    return { health: HealthState.PROGRESSING, message: `being deleted${waiting}` }
+  }
+  return needsWholeObject(record) ? assessHealth(object, { now: new Date(nowMs) }) : HEALTHY
+}
+
+/** Takes in that the object is not there. */
+export function observeGone(record: ObjectRecord): void {
+  record.live = undefined
+  record.health = MISSING
+}
+
+/** What the decision to apply looks at besides the record. */
+export interface ApplyFacts {
+  readonly nowMs: number
+  /** Whether the kind's watch tells what is there; without it the answer to the last apply is trusted. */
+  readonly isWatched: boolean
+  readonly remediate: boolean
+}
+
+/** How an object differs from what we applied; undefined when it does not. */
+export function findDifference(record: ObjectRecord, isWatched: boolean): 'changed' | 'added' | 'deleted' | undefined {
+  const { live, applied, declared } = record
+  if (!applied || !declared) return undefined
+  // A Job that its time to live took away is done, not lost.
+  if (!live) return isWatched && !declared.expires ? 'deleted' : undefined
+  if (live.entryHash !== applied.entryHash) return 'changed'
+  return live.person !== '' && !declared.merge ? 'added' : undefined
+}
+
+/** Whether a declared object must be applied now. */
+export function needsApply(record: ObjectRecord, { nowMs, isWatched, remediate }: ApplyFacts): boolean {
+  const { declared, applied, live, failure } = record
+  if (!declared || live?.terminating || record.yieldUntilMs > nowMs) return false
+  if (failure) return failure.retryAtMs <= nowMs
+  if (!applied || applied.declaredHash !== declared.hash || record.dirty) return true
+  return remediate && findDifference(record, isWatched) !== undefined
+}
+
+/** True while what is declared has not been applied. */
+export function isPending(record: ObjectRecord): boolean {
+  return record.declared !== undefined && record.applied?.declaredHash !== record.declared.hash
+}
+
+/** True when resourceVersion `a` is older than `b`. Those that are no numbers are never older: then one apply too many is made. */
+export function isOlder(a: string, b: string): boolean {
+  if (!/^\d+$/.test(a) || !/^\d+$/.test(b)) return false
+  return a.length === b.length ? a < b : a.length < b.length
+}

@@ -1,0 +1,199 @@
+// Writes one object: adopts it if the policy allows, applies it, and takes over what people own of it.
+
+import { canonicalJson } from '@fairlead/shared/digest'
+import { AppError } from '@fairlead/shared/errors'
+import { APPLICATION_LABEL, MANAGED_BY, MANAGED_BY_LABEL } from '@fairlead/shared/labels'
+import { formatObjectReference, type KubernetesObject } from '@fairlead/shared/object-reference'
+import { bodyWithoutReplicas, type Declared, readDeclared } from '../applier/declared.ts'
+import { needsWholeObject } from '../health/health.ts'
+import type { Kube } from '../kube/kube.ts'
+import { isStatus } from '../kube/kube-error.ts'
+import {
+  type FieldSet,
+  findPersonEntries,
+  hashOurEntry,
+  isDeclared,
+  subtractFields,
+} from '../remediator/managed-fields.ts'
+import { type TakeOverScope, takeOverPatch } from '../remediator/take-over.ts'
+import { type ObjectRecord, observe } from './object-record.ts'
+
+/** With what objects are written. */
+export interface WriterOptions {
+  readonly kube: Kube
+  /** Managers through which people write. */
+  readonly persons: RegExp
+  /** Milliseconds since the epoch. */
+  readonly clock: () => number
+  /** Aborts all requests. */
+  readonly signal: AbortSignal
+  /** Called after each write, when the object may be looked at again. */
+  readonly onIdle: (record: ObjectRecord) => void
+}
+
+/** How one object is written. */
+export interface WriteOptions {
+  /** What to do with an object that exists and nobody manages. */
+  readonly adopt: string
+  /** The object as an event showed it: spares reading it. */
+  readonly evidence?: KubernetesObject | undefined
+}
+
+const LAST_APPLIED: FieldSet = {
+  'f:metadata': { 'f:annotations': { '.': {}, 'f:kubectl.kubernetes.io/last-applied-configuration': {} } },
+}
+
+/** Three tries each, against writers in between. */
+const TAKE_OVER_TRIES = 3
+
+/** Writes objects, one write at a time for each. */
+export class ObjectWriter {
+  readonly #options: WriterOptions
+
+  constructor(options: WriterOptions) {
+    this.#options = options
+  }
+
+  /** Applies what is declared and records the outcome; resolves with the API server's last answer. Throws as Kube does, or AdoptionRefused. */
+  async write(record: ObjectRecord, options: WriteOptions): Promise<KubernetesObject> {
+    return await this.exclusively(record, async () => {
+      const { declared } = record
+      if (!declared) throw new AppError('Aborted', 'the object is no longer declared')
+      if (!record.applied) await this.#checkAdoption(record, declared, options.adopt)
+      const answer = await this.#applyAndTakeOver(record, declared, options.evidence)
+      this.#remember(record, declared, answer)
+      return answer
+    })
+  }
+
+  /** Runs after the writes of this object that are under way; its events wait meanwhile. */
+  async exclusively<T>(record: ObjectRecord, work: () => Promise<T>): Promise<T> {
+    while (record.writing !== undefined) await record.writing
+    const { promise, resolve } = Promise.withResolvers<void>()
+    record.writing = promise
+    try {
+      return await work()
+    } finally {
+      record.writing = undefined
+      resolve()
+      this.#options.onIdle(record)
+    }
+  }
+
+  #remember(record: ObjectRecord, declared: Declared, answer: KubernetesObject): void {
+    const { uid = '', resourceVersion = '' } = answer.metadata
+    record.applied = { uid, resourceVersion, declaredHash: declared.hash, entryHash: hashOurEntry(answer) }
+    record.resource = declared.resource
+    record.wave = declared.wave
+    record.dirty = false
+    record.driftLeft = false
+    record.failure = undefined
+    observe(record, answer, this.#options.persons, this.#options.clock())
+  }
+
+  async #applyAndTakeOver(
+    record: ObjectRecord,
+    declared: Declared,
+    evidence: KubernetesObject | undefined,
+  ): Promise<KubernetesObject> {
+    if (evidence && !declared.merge && this.#addsToDeclared(evidence, declared)) {
+      await this.#takeOver(declared, evidence, 'persons')
+    }
+    let answer: KubernetesObject
+    try {
+      answer = await this.#apply(record, declared)
+    } catch (error) {
+      if (!isStatus(error, 422) || !(await this.#unblock(record, declared))) throw error
+      answer = await this.#apply(record, declared)
+    }
+    for (let round = 0; round < 2 && !declared.merge; round++) {
+      if (!(await this.#takeOver(declared, answer, 'persons'))) break
+      answer = await this.#apply(record, declared)
+    }
+    return answer
+  }
+
+  /** True when people own something that one forced apply would leave in place. */
+  #addsToDeclared(object: KubernetesObject, declared: Declared): boolean {
+    const persons = findPersonEntries(object, this.#options.persons)
+    return persons.length > 0 && !persons.every(({ taken }) => isDeclared(taken, readDeclared(declared)))
+  }
+
+  async #apply(record: ObjectRecord, declared: Declared): Promise<KubernetesObject> {
+    const body = record.live?.scaled ? bodyWithoutReplicas(declared) : declared.body
+    const metadataOnly = !needsWholeObject(declared)
+    return await this.#options.kube.apply(declared.resource, declared, body, {
+      metadataOnly,
+      signal: this.#options.signal,
+    })
+  }
+
+  /** After a refusal: takes over what may stand in the way. False when there is nothing. */
+  async #unblock(record: ObjectRecord, declared: Declared): Promise<boolean> {
+    const live = await this.#read(declared)
+    if (!live) return false
+    if (!declared.merge && (await this.#takeOver(declared, live, 'persons'))) return true
+    // The same manifest was accepted before: what stands in the way was added by others.
+    if (record.applied?.declaredHash !== declared.hash) return false
+    return await this.#takeOver(declared, live, 'all')
+  }
+
+  /** False when there is nothing to take. */
+  async #takeOver(declared: Declared, seen: KubernetesObject, scope: TakeOverScope): Promise<boolean> {
+    const { kube, persons, signal } = this.#options
+    let object: KubernetesObject | undefined = seen
+    for (let attempt = 1; object; attempt++) {
+      const patch = takeOverPatch(object, readDeclared(declared).apiVersion, scope, persons)
+      if (!patch) return attempt > 1
+      try {
+        await kube.patchJson(declared.resource, declared, patch, { metadataOnly: true, signal })
+        return true
+      } catch (error) {
+        if (!isStatus(error, 409) || attempt >= TAKE_OVER_TRIES) throw error
+        object = await this.#read(declared)
+      }
+    }
+    return false
+  }
+
+  async #read(declared: Declared, metadataOnly = true): Promise<KubernetesObject | undefined> {
+    return await this.#options.kube.get(declared.resource, declared, { metadataOnly, signal: this.#options.signal })
+  }
+
+  async #checkAdoption(record: ObjectRecord, declared: Declared, adopt: string): Promise<void> {
+    // What bears our label was made by us: the inventory was lost, or the process ended before it was written.
+    if (adopt === 'always' || adopt === '' || record.live) return
+    const live = await this.#read(declared, adopt === 'never')
+    if (!live || live.metadata.labels?.[MANAGED_BY_LABEL] === MANAGED_BY) return
+    const name = formatObjectReference(declared)
+    if (adopt === 'never') throw refuse(name, 'the policy is never to take over what exists')
+    const { kube, signal } = this.#options
+    const dryRun = await kube.apply(declared.resource, declared, declared.body, { dryRun: true, signal })
+    if (comparable(dryRun) !== comparable(live) || (await this.#hasMoreThan(declared, live))) {
+      throw refuse(name, 'it differs from what is declared')
+    }
+  }
+
+  /** True when people own a field that the object would not have if it were made anew, defaults included. */
+  async #hasMoreThan(declared: Declared, live: KubernetesObject): Promise<boolean> {
+    const { kube, persons, signal } = this.#options
+    const entries = findPersonEntries(live, persons)
+    if (entries.length === 0) return false
+    const object = readDeclared(declared)
+    const target = { namespace: declared.namespace, name: `${declared.name.slice(0, 40)}-fairlead-compare` }
+    const body = { ...object, metadata: { ...object.metadata, name: target.name } }
+    const fresh = await kube.apply(declared.resource, target, body, { dryRun: true, signal })
+    return !entries.every(({ taken }) => isDeclared(subtractFields(taken, LAST_APPLIED), fresh))
+  }
+}
+
+function refuse(name: string, why: string): AppError {
+  return new AppError('AdoptionRefused', `${name} exists and nobody manages it: ${why}`)
+}
+
+/** An object without what an adoption changes in any case. */
+function comparable(object: KubernetesObject): string {
+  const { managedFields: _f, resourceVersion: _r, generation: _g, labels = {}, ...metadata } = object.metadata
+  const { [MANAGED_BY_LABEL]: _m, [APPLICATION_LABEL]: _a, ...rest } = labels
+  return canonicalJson({ ...object, metadata: { ...metadata, labels: rest } })
+}

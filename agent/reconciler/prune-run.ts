@@ -1,0 +1,173 @@
+// Deletes what an application owns and no longer declares: after what replaces it is there, in reverse order, only what
+// the guards let go.
+import { HealthState } from '@fairlead/proto/common'
+import { AppError, isAborted, toAppError } from '@fairlead/shared/errors'
+import { APPLICATION_LABEL } from '@fairlead/shared/labels'
+import { compareApplyOrder, isFoundation } from '../applier/apply-order.ts'
+import { isStatus } from '../kube/kube-error.ts'
+import { decidePrune, type PruneCandidate } from '../pruner/prune-guards.ts'
+import type { Application } from './application.ts'
+import { fail } from './apply-run.ts'
+import type { DesiredTarget } from './context.ts'
+import { isPending, type ObjectRecord, observeGone } from './object-record.ts'
+
+const WORKERS = 8
+
+/** Deletes what is no longer declared; failures and holds are kept in the records. Throws Aborted. */
+export async function pruneDropped(
+  application: Application,
+  target: DesiredTarget,
+  signal: AbortSignal,
+): Promise<void> {
+  const { context } = application
+  const dropped = (): ObjectRecord[] => application.records().filter(({ declared }) => !declared)
+  if (dropped().length === 0) return
+  if (!target.policy.prune) {
+    for (const record of dropped()) record.failure = undefined
+    return
+  }
+  const isDue = ({ failure }: ObjectRecord): boolean => !failure || failure.retryAtMs <= context.clock()
+  if (!dropped().some(isDue) || !(await awaitNeighbours(application, dropped(), signal))) return
+  // What fails to be applied, or to get healthy, holds what it replaces for a while, not for ever.
+  application.pruneWaitSinceMs ||= context.clock()
+  const waitedMs = context.clock() - application.pruneWaitSinceMs
+  await application.waitUntil(() => isReplaced(application), context.limits.pruneHealthTimeoutMs - waitedMs, signal)
+  await application.save()
+  await pruneRecords(application, dropped().filter(isDue), false, signal)
+  await application.save()
+}
+
+/** Waits until all applications have said what they declare: an object may be moving to one of them. False when one cannot say. */
+export async function awaitNeighbours(
+  application: Application,
+  dropped: readonly ObjectRecord[],
+  signal: AbortSignal,
+): Promise<boolean> {
+  const { neighbours } = application.context
+  const missing = (): string | undefined =>
+    [...neighbours.values()].find(({ target, isLoaded }) => target !== undefined && !isLoaded)?.name
+  if (await application.waitUntil(() => missing() === undefined, 2_000, signal)) return true
+  const why = `it is not known yet whether application ${missing() ?? ''} takes it over`
+  for (const record of dropped) fail(application, record, new AppError('PruneFailed', why))
+  return false
+}
+
+function isReplaced(application: Application): boolean {
+  return application
+    .records()
+    .every(
+      (record) =>
+        !record.declared ||
+        (!isPending(record) &&
+          (record.health.health === HealthState.HEALTHY || record.health.health === HealthState.SUSPENDED)),
+    )
+}
+
+/** Deletes objects that the guards let go; returns those that they hold. Throws Aborted. */
+export async function pruneRecords(
+  application: Application,
+  records: readonly ObjectRecord[],
+  isTombstone: boolean,
+  signal: AbortSignal,
+): Promise<ObjectRecord[]> {
+  const { table, ownNamespace } = application.context
+  // What another application would like to have is taken over by it, not deleted.
+  const mine = records.filter(({ key }) => {
+    const [next] = table.contesters(key)
+    if (next !== undefined) application.context.neighbours.get(next)?.wake()
+    return next === undefined
+  })
+  const leaving = new Set(mine)
+  const decision = decidePrune({
+    candidates: mine.map(toCandidate),
+    ownedCount: application.records().length,
+    staying: [...table.all()].filter((record) => !leaving.has(record)),
+    isTombstone,
+    ownNamespace,
+  })
+  const held: ObjectRecord[] = []
+  for (const { candidate, reason } of decision.held) {
+    const record = table.find(candidate.key)
+    if (!record) continue
+    held.push(record)
+    fail(application, record, new AppError('PruneHeld', `no longer declared, but kept: ${reason}`))
+  }
+  const order = decision.prune.toSorted((a, b) => compareApplyOrder(b, a)).map(({ key }) => table.find(key))
+  const queue = order.filter((record) => record !== undefined)
+  await deleteAll(
+    application,
+    queue.filter((record) => !isFoundation(record)),
+    signal,
+  )
+  await deleteAll(application, queue.filter(isFoundation), signal)
+  application.noteChange()
+  return held
+}
+
+function toCandidate(record: ObjectRecord): PruneCandidate {
+  const { key, group, kind, namespace, name, wave, live } = record
+  return { key, group, kind, namespace, name, wave, keep: live?.keep ?? false }
+}
+
+async function deleteAll(
+  application: Application,
+  records: readonly ObjectRecord[],
+  signal: AbortSignal,
+): Promise<void> {
+  const queue = [...records]
+  const work = async (): Promise<void> => {
+    for (let record = queue.shift(); record; record = queue.shift()) {
+      if (signal.aborted) return
+      await deleteOne(application, record)
+    }
+  }
+  await Promise.all(Array.from({ length: Math.min(WORKERS, records.length) }, work))
+  if (signal.aborted) throw new AppError('Aborted', 'something newer came')
+}
+
+async function deleteOne(application: Application, record: ObjectRecord): Promise<void> {
+  const { context } = application
+  try {
+    await context.applies.run(
+      async () => await context.writer.exclusively(record, async () => await remove(application, record)),
+    )
+  } catch (thrown) {
+    const error = toAppError(thrown)
+    if (isAborted(error)) return
+    fail(application, record, new AppError('PruneFailed', error.message, { cause: error }))
+  }
+}
+
+async function remove(application: Application, record: ObjectRecord): Promise<void> {
+  const { context } = application
+  // Declared again while it waited for its turn.
+  if (record.declared || record.application !== application.name) return
+  if (record.live?.terminating) return
+  const uid = await findUid(application, record)
+  if (uid === undefined) return context.table.remove(record)
+  try {
+    const outcome = await context.kube.delete(record.resource, record, { uid, signal: context.signal })
+    if (outcome === 'terminating') {
+      record.deleting = true
+      record.dirty = true
+      const error = new AppError('PruneFailed', 'it is being deleted, and waits for its finalizers')
+      return fail(application, record, error)
+    }
+  } catch (error) {
+    // Somebody made another object of that name: not ours.
+    if (!isStatus(error, 409) && !isStatus(error, 404)) throw error
+  }
+  observeGone(record)
+  context.table.remove(record)
+}
+
+/** The uid of the object that we made; undefined when there is none. */
+async function findUid(application: Application, record: ObjectRecord): Promise<string | undefined> {
+  const { kube, signal } = application.context
+  const { live, applied } = record
+  if (live?.application === application.name) return live.uid
+  if (applied) return applied.uid
+  // Only the intent was written down: it may have been made all the same, just before a crash.
+  const found = await kube.get(record.resource, record, { metadataOnly: true, signal })
+  return found?.metadata.labels?.[APPLICATION_LABEL] === application.name ? found.metadata.uid : undefined
+}

@@ -1,0 +1,162 @@
+// For the reconciler's integration tests: a reconciler on a real API server, fed with slices made by hand.
+import { create } from '@bufbuild/protobuf'
+import type { Cluster } from '@fairlead/e2e/harness/cluster'
+import { waitFor } from '@fairlead/e2e/harness/wait'
+import { HealthState, SyncState } from '@fairlead/proto/common'
+import type { ApplicationReport } from '@fairlead/proto/report'
+import { type Artifact, ArtifactSchema, type Slice, SliceSchema } from '@fairlead/proto/slice'
+import { artifactDigest } from '@fairlead/shared/artifact'
+import { AppError } from '@fairlead/shared/errors'
+import { silentLogger } from '@fairlead/shared/logger'
+import type { ArtifactLoader, Reconciler } from '../desired-state.ts'
+import { kubeconfigAccess } from '../kube/access.ts'
+import { createKube, type Kube } from '../kube/kube.ts'
+import { createReconciler, type ReconcilerOptions } from '../reconciler.ts'
+
+/** A manifest as a test writes it. */
+export type TestObject = {
+  apiVersion: string
+  kind: string
+  metadata: { name: string; [field: string]: unknown }
+  [field: string]: unknown
+}
+
+/** What an application should be: objects with options, or how it leaves. */
+export type TestEntry =
+  | {
+      objects: readonly TestObject[]
+      prune?: boolean
+      remediate?: boolean
+      adopt?: string
+      namespace?: string
+      commit?: string
+    }
+  | { tombstone: 'prune' | 'orphan' }
+
+const USER_AGENT = 'fairlead-agent/test'
+
+/** One reconciler; several in turn over one cluster are restarts. */
+export class ReconcilerBed {
+  readonly cluster: Cluster
+  readonly namespace: string
+  readonly removed: string[] = []
+  readonly reports = new Map<string, ApplicationReport>()
+  /** Artifacts that cannot be loaded for now, by application. */
+  readonly unavailable = new Set<string>()
+  readonly #kube: Kube
+  readonly reconciler: Reconciler
+  readonly #artifacts = new Map<string, { application: string; artifact: Artifact }>()
+  #generation = BigInt(Date.now())
+
+  private constructor(cluster: Cluster, namespace: string, kube: Kube, options: Partial<ReconcilerOptions>) {
+    this.cluster = cluster
+    this.namespace = namespace
+    this.#kube = kube
+    const load: ArtifactLoader['load'] = async ({ digest }) => {
+      const found = this.#artifacts.get(digest)
+      if (!found || this.unavailable.has(found.application)) throw new AppError('ArtifactUnavailable', 'not there')
+      return await Promise.resolve(found.artifact)
+    }
+    this.reconciler = createReconciler({
+      kube,
+      ownNamespace: namespace,
+      artifacts: { load },
+      reports: {
+        put: (report) => this.reports.set(report.application, report),
+        removed: (application) => this.removed.push(application),
+      },
+      logger: silentLogger,
+      ...options,
+    })
+  }
+
+  /** Starts a reconciler whose inventories are in `namespace`, which must exist. */
+  static async start(
+    cluster: Cluster,
+    namespace: string,
+    options: Partial<ReconcilerOptions> = {},
+  ): Promise<ReconcilerBed> {
+    const access = await kubeconfigAccess(cluster.kubeconfigPath)
+    const kube = createKube({ access, userAgent: `${USER_AGENT} ${namespace}`, logger: silentLogger })
+    return new ReconcilerBed(cluster, namespace, kube, options)
+  }
+
+  /** Gives it a slice. */
+  update(entries: Record<string, TestEntry>): Slice {
+    this.#generation++
+    const slice = create(SliceSchema, {
+      clusterId: 'a'.repeat(26),
+      generation: this.#generation,
+      entries: Object.entries(entries).map(([application, entry]) => ({
+        application,
+        intent: this.#intent(application, entry),
+      })),
+    })
+    this.reconciler.update(slice)
+    return slice
+  }
+
+  #intent(application: string, entry: TestEntry) {
+    if ('tombstone' in entry) return { case: 'tombstone' as const, value: { prune: entry.tombstone === 'prune' } }
+    const { objects, prune = true, remediate = true, adopt = 'always', namespace = this.namespace, commit } = entry
+    const artifact = create(ArtifactSchema, {
+      manifests: objects.map((object, index) => ({
+        json: Buffer.from(JSON.stringify(object)),
+        source: { file: `deploy/${application}.yaml`, line: index * 10 + 1 },
+      })),
+    })
+    const digest = artifactDigest(artifact)
+    this.#artifacts.set(digest, { application, artifact })
+    return {
+      case: 'desired' as const,
+      value: {
+        revision: { repository: 'shop', ref: 'main', commit: commit ?? digest.slice(0, 40) },
+        artifact: { digest, objects: objects.length },
+        policy: { namespace, prune, remediate, adopt },
+      },
+    }
+  }
+
+  /** The newest report of an application. */
+  report(application: string): ApplicationReport | undefined {
+    return this.reconciler.reports().find((report) => report.application === application)
+  }
+
+  /** Waits until a report agrees. */
+  async reported(application: string, what: string, holds: (report: ApplicationReport) => boolean, timeoutMs = 15_000) {
+    return await waitFor(
+      `${application} to be reported ${what}`,
+      (see) => {
+        const report = this.report(application)
+        see(report)
+        return report && holds(report) ? report : undefined
+      },
+      { timeoutMs, intervalMs: 5 },
+    )
+  }
+
+  /** Waits until an application is Synced at the slice's artifact, and returns its report. */
+  async synced(application: string, { healthy = false, timeoutMs = 15_000 } = {}): Promise<ApplicationReport> {
+    const holds = (report: ApplicationReport): boolean =>
+      report.sync === SyncState.SYNCED &&
+      report.appliedAt !== undefined &&
+      (!healthy || report.health === HealthState.HEALTHY)
+    return await this.reported(application, 'Synced', holds, timeoutMs)
+  }
+
+  /** Requests of this reconciler other than watches, since a time. */
+  requests(since: number, verbs?: readonly string[]) {
+    const events = this.cluster.auditLog({
+      userAgent: `${USER_AGENT} ${this.namespace}`,
+      since,
+      ...(verbs ? { verbs } : {}),
+    })
+    return events.filter(({ verb }) => verb !== 'watch')
+  }
+
+  /** Ends it as a process ends: nothing is written. */
+  async stop(): Promise<void> {
+    await this.reconciler.stop()
+    await this.#kube.close()
+  }
+}

@@ -1,0 +1,77 @@
+// Which kinds are watched: exactly those of which something is owned.
+import { AppError } from '@fairlead/shared/errors'
+import { needsWholeObject } from '../health/health.ts'
+import type { ResourceType } from '../kube/kube.ts'
+import type { Watcher, WatchState } from '../watcher/watcher.ts'
+
+/** How long an application waits for the first list of a kind before it goes on without. */
+const FIRST_LIST_TIMEOUT_MS = 15_000
+
+/** Watches by kind. */
+export class WatchedKinds {
+  readonly #watcher: Watcher
+  /** For each watched kind: resolves when there is nothing more to wait for. */
+  readonly #asked = new Map<string, PromiseWithResolvers<void>>()
+  readonly #live = new Set<string>()
+
+  constructor(watcher: Watcher) {
+    this.#watcher = watcher
+  }
+
+  /** Watches a kind and waits until it was listed, is forbidden, or 15 s are over: without the list, what was applied last is trusted. Throws Aborted. */
+  async ensure(resource: ResourceType, signal: AbortSignal): Promise<void> {
+    const first = this.#ask(resource)
+    const { promise: aborted, resolve: giveUp } = Promise.withResolvers<void>()
+    const timer = setTimeout(first.resolve, FIRST_LIST_TIMEOUT_MS)
+    const abort = (): void => giveUp()
+    signal.addEventListener('abort', abort, { once: true })
+    await Promise.race([first.promise, aborted])
+    clearTimeout(timer)
+    signal.removeEventListener('abort', abort)
+    if (signal.aborted) throw new AppError('Aborted', 'given up')
+  }
+
+  #ask(resource: ResourceType): PromiseWithResolvers<void> {
+    const key = keyOf(resource)
+    const known = this.#asked.get(key)
+    if (known) return known
+    const first = Promise.withResolvers<void>()
+    this.#asked.set(key, first)
+    const metadataOnly = !needsWholeObject(resource)
+    // Rejects when it is released meanwhile: then nobody waits for it any more.
+    this.#watcher.ensure(resource, { metadataOnly }).then(() => {
+      if (this.#asked.get(key) === first) this.#live.add(key)
+      first.resolve()
+    }, first.resolve)
+    return first
+  }
+
+  /** Takes in what the watcher says of a kind. While the API server is away what is known stays good: the watch resumes, or lists again. */
+  noteState({ resource, state }: WatchState): void {
+    const key = keyOf(resource)
+    if (state === 'live') this.#live.add(key)
+    if (state !== 'forbidden' && state !== 'gone') return
+    this.#live.delete(key)
+    this.#asked.get(key)?.resolve()
+  }
+
+  /** Whether the watch of a kind tells what is there. */
+  isWatched(resource: ResourceType): boolean {
+    return this.#live.has(keyOf(resource))
+  }
+
+  /** Ends the watches of kinds of which nothing is owned any more. */
+  release(released: Iterable<ResourceType>, used: Iterable<ResourceType>): void {
+    const keys = new Set([...used].map(keyOf))
+    for (const resource of released) {
+      if (keys.has(keyOf(resource)) || !this.#asked.delete(keyOf(resource))) continue
+      this.#live.delete(keyOf(resource))
+      this.#watcher.release(resource)
+    }
+  }
+}
+
+/** The same kind in two versions is one set of objects. */
+function keyOf({ group, kind }: ResourceType): string {
+  return `${group}/${kind}`
+}

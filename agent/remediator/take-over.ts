@@ -1,0 +1,59 @@
+// Taking over what others own: their fields become ours by a patch of managedFields, so that the next apply drops
+// whatever Git does not have. Guarded by resourceVersion: a writer in between makes the patch fail, not the object.
+import { FIELD_MANAGER } from '@fairlead/shared/labels'
+import type { KubernetesObject, ManagedFieldsEntry } from '@fairlead/shared/object-reference'
+import type { JsonPatchOperation } from '../kube/kube.ts'
+import {
+  type FieldSet,
+  fieldsOf,
+  findPersonEntries,
+  isOurEntry,
+  PERSON_MANAGERS,
+  unionFields,
+} from './managed-fields.ts'
+
+/** Whose entries to take: those of persons, or (where an apply is refused for what others added) of every writer of the object itself. */
+export type TakeOverScope = 'persons' | 'all'
+
+/** The patch that makes others' fields ours; undefined when there is nothing to take. */
+export function takeOverPatch(
+  object: KubernetesObject,
+  declaredApiVersion: string,
+  scope: TakeOverScope = 'persons',
+  persons: RegExp = PERSON_MANAGERS,
+): readonly JsonPatchOperation[] | undefined {
+  const entries = object.metadata.managedFields ?? []
+  const taken = scope === 'persons' ? personParts(object, persons) : writerParts(entries)
+  if (taken.size === 0) return undefined
+  const ours = entries.find(isOurEntry) ?? {
+    manager: FIELD_MANAGER,
+    operation: 'Apply',
+    apiVersion: declaredApiVersion,
+    fieldsType: 'FieldsV1',
+    time: new Date().toISOString().replace(/\.\d+Z$/, 'Z'),
+  }
+  let fields = fieldsOf(ours)
+  const rest: ManagedFieldsEntry[] = []
+  for (const entry of entries) {
+    const part = taken.get(entry)
+    if (part) {
+      fields = unionFields(fields, part.taken)
+      if (part.kept) rest.push({ ...entry, fieldsV1: part.kept })
+    } else if (!isOurEntry(entry)) rest.push(entry)
+  }
+  return [
+    { op: 'replace', path: '/metadata/resourceVersion', value: object.metadata.resourceVersion },
+    { op: 'replace', path: '/metadata/managedFields', value: [...rest, { ...ours, fieldsV1: fields }] },
+  ]
+}
+
+type Part = { readonly taken: FieldSet; readonly kept: FieldSet | undefined }
+
+function personParts(object: KubernetesObject, persons: RegExp): Map<ManagedFieldsEntry, Part> {
+  return new Map(findPersonEntries(object, persons).map(({ entry, taken, kept }) => [entry, { taken, kept }]))
+}
+
+function writerParts(entries: readonly ManagedFieldsEntry[]): Map<ManagedFieldsEntry, Part> {
+  const others = entries.filter((entry) => !isOurEntry(entry) && !entry.subresource)
+  return new Map(others.map((entry) => [entry, { taken: fieldsOf(entry), kept: undefined }]))
+}
