@@ -21,6 +21,8 @@ export interface RunOptions {
   readonly timeoutMs: number
   /** Code of the error when the time is over, default LimitExceeded. */
   readonly timeoutCode?: ErrorCode
+  /** Buffers that move to the worker instead of being copied; they are gone here. */
+  readonly transfer?: readonly ArrayBuffer[]
 }
 
 /** What a worker answers. */
@@ -177,7 +179,7 @@ class Slot {
     job.onAbort = () => end(new AppError('Aborted', 'the work was given up'))
     worker.ref()
     worker.on('message', onMessage)
-    worker.postMessage(job.request)
+    worker.postMessage(job.request, [...(job.options.transfer ?? [])])
   }
 
   async stop(): Promise<void> {

@@ -1,0 +1,292 @@
+// Follows the Git repositories that applications ask for and reads their files. What it finds goes into the database;
+// it never takes a commit away, so that nothing changes because something could not be read.
+import { mkdirSync, readdirSync } from 'node:fs'
+import { rm } from 'node:fs/promises'
+import path from 'node:path'
+import { equals } from '@bufbuild/protobuf'
+import { RepositorySpecSchema } from '@fairlead/proto/definitions'
+import { AppError, isAborted } from '@fairlead/shared/errors'
+import type { Logger } from '@fairlead/shared/logger'
+import type { Store } from '../store/store.ts'
+import { createWorkerPool, type WorkerPool, workerUrl } from '../worker-pool.ts'
+import type { CredentialSources } from './credentials.ts'
+import { Follower } from './follower.ts'
+import { createGitHttp } from './git-http.ts'
+import { createHostGate } from './host-gate.ts'
+import { Mirror, mirrorFolder, PACK_MAX_BYTES } from './mirror.ts'
+import type { SourceTree } from './source-tree.ts'
+import {
+  type FollowedRepository,
+  forgetUnfollowed,
+  type PollOutcome,
+  readCommits,
+  readFollowed,
+  writeOutcome,
+  writePolledAt,
+} from './tracked-rows.ts'
+
+/** Settings of the tracker. */
+export interface TrackerOptions {
+  readonly store: Store
+  /** Folder of the mirrors; made when it is not there. */
+  readonly gitDir: string
+  /** Told after a commit or a problem in the database changed. */
+  readonly onChange: () => void
+  readonly logger: Logger
+  /** What `file:` and `env:` credentials may name; default nothing. */
+  readonly credentials?: CredentialSources
+  /** For repositories that say nothing of it, in milliseconds; default 30,000. */
+  readonly pollIntervalDefaultMs?: number
+  /** Longest listing of refs in milliseconds, default 15,000. */
+  readonly listTimeoutMs?: number
+  /** Longest fetch in milliseconds, default 120,000. */
+  readonly fetchTimeoutMs?: number
+  /** Largest pack that is fetched in bytes, default PACK_MAX_BYTES. */
+  readonly maxPackBytes?: number
+}
+
+/** Follows repositories. */
+export interface Tracker {
+  /** Reads the definitions and begins to poll. */
+  start(): void
+  /** With a name: polls that repository at once. Without: reads the definitions again and polls at once what is new or changed there. Many calls in a short time are one. */
+  refresh(repository?: string): void
+  /** Ends all polls and fetches. */
+  stop(): Promise<void>
+  /** Every file below `path` (a folder, a file, or empty for the root) at a commit that is in the refs table. A mirror that lost it is fetched again first. Rejects with NotFound for a repository that is not followed, PathNotFound, UnsafePath, LimitExceeded, FetchFailed or what keeps the repository from being fetched, Aborted. */
+  readTree(repository: string, commit: string, path: string, signal: AbortSignal): Promise<SourceTree>
+  /** The treeOid that readTree would give for each path, in far less time; undefined where readTree would reject. */
+  findTreeOids(
+    repository: string,
+    commit: string,
+    paths: readonly string[],
+    signal: AbortSignal,
+  ): Promise<readonly (string | undefined)[]>
+}
+
+/** Definitions are read this often even when nobody says that they changed, in milliseconds. */
+const RELOAD_MS = 30_000
+/** The times of polls that found nothing new are written this often, in milliseconds. */
+const POLLED_AT_MS = 10_000
+
+/** Makes a tracker; nothing runs before start. */
+export function createTracker(options: TrackerOptions): Tracker {
+  return new RunningTracker(options)
+}
+
+class RunningTracker implements Tracker {
+  readonly #options: TrackerOptions
+  readonly #logger: Logger
+  readonly #http = createGitHttp()
+  readonly #gate = createHostGate()
+  readonly #workers: WorkerPool
+  readonly #followers = new Map<string, Follower>()
+  readonly #mirrors = new Map<string, Mirror>()
+  /** What was written last of each repository, to write only what is new. */
+  readonly #written = new Map<string, string>()
+  readonly #polledAt = new Map<string, number>()
+  readonly #timers: NodeJS.Timeout[] = []
+  #reload: Promise<void> = Promise.resolve()
+  #isReloadWanted = false
+  #isStopped = false
+
+  constructor(options: TrackerOptions) {
+    this.#options = options
+    this.#logger = options.logger.child({ part: 'tracker' })
+    this.#workers = createWorkerPool({ url: workerUrl('git-worker', import.meta.url), size: 2, heapMegabytes: 512 })
+  }
+
+  start(): void {
+    mkdirSync(this.#options.gitDir, { recursive: true, mode: 0o700 })
+    this.#timers.push(
+      setInterval(() => this.refresh(), RELOAD_MS),
+      setInterval(() => this.#flush(), POLLED_AT_MS),
+    )
+    for (const timer of this.#timers) timer.unref()
+    this.refresh()
+  }
+
+  refresh(repository?: string): void {
+    if (this.#isStopped) return
+    const follower = repository === undefined ? undefined : this.#followers.get(repository)
+    if (follower) {
+      follower.refresh()
+    } else if (!this.#isReloadWanted) {
+      this.#isReloadWanted = true
+      this.#reload = this.#reload.then(() => this.#load())
+    }
+  }
+
+  async stop(): Promise<void> {
+    this.#isStopped = true
+    for (const timer of this.#timers) clearInterval(timer)
+    await this.#reload
+    await Promise.all([...this.#followers.values()].map((follower) => follower.stop()))
+    await this.#workers.stop()
+    this.#http.close()
+    await this.#writePolledAt()
+  }
+
+  readTree(repository: string, commit: string, below: string, signal: AbortSignal): Promise<SourceTree> {
+    return this.#read(repository, commit, (mirror) => mirror.readTree(commit, below, signal))
+  }
+
+  findTreeOids(
+    repository: string,
+    commit: string,
+    paths: readonly string[],
+    signal: AbortSignal,
+  ): Promise<readonly (string | undefined)[]> {
+    return this.#read(repository, commit, (mirror) => mirror.findTreeOids(commit, paths, signal))
+  }
+
+  /** Reads from a mirror, and once more after it was fetched anew if it turned out to be damaged. */
+  async #read<T>(repository: string, commit: string, read: (mirror: Mirror) => Promise<T>): Promise<T> {
+    // At the start somebody may ask before the definitions were read.
+    if (!this.#followers.has(repository)) await this.#reload
+    const follower = this.#followers.get(repository)
+    const mirror = this.#mirrors.get(repository)
+    if (follower === undefined || mirror === undefined) {
+      throw new AppError('NotFound', `repository ${repository} is not followed`)
+    }
+    const fetches = follower.fetches
+    try {
+      return await read(mirror)
+    } catch (error) {
+      if (!(error instanceof AppError) || error.code !== 'FetchFailed') throw error
+      this.#logger.warn({ repository, commit, error }, 'mirror cannot be read, fetching it again')
+      // Another reader may have had it fetched meanwhile.
+      if (follower.fetches === fetches) await follower.repair(commit)
+      return await read(mirror)
+    }
+  }
+
+  async #load(): Promise<void> {
+    this.#isReloadWanted = false
+    if (this.#isStopped) return
+    try {
+      const { store, gitDir, pollIntervalDefaultMs = 30_000 } = this.#options
+      const followed = await readFollowed(store.db, pollIntervalDefaultMs)
+      const names = new Set(followed.map(({ name }) => name))
+      const gone = [...this.#followers.keys()].filter((name) => !names.has(name))
+      await Promise.all(gone.map((name) => this.#unfollow(name)))
+      await forgetUnfollowed(store, followed)
+      for (const repository of followed) this.#follow(repository)
+      await removeMirrors(gitDir, names)
+    } catch (error) {
+      if (!isAborted(error)) this.#logger.error({ error }, 'definitions could not be read')
+    }
+  }
+
+  #follow(repository: FollowedRepository): void {
+    const { name } = repository
+    const follower = this.#followers.get(name)
+    if (follower === undefined) {
+      const mirror = this.#createMirror(name)
+      const created = new Follower(repository, this.#followerContext(name, mirror))
+      this.#mirrors.set(name, mirror)
+      this.#followers.set(name, created)
+      created.start()
+    } else if (!isSame(follower.repository, repository)) {
+      this.#written.delete(name)
+      follower.update(repository)
+    }
+  }
+
+  async #unfollow(name: string): Promise<void> {
+    const follower = this.#followers.get(name)
+    this.#followers.delete(name)
+    this.#mirrors.delete(name)
+    this.#written.delete(name)
+    this.#polledAt.delete(name)
+    await follower?.stop()
+  }
+
+  #createMirror(name: string): Mirror {
+    const { gitDir, fetchTimeoutMs = 120_000, maxPackBytes = PACK_MAX_BYTES } = this.#options
+    const context = { http: this.#http, workers: this.#workers, fetchTimeoutMs, maxPackBytes }
+    return new Mirror(mirrorFolder(gitDir, name), context)
+  }
+
+  #followerContext(name: string, mirror: Mirror): ConstructorParameters<typeof Follower>[1] {
+    const { store, credentials = { folders: [], environment: {} }, listTimeoutMs = 15_000 } = this.#options
+    return {
+      http: this.#http,
+      gate: this.#gate,
+      mirror,
+      credentials,
+      listTimeoutMs,
+      logger: this.#logger.child({ repository: name }),
+      readCommits: () => readCommits(store.db, name),
+      onOutcome: (outcome) => this.#record(name, outcome),
+    }
+  }
+
+  async #record(name: string, outcome: PollOutcome): Promise<void> {
+    if (!this.#followers.has(name)) return
+    const summary = summarize(outcome)
+    if (this.#written.get(name) === summary) {
+      if (outcome.problem === undefined) this.#polledAt.set(name, outcome.atMs)
+      return
+    }
+    this.#polledAt.delete(name)
+    const isChanged = await writeOutcome(this.#options.store, name, outcome)
+    this.#written.set(name, summary)
+    if (!isChanged) return
+    this.#logChange(name, outcome)
+    this.#options.onChange()
+  }
+
+  #logChange(repository: string, { problem, refs }: PollOutcome): void {
+    if (problem) {
+      this.#logger.warn({ repository, error: problem }, 'repository cannot be read')
+      return
+    }
+    const commits = refs.flatMap((ref) => ('commit' in ref ? [{ ref: ref.ref, commit: ref.commit }] : []))
+    this.#logger.info({ repository, commits }, 'repository read')
+    for (const ref of refs) {
+      if ('problem' in ref) this.#logger.warn({ repository, ref: ref.ref, error: ref.problem }, 'ref cannot be read')
+    }
+  }
+
+  #flush(): void {
+    this.#reload = this.#reload.then(() => this.#writePolledAt())
+  }
+
+  async #writePolledAt(): Promise<void> {
+    if (this.#polledAt.size === 0) return
+    const polledAt = new Map(this.#polledAt)
+    this.#polledAt.clear()
+    try {
+      await writePolledAt(this.#options.store, polledAt)
+    } catch (error) {
+      this.#logger.warn({ error }, 'times of polls could not be written')
+    }
+  }
+}
+
+function isSame(a: FollowedRepository, b: FollowedRepository): boolean {
+  return (
+    equals(RepositorySpecSchema, a.spec, b.spec) &&
+    a.pollIntervalMs === b.pollIntervalMs &&
+    a.refs.join('\0') === b.refs.join('\0') &&
+    a.refs.length === b.refs.length
+  )
+}
+
+/** Equal for outcomes that say the same. */
+function summarize({ problem, refs }: PollOutcome): string {
+  const describe = (error: AppError): string => `${error.code}: ${error.message}`
+  return JSON.stringify([
+    problem && describe(problem),
+    refs.map((ref) => [ref.ref, 'commit' in ref ? ref.commit : describe(ref.problem)]),
+  ])
+}
+
+/** Removes the mirrors of repositories that are not defined any more. */
+async function removeMirrors(gitDir: string, names: ReadonlySet<string>): Promise<void> {
+  for (const folder of readdirSync(gitDir)) {
+    const name = folder.endsWith('.git') ? folder.slice(0, -'.git'.length) : undefined
+    if (name !== undefined && !names.has(name)) await rm(path.join(gitDir, folder), { recursive: true, force: true })
+  }
+}
