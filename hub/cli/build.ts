@@ -7,7 +7,8 @@ import { build, type Plugin } from 'esbuild'
 
 const here = import.meta.dirname
 const server = path.join(here, '..', 'server')
-const dist = path.join(here, 'dist')
+/** Where to, default dist/; a test builds into a folder of its own: node build.ts <folder>. */
+const dist = path.resolve(process.argv[2] ?? path.join(here, 'dist'))
 
 /** What CommonJS packages expect in scope, and a clear word on an old Node instead of a stack trace. */
 const banner = `

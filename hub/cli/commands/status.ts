@@ -84,11 +84,16 @@ async function show(cli: Cli, options: Options, status: FleetStatus): Promise<vo
 async function waitUntilReady(cli: Cli, command: Command, options: Options): Promise<FleetStatus> {
   const timeout = AbortSignal.timeout(options.timeout)
   let last: FleetStatus | undefined
+  let told = ''
   await withHub(cli, command, async (hub) => {
     const signal = AbortSignal.any([cli.signal, timeout])
     for await (const status of watchFleet(hub, { ...options, signal, onAway: (reason) => cli.output.note(reason) })) {
       last = requireNamed(status, options)
-      if (assessReadiness(last, { commit: options.revision, cluster: options.cluster }).ready) return
+      const { ready, reasons } = assessReadiness(last, { commit: options.revision, cluster: options.cluster })
+      if (ready) return
+      const waiting = `waiting: ${reasons[0]}${reasons.length > 1 ? ` (and ${reasons.length - 1} more)` : ''}`
+      if (cli.output.isTerminal && waiting !== told) cli.output.note(waiting)
+      told = waiting
     }
   })
   cli.signal.throwIfAborted()
@@ -97,10 +102,19 @@ async function waitUntilReady(cli: Cli, command: Command, options: Options): Pro
 
 async function watch(cli: Cli, command: Command, options: Options): Promise<void> {
   const printer = createStatusPrinter(cli.output, options.output)
-  await withHub(cli, command, async (hub) => {
-    const { signal } = cli
-    for await (const status of watchFleet(hub, { ...options, signal, onAway: (reason) => cli.output.note(reason) })) {
-      printer.update(status)
-    }
-  })
+  const isDrawn = cli.output.isTerminal && (options.output === 'table' || options.output === 'wide')
+  let last: FleetStatus | undefined
+  // Ages grow although nothing changes.
+  const redraw = isDrawn ? setInterval(() => last && printer.update(last), 1_000) : undefined
+  try {
+    await withHub(cli, command, async (hub) => {
+      const { signal } = cli
+      for await (const status of watchFleet(hub, { ...options, signal, onAway: (reason) => cli.output.note(reason) })) {
+        last = status
+        printer.update(status)
+      }
+    })
+  } finally {
+    clearInterval(redraw)
+  }
 }
