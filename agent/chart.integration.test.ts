@@ -1,0 +1,231 @@
+// The agent's chart: what it refuses, what it asks for, and its life under Helm 3 and Helm 4 on a real API server.
+import { execFile } from 'node:child_process'
+import path from 'node:path'
+import { promisify } from 'node:util'
+import { type Cluster, startCluster } from '@fairlead/e2e/harness/cluster'
+import type { KubeObject } from '@fairlead/e2e/harness/kube-client'
+import type { Container, Pod } from '@fairlead/e2e/harness/pod'
+import { findSecurityViolations } from '@fairlead/e2e/harness/pod-security'
+import { ensureTools } from '@fairlead/e2e/tools/tools'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { parseConfig } from './config.ts'
+
+const run = promisify(execFile)
+const chart = path.resolve(import.meta.dirname, '../charts/agent')
+const pin = `sha256:${'a'.repeat(64)}`
+const hub = ['hub.address=hub.example.com:7443', `hub.caPin=${pin}`]
+const versions = ['helm', 'helm3'] as const
+let tools: Record<(typeof versions)[number], string>
+
+beforeAll(async () => {
+  tools = await ensureTools(versions)
+}, 600_000)
+
+type Version = (typeof versions)[number]
+
+async function helm(version: Version, args: readonly string[], settings: readonly string[] = []): Promise<string> {
+  const flags = settings.flatMap((setting) => ['--set', setting])
+  const { stdout } = await run(tools[version], [...args, ...flags], {
+    env: { PATH: process.env.PATH, HOME: '/nowhere' },
+  })
+  return stdout
+}
+
+/** The objects that the chart makes of these values, by kind and name. */
+async function template(version: Version, settings: readonly string[]): Promise<Map<string, KubeObject>> {
+  const { load } = await import('js-yaml')
+  const text = await helm(version, ['template', 'fairlead-agent', chart, '-n', 'fairlead-system'], settings)
+  const documents = text.split(/^---$/m).filter((document) => /^\w/m.test(document))
+  const objects = documents.map((document) => load(document) as KubeObject)
+  return new Map(
+    objects.map((object) => [`${object.kind} ${object.metadata.namespace ?? ''}/${object.metadata.name}`, object]),
+  )
+}
+
+async function refusal(version: Version, settings: readonly string[]): Promise<string> {
+  const failed = await template(version, settings).catch((error: { stderr?: string }) => error)
+  return 'stderr' in failed ? String(failed.stderr) : 'it was not refused'
+}
+
+describe.each(versions)('values, %s', (version) => {
+  test('lint passes, and the values make an agent whose settings it understands', async () => {
+    await helm(version, ['lint', '--strict', chart], [...hub, 'rbac.clusterAdmin=true'])
+    const objects = await template(version, [
+      ...hub,
+      'rbac.namespaces={shop,web}',
+      'join.token=flj_x',
+      'heartbeatSeconds=2',
+    ])
+    const { template: pod } = deploymentOf(objects)
+    const env = Object.fromEntries((containerOf(pod).env ?? []).map(({ name, value = 'x' }) => [name, value]))
+    expect(parseConfig({ ...env, KUBERNETES_SERVICE_HOST: '10.0.0.1' })).toMatchObject({
+      hubAddress: 'hub.example.com:7443',
+      hubCaPin: pin,
+      joinToken: undefined,
+      joinSecret: 'fairlead-agent-join',
+      namespaces: ['shop', 'web'],
+      heartbeatMs: 2_000,
+    })
+  })
+
+  test('what is missing, wrong, unknown or contradictory is refused with a sentence that says so', async () => {
+    const admin = 'rbac.clusterAdmin=true'
+    expect(await refusal(version, [...hub])).toContain('choose what the agent may do')
+    expect(await refusal(version, [...hub, admin, 'rbac.namespaces={a}'])).toContain('exactly one')
+    expect(await refusal(version, [`hub.caPin=${pin}`, admin])).toContain('hub.address is not set')
+    expect(await refusal(version, ['hub.address=h:1', admin])).toContain('hub.caPin is not set')
+    expect(await refusal(version, [...hub, admin, 'join.token=a', 'join.existingSecret=b'])).toContain('not both')
+    expect(await refusal(version, ['hub.address=no-port', `hub.caPin=${pin}`, admin])).toContain('/hub/address')
+    expect(await refusal(version, ['hub.address=h:1', 'hub.caPin=sha256:ab', admin])).toContain('/hub/caPin')
+    expect(await refusal(version, [...hub, admin, 'hub.adress=h:1'])).toContain("'adress' not allowed")
+    expect(await refusal(version, [...hub, admin, 'logLevel=chatty'])).toContain('/logLevel')
+    expect(await refusal(version, [...hub, 'rbac.namespaces={Shop}'])).toContain('/rbac/namespaces/0')
+  })
+
+  test('cluster-wide rights only by choice, and nothing else than its own state besides', async () => {
+    const own = [{ apiGroups: [''], resources: ['secrets', 'configmaps'], verbs: expect.not.arrayContaining(['*']) }]
+    const admin = await template(version, [...hub, 'rbac.clusterAdmin=true'])
+    expect(kindsOf(admin)).toEqual(['ClusterRoleBinding', 'Deployment', 'Role', 'RoleBinding', 'ServiceAccount'])
+    expect(admin.get('ClusterRoleBinding /fairlead-agent-fairlead-system')).toMatchObject({
+      roleRef: { kind: 'ClusterRole', name: 'cluster-admin' },
+      subjects: [{ kind: 'ServiceAccount', name: 'fairlead-agent', namespace: 'fairlead-system' }],
+    })
+    expect(admin.get('Role fairlead-system/fairlead-agent')?.rules).toEqual(own)
+
+    const some = await template(version, [...hub, 'rbac.namespaces={shop,web}'])
+    expect([...some.keys()].filter((key) => key.startsWith('Cluster'))).toEqual([])
+    expect(some.get('Role fairlead-system/fairlead-agent')?.rules).toEqual(own)
+    for (const namespace of ['shop', 'web']) {
+      expect(some.get(`Role ${namespace}/fairlead-agent-applications`)).toBeDefined()
+      expect(some.get(`RoleBinding ${namespace}/fairlead-agent-applications`)).toMatchObject({
+        roleRef: { kind: 'Role', name: 'fairlead-agent-applications' },
+        subjects: [{ name: 'fairlead-agent', namespace: 'fairlead-system' }],
+      })
+    }
+    const mine = await template(version, [...hub, 'rbac.existingClusterRole=narrow'])
+    expect(mine.get('ClusterRoleBinding /fairlead-agent-fairlead-system')).toMatchObject({
+      roleRef: { name: 'narrow' },
+    })
+  })
+
+  test('the pod meets the restricted standard, has probes, and lets OpenShift choose the user', async () => {
+    const objects = await template(version, [...hub, 'rbac.clusterAdmin=true', 'networkPolicy.enabled=true'])
+    const { template: pod, strategy } = deploymentOf(objects)
+    expect(findSecurityViolations(pod)).toEqual([])
+    expect(JSON.stringify(pod)).not.toMatch(/runAsUser|runAsGroup|fsGroup|hostPath/)
+    expect(containerOf(pod)).toMatchObject({
+      livenessProbe: { httpGet: { path: '/healthz' } },
+      readinessProbe: { httpGet: { path: '/readyz' } },
+      command: ['node', expect.anything(), expect.anything(), '/app/agent.js'],
+    })
+    expect(strategy.type).toBe('Recreate')
+    const policy = objects.get('NetworkPolicy fairlead-system/fairlead-agent')
+    expect(policy?.spec).toMatchObject({ policyTypes: ['Egress'] })
+    const rules = (policy?.spec?.egress ?? []) as { ports: { port: number }[] }[]
+    expect(rules.flatMap(({ ports }) => ports.map(({ port }) => port))).toEqual([53, 53, 7443, 443, 6443, 4222])
+  })
+})
+
+describe('install, upgrade and uninstall', () => {
+  const namespace = 'fairlead-system'
+  let cluster: Cluster
+
+  beforeAll(async () => {
+    cluster = await startCluster({ name: 'chart' })
+    const labels = { 'pod-security.kubernetes.io/enforce': 'restricted' }
+    await cluster.admin.create({ apiVersion: 'v1', kind: 'Namespace', metadata: { name: namespace, labels } } as never)
+    await cluster.admin.create({ apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'shop' } })
+  })
+  afterAll(() => cluster?.stop())
+
+  const find = (apiVersion: string, kind: string, name: string, inNamespace = namespace) =>
+    cluster.admin.find({ apiVersion, kind, metadata: { namespace: inNamespace, name } })
+
+  test.each(versions)(
+    'with %s: keys stay through upgrade and uninstall, and so do the applications',
+    async (version) => {
+      const on = ['-n', namespace, '--kubeconfig', cluster.kubeconfigPath]
+      await helm(
+        version,
+        ['install', 'fairlead-agent', chart, ...on],
+        [...hub, 'rbac.clusterAdmin=true', 'join.token=flj_1'],
+      )
+      expect(await find('apps/v1', 'Deployment', 'fairlead-agent')).toBeDefined()
+      // What the agent makes by itself.
+      const identity = { apiVersion: 'v1', kind: 'Secret', metadata: { namespace, name: 'fairlead-agent-identity' } }
+      const inventory = { apiVersion: 'v1', kind: 'ConfigMap', metadata: { namespace, name: 'fairlead-inventory-web' } }
+      const application = {
+        apiVersion: 'v1',
+        kind: 'ConfigMap',
+        metadata: { namespace: 'shop', name: `web-${version}` },
+      }
+      for (const object of [identity, inventory, application]) await cluster.admin.apply(object)
+      const uid = (await cluster.admin.get(identity)).metadata.uid
+
+      await helm(
+        version,
+        ['upgrade', 'fairlead-agent', chart, ...on],
+        [...hub, 'rbac.namespaces={shop}', 'join.token=flj_2'],
+      )
+      expect(await find('rbac.authorization.k8s.io/v1', 'Role', 'fairlead-agent-applications', 'shop')).toBeDefined()
+      const bindings = await cluster.admin.list({
+        apiVersion: 'rbac.authorization.k8s.io/v1',
+        kind: 'ClusterRoleBinding',
+      })
+      expect(bindings.map(({ metadata }) => metadata.name)).not.toContain('fairlead-agent-fairlead-system')
+      const token = (await find('v1', 'Secret', 'fairlead-agent-join'))?.data?.token
+      expect(Buffer.from(token ?? '', 'base64').toString()).toBe('flj_2')
+      expect((await cluster.admin.get(identity)).metadata.uid).toBe(uid)
+
+      await helm(version, ['uninstall', 'fairlead-agent', ...on])
+      expect(await find('apps/v1', 'Deployment', 'fairlead-agent')).toBeUndefined()
+      expect(await find('v1', 'Secret', 'fairlead-agent-join')).toBeUndefined()
+      for (const object of [identity, inventory, application]) {
+        expect((await cluster.admin.get(object)).metadata.deletionTimestamp).toBeUndefined()
+      }
+      expect((await cluster.admin.get(identity)).metadata.uid).toBe(uid)
+    },
+  )
+
+  test('an agent for some namespaces may write there and in its own, and nowhere else', async () => {
+    const on = ['-n', namespace, '--kubeconfig', cluster.kubeconfigPath]
+    await helm('helm', ['install', 'fairlead-agent', chart, ...on], [...hub, 'rbac.namespaces={shop}'])
+    const { token } = await cluster.admin.createToken(namespace, 'fairlead-agent')
+    const agent = cluster.connectAs(token, 'fairlead-agent/test')
+    const write = (apiVersion: string, kind: string, inNamespace: string) =>
+      agent.apply({ apiVersion, kind, metadata: { namespace: inNamespace, name: 'probe' } })
+    await write('v1', 'ConfigMap', 'shop')
+    await write('v1', 'ServiceAccount', 'shop')
+    await write('v1', 'Secret', namespace)
+    for (const [kind, where] of [
+      ['ServiceAccount', namespace],
+      ['ConfigMap', 'default'],
+      ['Secret', 'kube-system'],
+    ] as const) {
+      await expect(write('v1', kind, where)).rejects.toMatchObject({ status: 403 })
+    }
+    await expect(agent.list({ apiVersion: 'v1', kind: 'Secret' })).rejects.toMatchObject({ status: 403 })
+    agent.close()
+  })
+})
+
+function containerOf(pod: Pod): Container {
+  const [container] = pod.spec.containers
+  if (!container) throw new Error('the pod has no container')
+  return container
+}
+
+interface DeploymentSpec {
+  readonly strategy: { readonly type: string }
+  readonly template: Pod
+}
+
+function deploymentOf(objects: ReadonlyMap<string, KubeObject>): DeploymentSpec {
+  const found = objects.get('Deployment fairlead-system/fairlead-agent')
+  if (!found?.spec) throw new Error('the chart makes no Deployment')
+  return found.spec as unknown as DeploymentSpec
+}
+
+function kindsOf(objects: ReadonlyMap<string, KubeObject>): string[] {
+  return [...new Set([...objects.values()].map(({ kind }) => kind))].toSorted()
+}
