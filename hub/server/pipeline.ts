@@ -187,6 +187,8 @@ class PipelineLoop implements Pipeline {
       if (signal.aborted || isAborted(cause)) return
       await this.#recordFailure(target, key, toAppError(cause))
     }
+    // Problems may have come or gone, whatever happened to the artifact.
+    this.#options.onChange([])
     // A moment later the queue knows that this render has ended.
     setImmediate(() => this.wake())
   }

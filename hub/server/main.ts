@@ -1,0 +1,289 @@
+// Starts the hub and stops it: which parts there are and who tells whom.
+import { mkdir } from 'node:fs/promises'
+import path from 'node:path'
+import { caPin } from '@fairlead/shared/digest'
+import { Lifecycle } from '@fairlead/shared/lifecycle'
+import { createLogger, type Logger } from '@fairlead/shared/logger'
+import { formatSigningKey, generateSigningKey, parseSigningKey, type SigningKeyPair } from '@fairlead/shared/signing'
+import { VERSION } from '@fairlead/shared/version'
+import { jetstreamManager } from '@nats-io/jetstream'
+import { keepAdminToken, writeAdminContext } from './admin-access.ts'
+import { createApiServer } from './api/api.ts'
+import { type Collector, createCollector } from './collector/collector.ts'
+import { type HubConfig, splitAddress } from './config.ts'
+import { createDefinitions } from './definitions/definitions.ts'
+import type { Connections } from './nats/connections.ts'
+import { type NatsLink, startNats } from './nats/nats.ts'
+import { Presence } from './nats/presence.ts'
+import { ensureStreams } from './nats/streams.ts'
+import { createPipeline, type Pipeline } from './pipeline.ts'
+import { openPki, type Pki } from './pki/pki.ts'
+import { placeApplication } from './placer/placer.ts'
+import { createPublisher, type Publisher } from './publisher/publisher.ts'
+import { createRegistry } from './registry/registry.ts'
+import { createRenderer } from './renderer/renderer.ts'
+import { keepSecretFile } from './secret-file.ts'
+import { openStore, type Store } from './store/store.ts'
+import { createTracker, type Tracker } from './tracker/tracker.ts'
+import { createFleetView, type FleetView } from './view/view.ts'
+
+/** A hub that runs. */
+export interface RunningHub {
+  /** host:port of the API as agents and the CLI reach it. */
+  readonly apiAddress: string
+  /** What agents are told of NATS. */
+  readonly natsUrls: readonly string[]
+  /** Stops everything within 10 s. */
+  stop(): Promise<void>
+}
+
+/** Starts the hub and resolves when it serves. Rejects when a part cannot start, and then nothing is left running; an abort of the signal before that is such a case. */
+export async function runHub(config: HubConfig, { signal }: { signal?: AbortSignal } = {}): Promise<RunningHub> {
+  const logger = createLogger({ name: 'hub', level: config.logLevel })
+  const lifecycle = new Lifecycle(logger)
+  try {
+    const hub = await startParts(config, logger, lifecycle)
+    signal?.throwIfAborted()
+    return hub
+  } catch (error) {
+    await lifecycle.stop()
+    throw error
+  }
+}
+
+async function startParts(config: HubConfig, logger: Logger, lifecycle: Lifecycle): Promise<RunningHub> {
+  const { dataDir } = config
+  await mkdir(dataDir, { recursive: true, mode: 0o700 })
+  const store = await openStore(path.join(dataDir, 'fairlead.db'), { logger })
+  lifecycle.add('store', () => store.close())
+  const signingKey = await openSigningKey(dataDir)
+  const pki = await openPki(path.join(dataDir, 'pki'), certificateNames(config))
+  const thresholds = { staleAfterMs: config.staleAfterMs, offlineAfterMs: config.offlineAfterMs }
+  const view = createFleetView({ store, thresholds, logger })
+  await view.load()
+  lifecycle.add('view', () => view.stop())
+  const nats = await startLink(config, { store, pki, signingKey, logger })
+  lifecycle.add('nats', () => nats.stop())
+  const flow = startFlow(config, { store, view, nats, signingKey, logger }, lifecycle)
+  return await startApi(config, { store, view, nats, pki, flow, logger }, lifecycle)
+}
+
+async function startLink(
+  config: HubConfig,
+  { store, pki, signingKey, logger }: { store: Store; pki: Pki; signingKey: SigningKeyPair; logger: Logger },
+): Promise<NatsLink> {
+  const { natsUrl, natsPublicUrl, natsServerBinary } = config
+  return await startNats({
+    dataDir: config.dataDir,
+    listen: config.natsListen,
+    publicHost: publicHost(config, config.natsListen),
+    pki,
+    store,
+    signingKeys: [signingKey],
+    logger,
+    ...(natsUrl !== undefined && { url: natsUrl }),
+    ...(natsPublicUrl !== undefined && { publicUrl: natsPublicUrl }),
+    ...(natsServerBinary !== undefined && { binary: natsServerBinary }),
+  })
+}
+
+interface FlowParts {
+  readonly store: Store
+  readonly view: FleetView
+  readonly nats: NatsLink
+  readonly signingKey: SigningKeyPair
+  readonly logger: Logger
+}
+
+interface Flow {
+  readonly tracker: Tracker
+  readonly pipeline: Pipeline
+  /** Has the view read the database again. */
+  readonly refreshView: (clusterIds: readonly string[]) => void
+}
+
+/** From Git to NATS and back: tracker, renderer, pipeline; publisher and collector as soon as NATS is connected. */
+function startFlow(config: HubConfig, parts: FlowParts, lifecycle: Lifecycle): Flow {
+  const { store, view, nats, signingKey, logger } = parts
+  const refreshView = (clusterIds: readonly string[]): void => {
+    view.refresh(clusterIds).catch((error: unknown) => logger.error({ error }, 'fleet view could not be refreshed'))
+  }
+  const renderer = createRenderer({ logger })
+  lifecycle.add('renderer', () => renderer.stop())
+  let linked: LinkedParts | undefined
+  const tracker = createTracker({
+    store,
+    gitDir: path.join(config.dataDir, 'git'),
+    logger,
+    credentials: { folders: config.allowedFileCredentialDirs, environment: config.credentialEnvironment },
+    pollIntervalDefaultMs: config.pollIntervalDefaultMs,
+    onChange: () => {
+      pipeline.wake()
+      refreshView([])
+    },
+  })
+  const pipeline = createPipeline({
+    store,
+    trees: {
+      readTree: (...query) => tracker.readTree(...query),
+      findTreeOid: async (repository, commit, folder, signal) =>
+        (await tracker.findTreeOids(repository, commit, [folder], signal))[0],
+    },
+    renderer,
+    signingKey,
+    onPublish: () => linked?.publisher.wake(),
+    onChange: refreshView,
+    logger,
+  })
+  lifecycle.add('publisher and collector', async () => await linked?.stop())
+  nats.connections.then(
+    (connections) => {
+      if (!lifecycle.signal.aborted) linked = startLinkedParts({ ...parts, pipeline, connections })
+    },
+    (error: unknown) => logger.error({ error }, 'NATS was never reached'),
+  )
+  lifecycle.add('pipeline', () => pipeline.stop())
+  lifecycle.add('tracker', () => tracker.stop())
+  tracker.start()
+  pipeline.start()
+  return { tracker, pipeline, refreshView }
+}
+
+interface LinkedParts {
+  readonly publisher: Publisher
+  readonly collector: Collector
+  stop(): Promise<void>
+}
+
+/** What needs NATS. */
+function startLinkedParts(parts: FlowParts & { pipeline: Pipeline; connections: Connections }): LinkedParts {
+  const { store, view, nats, pipeline, connections, signingKey, logger } = parts
+  const publisher = createPublisher({
+    store,
+    connection: connections.hub,
+    signingKey,
+    ensureStreams: async () => await ensureStreams(await jetstreamManager(connections.hub, { checkAPI: false })),
+    pushClaims: () => nats.pushClaims(),
+    resign: (clusterIds) => pipeline.resign(clusterIds),
+    logger,
+  })
+  const resign = (clusterId: string): void => {
+    pipeline.resign([clusterId]).catch((error: unknown) => logger.error({ error }, 'slice could not be signed again'))
+  }
+  const collector = createCollector({
+    store,
+    connection: connections.hub,
+    view,
+    isKnownCluster: async (id) => pipeline.knows(id) || (await isCluster(store, id)),
+    requestReport: (clusterId) => publisher.requestReport(clusterId),
+    onRemoved: (clusterId) => pipeline.reslice([clusterId]),
+    onNewerGeneration: resign,
+    logger,
+  })
+  const presence = new Presence({
+    system: connections.system,
+    account: nats.trust.agents.publicKey,
+    findClusterId: (publicKey) => findClusterByKey(store, publicKey),
+    onConnected: (clusterId, atMs) => view.connected(clusterId, atMs),
+    onDisconnected: (clusterId, atMs) => view.disconnected(clusterId, atMs),
+    logger,
+  })
+  const resyncPresence = (): void => {
+    presence.resync().catch((error: unknown) => logger.warn({ error }, 'connections could not be listed'))
+  }
+  nats.onReconnect('hub', () => {
+    publisher.resync()
+    collector.reopen()
+  })
+  nats.onReconnect('system', resyncPresence)
+  publisher.start()
+  collector.start()
+  resyncPresence()
+  const stop = async (): Promise<void> => {
+    await collector.stop()
+    await publisher.stop()
+  }
+  return { publisher, collector, stop }
+}
+
+interface ApiParts {
+  readonly store: Store
+  readonly view: FleetView
+  readonly nats: NatsLink
+  readonly pki: Pki
+  readonly flow: Flow
+  readonly logger: Logger
+}
+
+async function startApi(config: HubConfig, parts: ApiParts, lifecycle: Lifecycle): Promise<RunningHub> {
+  const { store, view, nats, pki, flow, logger } = parts
+  const { caPem } = pki
+  let port = splitAddress(config.listen).port
+  const publicAddress = (): string => config.publicAddress ?? `${publicHost(config, config.listen)}:${port}`
+  const onChange = (): void => {
+    flow.tracker.refresh()
+    flow.pipeline.wake()
+    flow.refreshView([])
+  }
+  const registry = createRegistry({
+    store,
+    issuer: nats.issuer,
+    hubAddress: publicAddress,
+    caPin: caPin(caPem),
+    onChange,
+    logger,
+  })
+  const definitions = createDefinitions({ store, placeApplication, onChange, logger })
+  const access = { dataDir: config.dataDir, contextPath: config.adminContextPath, caPem, logger }
+  const admin = await keepAdminToken(access)
+  const api = createApiServer({
+    config,
+    store,
+    registry,
+    definitions,
+    view,
+    tracker: flow.tracker,
+    tls: { key: pki.serverKeyPem, cert: pki.serverChainPem },
+    adminTokenSha256: admin.hash,
+    isNatsConnected: () => nats.isConnected(),
+    logger,
+  })
+  port = (await api.start()).port
+  lifecycle.add('api', () => api.stop())
+  await writeAdminContext({ ...access, address: publicAddress() }, admin)
+  logger.info({ api: publicAddress(), nats: nats.publicUrls, dataDir: config.dataDir, version: VERSION }, 'hub ready')
+  return { apiAddress: publicAddress(), natsUrls: nats.publicUrls, stop: () => lifecycle.stop() }
+}
+
+async function openSigningKey(dataDir: string): Promise<SigningKeyPair> {
+  const file = path.join(dataDir, 'keys', 'signing.pem')
+  return parseSigningKey(await keepSecretFile(file, () => formatSigningKey(generateSigningKey())))
+}
+
+/** Names under which the API and NATS may be reached. */
+function certificateNames(config: HubConfig): string[] {
+  const hosts = [config.listen, config.natsListen, config.publicAddress].flatMap((address) =>
+    address === undefined ? [] : [splitAddress(address).host],
+  )
+  if (config.natsPublicUrl !== undefined) hosts.push(new URL(config.natsPublicUrl).hostname)
+  return [config.hostname, ...hosts].map(withoutBrackets).filter((host) => !isWildcard(host))
+}
+
+/** The host that others reach a listener by: the public address's, else the listener's own, else this machine's name. */
+function publicHost(config: HubConfig, listen: string): string {
+  if (config.publicAddress !== undefined) return splitAddress(config.publicAddress).host
+  const { host } = splitAddress(listen)
+  return isWildcard(withoutBrackets(host)) ? config.hostname : host
+}
+
+const withoutBrackets = (host: string): string => host.replace(/^\[|\]$/g, '')
+const isWildcard = (host: string): boolean => host === '0.0.0.0' || host === '::'
+
+async function isCluster(store: Store, id: string): Promise<boolean> {
+  return (await store.db.selectFrom('clusters').select('id').where('id', '=', id).executeTakeFirst()) !== undefined
+}
+
+async function findClusterByKey(store: Store, publicKey: string): Promise<string | undefined> {
+  const row = await store.db.selectFrom('clusters').select('id').where('public_key', '=', publicKey).executeTakeFirst()
+  return row?.id
+}
