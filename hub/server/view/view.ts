@@ -55,6 +55,8 @@ export interface FleetView {
   status(filter?: StatusFilter): FleetStatus
   /** The cluster of that name. Throws NotFound. */
   getCluster(name: string): Cluster
+  /** All clusters, sorted by name. */
+  listClusters(): Cluster[]
   /** Calls the listener after changes, at most every 100 ms. A heartbeat that changes nothing but the age is none. Returns a function that ends it. */
   subscribe(listener: () => void): () => void
   /** Stores what is not yet stored and ends. */
@@ -178,8 +180,7 @@ class InMemoryFleetView implements FleetView {
   }
 
   status(filter: StatusFilter = {}): FleetStatus {
-    for (const entry of this.#entries.values()) this.#decideConnection(entry)
-    const clusters = [...this.#entries.values()].sort((a, b) => (a.name < b.name ? -1 : 1))
+    const clusters = this.#listEntries()
     return describeFleet({ clusters, applications: this.#applications, repositories: this.#repositories }, filter)
   }
 
@@ -190,6 +191,15 @@ class InMemoryFleetView implements FleetView {
       return describeCluster(entry)
     }
     throw new AppError('NotFound', `there is no cluster ${JSON.stringify(name.slice(0, 80))}`)
+  }
+
+  listClusters(): Cluster[] {
+    return this.#listEntries().map(describeCluster)
+  }
+
+  #listEntries(): ClusterEntry[] {
+    for (const entry of this.#entries.values()) this.#decideConnection(entry)
+    return [...this.#entries.values()].sort((a, b) => (a.name < b.name ? -1 : 1))
   }
 
   subscribe(listener: () => void): () => void {

@@ -1,0 +1,71 @@
+// DefinitionsService, ApplicationsService and RepositoriesService over the definitions.
+import { create } from '@bufbuild/protobuf'
+import {
+  type ApplicationsService,
+  DeleteApplicationResponseSchema,
+  GetApplicationResponseSchema,
+  ListApplicationsResponseSchema,
+} from '@fairlead/proto/applications'
+import { ApplyDefinitionsResponseSchema, type DefinitionsService } from '@fairlead/proto/definitions'
+import {
+  DeleteRepositoryResponseSchema,
+  GetRepositoryResponseSchema,
+  ListRepositoriesResponseSchema,
+  RefreshRepositoryResponseSchema,
+  type RepositoriesService,
+} from '@fairlead/proto/repositories'
+import type { Handlers } from '@fairlead/shared/grpc'
+import type { Definitions } from '../definitions/definitions.ts'
+import { ADMIN } from './clusters-service.ts'
+
+/** What the API asks of the tracker. */
+export interface Refresher {
+  /** Looks at Git now: at one repository, or at all. */
+  refresh(repository?: string): void
+}
+
+/** Handlers of DefinitionsService. */
+export function definitionsHandlers(definitions: Definitions): Handlers<typeof DefinitionsService> {
+  return {
+    applyDefinitions: async ({ documents, dryRun }) => {
+      const results = await definitions.apply(documents, { dryRun, actor: ADMIN })
+      return create(ApplyDefinitionsResponseSchema, { results })
+    },
+  }
+}
+
+/** Handlers of ApplicationsService. */
+export function applicationsHandlers(definitions: Definitions): Handlers<typeof ApplicationsService> {
+  return {
+    getApplication: async ({ name }) =>
+      create(GetApplicationResponseSchema, { application: await definitions.getApplication(name) }),
+    listApplications: async () =>
+      create(ListApplicationsResponseSchema, { applications: await definitions.listApplications() }),
+    deleteApplication: async ({ name, orphan }) => {
+      const clusters = await definitions.deleteApplication({ name, orphan }, ADMIN)
+      return create(DeleteApplicationResponseSchema, { clusters })
+    },
+  }
+}
+
+/** Handlers of RepositoriesService. */
+export function repositoriesHandlers(
+  definitions: Definitions,
+  tracker: Refresher,
+): Handlers<typeof RepositoriesService> {
+  return {
+    getRepository: async ({ name }) =>
+      create(GetRepositoryResponseSchema, { repository: await definitions.getRepository(name) }),
+    listRepositories: async () =>
+      create(ListRepositoriesResponseSchema, { repositories: await definitions.listRepositories() }),
+    deleteRepository: async ({ name }) => {
+      await definitions.deleteRepository(name, ADMIN)
+      return create(DeleteRepositoryResponseSchema)
+    },
+    refreshRepository: async ({ name }) => {
+      await definitions.getRepository(name)
+      tracker.refresh(name)
+      return create(RefreshRepositoryResponseSchema)
+    },
+  }
+}
