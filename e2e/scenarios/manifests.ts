@@ -1,4 +1,5 @@
 // Manifests and definitions that the scenarios share.
+import type { KubeReference } from '../harness/kube-client.ts'
 
 /** A ConfigMap document. */
 export function configMap(name: string, data: Readonly<Record<string, string>>, namespace?: string): string {
@@ -8,6 +9,11 @@ export function configMap(name: string, data: Readonly<Record<string, string>>, 
     metadata: { name, ...(namespace === undefined ? {} : { namespace }) },
     data,
   })}\n`
+}
+
+/** Where to find a ConfigMap; in the namespace `default` unless told otherwise. */
+export function configMapReference(name: string, namespace = 'default'): KubeReference {
+  return { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name, namespace } }
 }
 
 /** A Namespace document. */
@@ -29,9 +35,20 @@ export function deployment(name: string, image: string, { replicas = 1 }: { read
   })}\n`
 }
 
+/** A Service document with one port. */
+export function service(name: string, port: number): string {
+  return `${JSON.stringify({
+    apiVersion: 'v1',
+    kind: 'Service',
+    metadata: { name },
+    spec: { selector: { app: name }, ports: [{ name: 'http', port }] },
+  })}\n`
+}
+
 /** A Repository definition that is polled every second. */
-export function repositoryDefinition(name: string, url: string): string {
-  return `---\n${JSON.stringify({ apiVersion: 'fairlead.dev/v1alpha1', kind: 'Repository', metadata: { name }, spec: { url, pollInterval: '1s' } })}\n`
+export function repositoryDefinition(name: string, url: string, credentials?: { readonly from: string }): string {
+  const spec = { url, pollInterval: '1s', ...(credentials && { credentials }) }
+  return `---\n${JSON.stringify({ apiVersion: 'fairlead.dev/v1alpha1', kind: 'Repository', metadata: { name }, spec })}\n`
 }
 
 /** What an Application definition needs to say; by default it goes to every cluster, from the folder of its name. */
