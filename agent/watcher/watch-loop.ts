@@ -31,13 +31,16 @@ export interface WatchTiming {
   /** A watch is asked to last a random time between these, seconds. */
   readonly leastSeconds: number
   readonly mostSeconds: number
-  /** Between tries of what only an administrator can mend, ms. */
+  /** Longest time between tries of what only an administrator can mend, ms. */
   readonly slowRetryMs: number
 }
 
 /** Long, because each re-opening is a request; random, so that the watches of a fleet of agents do not fall due together. */
 export const DEFAULT_TIMING: WatchTiming = { leastSeconds: 1_800, mostSeconds: 3_600, slowRetryMs: 30_000 }
-/** API servers send a bookmark about every minute; a watch that had them and falls silent is dead however open it looks. */
+/**
+ * API servers send a bookmark about every minute. Where they did and do no more, the watch is dead however open it looks,
+ * or its store was restored from a backup and our position lies in its future, of which it would say nothing.
+ */
 const SILENCE_MS = 4 * 60_000
 const MAX_BACKOFF_MS = 5_000
 /** A watch that ends sooner counts as a failure, lest a server that closes at once be asked in a tight loop. */
@@ -61,6 +64,8 @@ export class WatchLoop {
   #wake: (() => void) | undefined
   /** In a row. A watch that lasts, or tells something, ends the row; that it opened does not. */
   #failures = 0
+  /** Whether there has ever been one. */
+  #hasBookmarks = false
   #listedAt = Number.NEGATIVE_INFINITY
 
   constructor(options: WatchLoopOptions) {
@@ -134,7 +139,7 @@ export class WatchLoop {
     const openedAt = performance.now()
     const { leastSeconds, mostSeconds } = this.#options.timing
     const timeoutSeconds = Math.round(leastSeconds + Math.random() * (mostSeconds - leastSeconds))
-    const silence = new Silence(SILENCE_MS)
+    const silence = new Silence(SILENCE_MS, this.#hasBookmarks)
     const either = AbortSignal.any([signal, silence.signal])
     try {
       const metadataOnly = this.#options.metadataOnly()
@@ -152,14 +157,16 @@ export class WatchLoop {
         // Interrupted in the middle of a chunk: what follows is told by the list to come.
         if (signal.aborted) return
         this.#failures = 0
-        silence.hear(type === 'BOOKMARK')
+        if (type === 'BOOKMARK') this.#hasBookmarks = true
+        silence.hear(this.#hasBookmarks)
         this.#position = object.metadata.resourceVersion ?? this.#position
         if (type === 'DELETED') this.#tellDeleted(object)
         else if (type !== 'BOOKMARK') this.#tellUpsert(object)
       }
     } catch (error) {
       if (!silence.signal.aborted || signal.aborted) throw error
-      logger.warn({ kind: resource.kind, namespace }, 'watch fell silent and is opened again')
+      logger.warn({ kind: resource.kind, namespace }, 'watch fell silent, listing again')
+      this.#position = undefined
     } finally {
       silence.stop()
       if (performance.now() - openedAt >= SHORTEST_WATCH_MS) this.#failures = 0
@@ -209,13 +216,13 @@ export class WatchLoop {
       this.#setState('listing')
       return performance.now() - this.#listedAt > LIST_INTERVAL_MS ? 0 : jittered(LIST_INTERVAL_MS)
     }
-    if (isStatus(error, 403)) return this.#waitSlowly('forbidden', message)
-    if (isStatus(error, 405)) return this.#waitSlowly('forbidden', message)
+    if (isStatus(error, 403)) return this.#waitSlowly('forbidden', message, attempt)
+    if (isStatus(error, 405)) return this.#waitSlowly('forbidden', message, attempt)
     if (isStatus(error, 404)) {
       // The kind's objects went with it.
       this.#forgetAllBut(new Map())
       this.#options.kube.forgetDiscovery(this.#options.resource.group)
-      return this.#waitSlowly('gone', message)
+      return this.#waitSlowly('gone', message, attempt)
     }
     if (isFromTheFuture(error) && attempt >= FUTURE_TRIES) this.#position = undefined
     // A connection that breaks is opened again at once; only when that fails is the API server away.
@@ -223,10 +230,11 @@ export class WatchLoop {
     return backoffMs(attempt, { baseMs: 50, maxMs: MAX_BACKOFF_MS })
   }
 
-  #waitSlowly(state: 'forbidden' | 'gone', message: string): number {
+  #waitSlowly(state: 'forbidden' | 'gone', message: string, attempt: number): number {
     this.#position = undefined
     this.#setState(state, message)
-    return jittered(this.#options.timing.slowRetryMs)
+    // Soon at first: a CRD that was replaced, a role that is just being bound.
+    return backoffMs(attempt, { baseMs: 1_000, maxMs: this.#options.timing.slowRetryMs })
   }
 
   #setState(state: KindState, message = ''): void {
@@ -252,23 +260,24 @@ export class WatchLoop {
   }
 }
 
-/** Aborts when nothing was heard for long, once there has been a bookmark: without them silence is ordinary. */
+/** Aborts when nothing was heard for long, unless that is ordinary: without bookmarks it is. */
 class Silence {
   readonly #controller = new AbortController()
   readonly #ms: number
   #timer: NodeJS.Timeout | undefined
 
-  constructor(ms: number) {
+  constructor(ms: number, isNoteworthy: boolean) {
     this.#ms = ms
+    this.hear(isNoteworthy)
   }
 
   get signal(): AbortSignal {
     return this.#controller.signal
   }
 
-  hear(isBookmark: boolean): void {
+  hear(isNoteworthy: boolean): void {
     if (this.#timer) this.#timer.refresh()
-    else if (isBookmark) this.#timer = setTimeout(() => this.#controller.abort(), this.#ms).unref()
+    else if (isNoteworthy) this.#timer = setTimeout(() => this.#controller.abort(), this.#ms).unref()
   }
 
   stop(): void {

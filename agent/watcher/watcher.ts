@@ -60,7 +60,7 @@ export interface Watcher {
 }
 
 /** Lists that run at a time: their pages are what an agent's memory peaks at. */
-const LISTS_AT_A_TIME = 3
+const LISTS_AT_A_TIME = 2
 
 /** Makes a Watcher; it asks nothing before the first `ensure`. */
 export function createWatcher(options: WatcherOptions): Watcher {

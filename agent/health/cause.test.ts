@@ -1,0 +1,55 @@
+// Which pod a workload's trouble comes from.
+import type { KubernetesObject } from '@fairlead/shared/object-reference'
+import { expect, test } from 'vitest'
+import { describePods, podSelector } from './cause.ts'
+
+const NOW = new Date('2026-06-01T12:00:00Z')
+const pod = (name: string, status: object): KubernetesObject => ({
+  apiVersion: 'v1',
+  kind: 'Pod',
+  metadata: { name },
+  status,
+})
+const ready = { phase: 'Running', conditions: [{ type: 'Ready', status: 'True' }] }
+const waiting = (reason: string) => ({
+  phase: 'Running',
+  containerStatuses: [{ name: 'app', state: { waiting: { reason, message: 'back-off 5m0s' } } }],
+})
+
+test('the sickest pod is named with its container and reason', () => {
+  const pods = [pod('a', ready), pod('b', { phase: 'Pending' }), pod('c', waiting('CrashLoopBackOff')), pod('d', ready)]
+  expect(describePods(pods, NOW)).toBe('pod c: app: CrashLoopBackOff: back-off 5m0s')
+  expect(describePods(pods.slice(0, 2), NOW)).toMatch(/^pod b: its containers are not running yet/)
+})
+
+test('of healthy pods, or none, there is nothing to say', () => {
+  expect(describePods([pod('a', ready)], NOW)).toBeUndefined()
+  expect(describePods([], NOW)).toBeUndefined()
+})
+
+test.each([
+  [{ matchLabels: { app: 'web', tier: 'front' } }, 'app=web,tier=front'],
+  [
+    {
+      matchExpressions: [
+        { key: 'a', operator: 'In', values: ['x', 'y'] },
+        { key: 'b', operator: 'Exists' },
+      ],
+    },
+    'a in (x,y),b',
+  ],
+  [
+    {
+      matchExpressions: [
+        { key: 'a', operator: 'NotIn', values: ['x'] },
+        { key: 'b', operator: 'DoesNotExist' },
+      ],
+    },
+    'a notin (x),!b',
+  ],
+  [{}, undefined],
+  [undefined, undefined],
+])('the selector %j is the query %s', (selector, query) => {
+  const workload = { apiVersion: 'apps/v1', kind: 'Deployment', metadata: { name: 'w' }, spec: { selector } }
+  expect(podSelector(workload)).toBe(query)
+})
