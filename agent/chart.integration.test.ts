@@ -7,6 +7,7 @@ import type { KubeObject } from '@fairlead/e2e/harness/kube-client'
 import type { Container, Pod } from '@fairlead/e2e/harness/pod'
 import { findSecurityViolations } from '@fairlead/e2e/harness/pod-security'
 import { ensureTools } from '@fairlead/e2e/tools/tools'
+import { load } from 'js-yaml'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { parseConfig } from './config.ts'
 
@@ -33,7 +34,6 @@ async function helm(version: Version, args: readonly string[], settings: readonl
 
 /** The objects that the chart makes of these values, by kind and name. */
 async function template(version: Version, settings: readonly string[]): Promise<Map<string, KubeObject>> {
-  const { load } = await import('js-yaml')
   const text = await helm(version, ['template', 'fairlead-agent', chart, '-n', 'fairlead-system'], settings)
   const documents = text.split(/^---$/m).filter((document) => /^\w/m.test(document))
   const objects = documents.map((document) => load(document) as KubeObject)

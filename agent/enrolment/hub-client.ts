@@ -1,5 +1,7 @@
 // The two calls an agent makes to the hub: join and renew. Imported only when needed, because gRPC costs memory that an
 // agent has no other use for.
+import { isIP } from 'node:net'
+import { checkServerIdentity, type PeerCertificate } from 'node:tls'
 import { create } from '@bufbuild/protobuf'
 import {
   type Credentials,
@@ -14,6 +16,7 @@ import { AppError, type ErrorCode } from '@fairlead/shared/errors'
 import { createClient } from '@fairlead/shared/grpc'
 import type { Nkey } from '@fairlead/shared/nkey'
 import { credentials as grpcCredentials, type ServiceError, status } from '@grpc/grpc-js'
+import { splitAddress } from './ca-pin.ts'
 
 const CALL_TIMEOUT_MS = 15_000
 
@@ -66,10 +69,19 @@ export async function renewCredentials(
 }
 
 function openClient({ address, caPem }: HubEndpoint) {
-  const credentials = grpcCredentials.createSsl(Buffer.from(caPem))
+  const { host } = splitAddress(address)
   // One call and then closed: nothing to share, and no retries behind our back.
   const options = { 'grpc.use_local_subchannel_pool': 1, 'grpc.enable_retries': 0 }
-  return createClient(EnrolmentService, address, credentials, options)
+  if (isIP(host) === 0) {
+    return createClient(EnrolmentService, address, grpcCredentials.createSsl(Buffer.from(caPem)), options)
+  }
+  // An IP address may not be sent as the TLS server name (RFC 6066); the certificate must be for it nevertheless.
+  const verify = { checkServerIdentity: (_name: string, leaf: PeerCertificate) => checkServerIdentity(host, leaf) }
+  const credentials = grpcCredentials.createSsl(Buffer.from(caPem), null, null, verify)
+  return createClient(EnrolmentService, address, credentials, {
+    ...options,
+    'grpc.ssl_target_name_override': 'fairlead-hub',
+  })
 }
 
 /** What the hub's refusal means for the call; everything else is a hub that cannot be reached. */
