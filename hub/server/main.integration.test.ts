@@ -25,8 +25,8 @@ import * as grpc from '@grpc/grpc-js'
 import { load } from 'js-yaml'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { type HubConfig, parseHubConfig } from './config.ts'
+import { connectAgent } from './link.test-support.ts'
 import { type RunningHub, runHub } from './main.ts'
-import { connectAgent } from './nats/link.test-support.ts'
 
 let folder: string
 let config: HubConfig

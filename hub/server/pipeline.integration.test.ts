@@ -16,7 +16,7 @@ import { blobSubject, desiredSubject, eventSubject, STREAMS, statusSubject } fro
 import { jetstream, jetstreamManager } from '@nats-io/jetstream'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { type Collector, createCollector } from './collector/collector.ts'
-import { newClusterId, startTestLink, type TestLink } from './nats/link.test-support.ts'
+import { newClusterId, startTestLink, type TestLink } from './link.test-support.ts'
 import { ensureStreams } from './nats/streams.ts'
 import { createPipeline, type Pipeline } from './pipeline.ts'
 import { createPublisher, type Publisher } from './publisher/publisher.ts'

@@ -18,7 +18,6 @@ import {
 import { type JetStreamClient, type JetStreamManager, jetstream, jetstreamManager } from '@nats-io/jetstream'
 import { createInbox, headers, type Msg, type MsgHdrs, type NatsConnection } from '@nats-io/transport-node'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import { signClaims } from './claims.ts'
 import {
   connectAgent,
   enrolAgent,
@@ -26,7 +25,8 @@ import {
   startTestLink,
   type TestAgent,
   type TestLink,
-} from './link.test-support.ts'
+} from '../link.test-support.ts'
+import { signClaims } from './claims.ts'
 import { agentUserJwt } from './trust.ts'
 
 const A = newClusterId()

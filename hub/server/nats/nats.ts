@@ -4,7 +4,6 @@ import path from 'node:path'
 import { AppError } from '@fairlead/shared/errors'
 import type { Logger } from '@fairlead/shared/logger'
 import type { SigningKeyPair } from '@fairlead/shared/signing'
-import type { Pki } from '../pki/pki.ts'
 import { findFile, keepSecretFile } from '../secret-file.ts'
 import type { Store } from '../store/store.ts'
 import { type Connections, connectBoth } from './connections.ts'
@@ -29,7 +28,8 @@ export interface NatsOptions {
   readonly publicHost: string
   /** nats-server to run, default the one on PATH. */
   readonly binary?: string
-  readonly pki: Pki
+  /** The server's certificate with its chain, its key, and the CA that signed it. */
+  readonly pki: { readonly caPem: string; readonly serverChainFile: string; readonly serverKeyFile: string }
   readonly store: Store
   readonly signingKeys: readonly SigningKeyPair[]
   readonly logger: Logger

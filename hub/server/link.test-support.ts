@@ -9,11 +9,11 @@ import { generateSigningKey } from '@fairlead/shared/signing'
 import { agentInboxPrefix } from '@fairlead/shared/subjects'
 import { jetstreamManager } from '@nats-io/jetstream'
 import { type ConnectionOptions, connect, type NatsConnection } from '@nats-io/transport-node'
-import { openPki, type Pki } from '../pki/pki.ts'
-import { openStore, type Store } from '../store/store.ts'
-import type { Connections } from './connections.ts'
-import { type NatsLink, type NatsOptions, startNats } from './nats.ts'
-import { ensureStreams } from './streams.ts'
+import type { Connections } from './nats/connections.ts'
+import { type NatsLink, type NatsOptions, startNats } from './nats/nats.ts'
+import { ensureStreams } from './nats/streams.ts'
+import { openPki, type Pki } from './pki/pki.ts'
+import { openStore, type Store } from './store/store.ts'
 
 /** A running link. */
 export interface TestLink {

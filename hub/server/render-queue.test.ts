@@ -1,0 +1,46 @@
+// The queue of renders.
+import { expect, test } from 'vitest'
+import { RenderQueue } from './render-queue.ts'
+
+const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
+
+test('a newer commit gives up the older one, the same commit is not rendered twice', async () => {
+  const queue = new RenderQueue(1)
+  const log: string[] = []
+  const gates = new Map<string, PromiseWithResolvers<void>>()
+  const submit = (application: string, key: string): void =>
+    queue.submit(application, key, async (signal) => {
+      const gate = Promise.withResolvers<void>()
+      gates.set(key, gate)
+      signal.addEventListener('abort', () => gate.resolve())
+      log.push(`begin ${key}`)
+      await gate.promise
+      log.push(signal.aborted ? `given up ${key}` : `end ${key}`)
+    })
+  submit('web', 'c1')
+  submit('web', 'c1')
+  submit('api', 'a1')
+  expect(queue.size).toBe(2)
+  submit('web', 'c2')
+  submit('web', 'c3')
+  await turn()
+  gates.get('a1')?.resolve()
+  await turn()
+  gates.get('c3')?.resolve()
+  await turn()
+  expect(log).toEqual(['begin c1', 'given up c1', 'begin a1', 'end a1', 'begin c3', 'end c3'])
+  expect(queue.size).toBe(0)
+})
+
+test('a stop gives up what runs and begins nothing more', async () => {
+  const queue = new RenderQueue(1)
+  const begun: string[] = []
+  for (const name of ['a', 'b']) {
+    queue.submit(name, 'k', async (signal) => {
+      begun.push(name)
+      await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve()))
+    })
+  }
+  await queue.stop()
+  expect(begun).toEqual(['a'])
+})

@@ -1,0 +1,60 @@
+// How an application's deployments change: by table.
+import { expect, test } from 'vitest'
+import { type ApplicationIntent, type DeploymentRow, planDeployments } from './deployment-plan.ts'
+
+const RUN: ApplicationIntent = { kind: 'run', artifactDigest: 'd1', revision: 'r1', policy: 'p1', pruneOnLeave: true }
+
+const desired = (clusterId: string, digest = 'd1'): DeploymentRow => ({
+  cluster_id: clusterId,
+  application: 'web',
+  state: 'desired',
+  prune: 0,
+  artifact_digest: digest,
+  revision: 'r1',
+  policy: 'p1',
+})
+const tombstone = (clusterId: string, prune: number): DeploymentRow => ({
+  ...desired(clusterId),
+  state: 'tombstone',
+  prune,
+  artifact_digest: null,
+  revision: null,
+  policy: null,
+})
+
+const plan = (intent: ApplicationIntent, placed: string[], rows: DeploymentRow[], pending: string[] = []) =>
+  planDeployments({ application: 'web', intent, placed, rows, hasJoined: (id) => !pending.includes(id) })
+
+test('a cluster that is placed runs it, and one that runs it already is left alone', () => {
+  expect(plan(RUN, ['a', 'b'], [desired('a')])).toEqual({ upserts: [desired('b')], deletes: [] })
+})
+
+test('a new artifact, revision or policy is written', () => {
+  for (const change of [{ artifact_digest: 'd0' }, { revision: 'r0' }, { policy: 'p0' }]) {
+    expect(plan(RUN, ['a'], [{ ...desired('a'), ...change }]).upserts).toEqual([desired('a')])
+  }
+})
+
+test('a cluster that is no longer placed gets a tombstone, once', () => {
+  expect(plan(RUN, [], [desired('a')])).toEqual({ upserts: [tombstone('a', 1)], deletes: [] })
+  expect(plan({ ...RUN, pruneOnLeave: false }, [], [desired('a')]).upserts).toEqual([tombstone('a', 0)])
+  expect(plan(RUN, [], [tombstone('a', 0)])).toEqual({ upserts: [], deletes: [] })
+})
+
+test('a tombstone of an application that is placed again becomes desired again', () => {
+  expect(plan(RUN, ['a'], [tombstone('a', 1)]).upserts).toEqual([desired('a')])
+})
+
+test('nothing is removed when it cannot be told what should run', () => {
+  expect(plan({ kind: 'keep' }, [], [desired('a'), tombstone('b', 1)])).toEqual({ upserts: [], deletes: [] })
+})
+
+test('a deleted application leaves every cluster, in the way that was asked for last', () => {
+  const rows = [desired('a'), tombstone('b', 1), tombstone('c', 0)]
+  expect(plan({ kind: 'leave', prune: false }, ['a'], rows).upserts).toEqual([tombstone('a', 0), tombstone('b', 0)])
+})
+
+test('where no agent ever joined there is nothing to confirm', () => {
+  const rows = [desired('a'), tombstone('b', 1)]
+  expect(plan({ kind: 'leave', prune: true }, [], rows, ['a', 'b'])).toEqual({ upserts: [], deletes: ['a', 'b'] })
+})
