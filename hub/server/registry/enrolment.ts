@@ -69,68 +69,87 @@ const TOKEN_REFUSED =
   'the join token is unknown, already used, or expired; make a new one with: fairlead cluster token <name>'
 
 /** Makes the enrolment part of the registry. */
-export function createEnrolment({ store, issuer, onChange, logger, clock, limits }: EnrolmentOptions): Enrolment {
-  const limiter = new JoinLimiter(limits)
-  const challenges = createChallenges()
-  let refusedTokens = 0
+export function createEnrolment(options: EnrolmentOptions): Enrolment {
+  const door = new Door(options)
+  return {
+    join: (attempt) => door.join(attempt),
+    challenge: () => door.challenge(),
+    renew: (attempt) => door.renew(attempt),
+    refusedTokens: () => door.refusedTokens,
+    disconnect: (publicKey) => door.disconnect(publicKey),
+  }
+}
 
-  async function disconnect(publicKey: string | undefined): Promise<void> {
+class Door {
+  readonly #options: EnrolmentOptions
+  readonly #limiter: JoinLimiter
+  readonly #challenges = createChallenges()
+  refusedTokens = 0
+
+  constructor(options: EnrolmentOptions) {
+    this.#options = options
+    this.#limiter = new JoinLimiter(options.limits)
+  }
+
+  async join(attempt: JoinAttempt): Promise<Joined> {
+    const { store, issuer, onChange, logger, clock } = this.#options
+    this.#refuseTooMany(attempt.peer)
+    checkJoinProof(attempt)
+    const outcome = await store.transaction(async (transaction) => {
+      // Transactions follow each other: guesses sent all at once are counted before the next one is looked at.
+      this.#refuseTooMany(attempt.peer)
+      const outcome = await redeem(transaction, attempt, clock())
+      if ('reason' in outcome) this.#limiter.countWrong(attempt.peer, clock())
+      return outcome
+    })
+    if ('reason' in outcome) return await this.#refuse(attempt, outcome)
+    const { clusterId, clusterName, replacedKey } = outcome
+    logger.info({ cluster: clusterName, clusterId, replaced: replacedKey !== undefined }, 'cluster joined')
+    onChange()
+    await this.disconnect(replacedKey)
+    return { clusterId, clusterName, credentials: await issuer.issue(clusterId, attempt.publicKey) }
+  }
+
+  challenge(): Uint8Array {
+    return this.#challenges.issue(this.#options.clock())
+  }
+
+  async renew({ clusterId, publicKey, challenge, proof }: RenewAttempt): Promise<Credentials> {
+    const { store, issuer, clock } = this.#options
+    if (!this.#challenges.isValid(challenge, clock())) {
+      const why = 'the challenge is not of this hub or older than a minute; ask for another'
+      throw new AppError('FailedPrecondition', why)
+    }
+    if (!verifyNkey(publicKey, renewProofBytes(clusterId, publicKey, challenge), proof)) {
+      throw new AppError('PermissionDenied', 'the proof does not hold for this key')
+    }
+    await checkIdentity(store, clusterId, publicKey)
+    return await issuer.issue(clusterId, publicKey)
+  }
+
+  async disconnect(publicKey: string | undefined): Promise<void> {
+    const { issuer, logger } = this.#options
     if (publicKey === undefined) return
     await issuer.revoke(publicKey).catch((error: unknown) => logger.warn({ error }, 'revoked key not yet disconnected'))
   }
 
-  function refuseTooMany(peer: string): void {
-    const waitMs = limiter.waitMs(peer, clock())
+  #refuseTooMany(peer: string): void {
+    const waitMs = this.#limiter.waitMs(peer, this.#options.clock())
     if (waitMs === 0) return
-    refusedTokens++
+    this.refusedTokens++
     const seconds = Math.ceil(waitMs / 1_000)
     throw new AppError('TooManyAttempts', `too many wrong join tokens were tried; wait ${seconds} s`)
   }
 
-  async function refuse(attempt: JoinAttempt, refusal: Refusal): Promise<never> {
-    refusedTokens++
-    limiter.countWrong(attempt.peer, clock())
-    const { reason, clusterName } = refusal
+  async #refuse(attempt: JoinAttempt, { reason, clusterName }: Refusal): Promise<never> {
+    const { store, logger, clock } = this.#options
+    this.refusedTokens++
     const peer = peerHost(attempt.peer)
     logger.warn({ reason, peer, cluster: clusterName }, 'join token refused')
     const object = clusterName === undefined ? 'Cluster' : `Cluster/${clusterName}`
-    await writeAudit(
-      store.db,
-      { actor: `peer:${peer}`, action: 'cluster.join.refused', object, detail: { reason } },
-      clock(),
-    )
+    const entry = { actor: `peer:${peer}`, action: 'cluster.join.refused', object, detail: { reason } }
+    await writeAudit(store.db, entry, clock())
     throw new AppError('JoinTokenRefused', TOKEN_REFUSED)
-  }
-
-  return {
-    join: async (attempt) => {
-      refuseTooMany(attempt.peer)
-      checkJoinProof(attempt)
-      const outcome = await store.transaction((transaction) => redeem(transaction, attempt, clock()))
-      if ('reason' in outcome) return await refuse(attempt, outcome)
-      const { clusterId, clusterName, replacedKey } = outcome
-      logger.info({ cluster: clusterName, clusterId, replaced: replacedKey !== undefined }, 'cluster joined')
-      onChange()
-      await disconnect(replacedKey)
-      return { clusterId, clusterName, credentials: await issuer.issue(clusterId, attempt.publicKey) }
-    },
-    challenge: () => challenges.issue(clock()),
-    renew: async (attempt) => {
-      const { clusterId, publicKey, challenge, proof } = attempt
-      if (!challenges.isValid(challenge, clock())) {
-        throw new AppError(
-          'FailedPrecondition',
-          'the challenge is not of this hub or older than a minute; ask for another',
-        )
-      }
-      if (!verifyNkey(publicKey, renewProofBytes(clusterId, publicKey, challenge), proof)) {
-        throw new AppError('PermissionDenied', 'the proof does not hold for this key')
-      }
-      await checkIdentity(store, clusterId, publicKey)
-      return await issuer.issue(clusterId, publicKey)
-    },
-    refusedTokens: () => refusedTokens,
-    disconnect,
   }
 }
 

@@ -257,6 +257,14 @@ describe('joining', () => {
   })
 })
 
+test('guesses sent all at once get no further than one after the other', async () => {
+  const guesses = Array.from({ length: 200 }, () => joinWith(wrongToken))
+  const codes = (await Promise.allSettled(guesses)).map((guess) => guess.status === 'rejected' && guess.reason.code)
+  expect(codes.filter((code) => code === 'JoinTokenRefused')).toHaveLength(10)
+  expect(codes.filter((code) => code === 'TooManyAttempts')).toHaveLength(190)
+  expect(registry.refusedTokens()).toBe(200)
+})
+
 describe('renewing', () => {
   async function joined(name: string) {
     const key = createNkey('U')

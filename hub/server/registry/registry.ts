@@ -61,81 +61,106 @@ export interface Registry extends Enrolment {
 
 /** Makes the registry of a store. */
 export function createRegistry(options: RegistryOptions): Registry {
-  const { store, onChange, logger, clock = Date.now } = options
+  const clock = options.clock ?? Date.now
   const enrolment = createEnrolment({ ...options, clock })
+  const clusters = new StoredClusters({ ...options, clock, enrolment })
+  return {
+    ...enrolment,
+    register: (request, actor) => clusters.register(request, actor),
+    createJoinToken: (request, actor) => clusters.createJoinToken(request, actor),
+    get: (name) => clusters.get(name),
+    list: (selector) => clusters.list(selector),
+    updateLabels: (request, actor) => clusters.updateLabels(request, actor),
+    remove: (name, actor) => clusters.remove(name, actor),
+  }
+}
 
-  async function addToken(
-    transaction: Transaction<Schema>,
-    clusterId: string,
-    ttlMs: number,
-  ): Promise<JoinInstructions> {
+class StoredClusters implements Omit<Registry, keyof Enrolment> {
+  readonly #options: RegistryOptions & { readonly clock: () => number; readonly enrolment: Enrolment }
+
+  constructor(options: RegistryOptions & { readonly clock: () => number; readonly enrolment: Enrolment }) {
+    this.#options = options
+  }
+
+  async register(request: { name: string; labels: Labels; tokenTtlMs?: number }, actor: string) {
+    const { store, logger, onChange, clock } = this.#options
+    const { name, labels } = request
+    checkClusterName(name)
+    checkLabels(labels)
+    const tokenTtlMs = checkTokenTtl(request.tokenTtlMs)
+    const registered = await store.transaction(async (transaction) => {
+      const cluster = await insertCluster(transaction, { name, labels, nowMs: clock() })
+      const join = await this.#addToken(transaction, cluster.id, tokenTtlMs)
+      const detail = { id: cluster.id, labels, tokenTtlMs }
+      await writeAudit(transaction, { actor, action: 'cluster.register', object: `Cluster/${name}`, detail }, clock())
+      return { cluster, join }
+    })
+    logger.info({ cluster: name, clusterId: registered.cluster.id }, 'cluster registered')
+    onChange()
+    return registered
+  }
+
+  async createJoinToken(request: { name: string; tokenTtlMs?: number }, actor: string): Promise<JoinInstructions> {
+    const { store, clock } = this.#options
+    const { name } = request
+    const tokenTtlMs = checkTokenTtl(request.tokenTtlMs)
+    return await store.transaction(async (transaction) => {
+      const { id } = await getClusterByName(transaction, name)
+      const detail = { tokenTtlMs }
+      await writeAudit(transaction, { actor, action: 'cluster.token', object: `Cluster/${name}`, detail }, clock())
+      return await this.#addToken(transaction, id, tokenTtlMs)
+    })
+  }
+
+  async get(name: string): Promise<ClusterRecord> {
+    return await getClusterByName(this.#options.store.db, name)
+  }
+
+  async list(selector = ''): Promise<ClusterRecord[]> {
+    const parsed = parseSelector(selector)
+    const rows = await this.#options.store.db.selectFrom('clusters').selectAll().orderBy('name').execute()
+    return rows.map(readClusterRow).filter((cluster) => matchesSelector(parsed, cluster.labels))
+  }
+
+  async updateLabels(
+    { name, set, remove }: { name: string; set: Labels; remove: readonly string[] },
+    actor: string,
+  ): Promise<ClusterRecord> {
+    const { store, logger, onChange, clock } = this.#options
+    checkLabels(set)
+    const cluster = await store.transaction(async (transaction) => {
+      const before = await getClusterByName(transaction, name)
+      const kept = Object.entries(before.labels).filter(([key]) => !remove.includes(key))
+      const labels = { ...Object.fromEntries(kept), ...set }
+      const text = JSON.stringify(labels)
+      await transaction.updateTable('clusters').set({ labels: text }).where('id', '=', before.id).execute()
+      const detail = { set, remove, before: before.labels, after: labels }
+      await writeAudit(transaction, { actor, action: 'cluster.label', object: `Cluster/${name}`, detail }, clock())
+      return { ...before, labels }
+    })
+    logger.info({ cluster: name, labels: cluster.labels }, 'cluster labels changed')
+    onChange()
+    return cluster
+  }
+
+  async remove(name: string, actor: string): Promise<void> {
+    const { store, logger, onChange, clock, enrolment } = this.#options
+    const cluster = await store.transaction((transaction) =>
+      deleteCluster(transaction, { name, actor, nowMs: clock() }),
+    )
+    logger.info({ cluster: name, clusterId: cluster.id }, 'cluster removed')
+    await enrolment.disconnect(cluster.publicKey)
+    onChange()
+  }
+
+  async #addToken(transaction: Transaction<Schema>, clusterId: string, ttlMs: number): Promise<JoinInstructions> {
+    const { clock, hubAddress, caPin } = this.#options
     const nowMs = clock()
     const token = createToken()
     await storeToken(transaction, { token, clusterId, expiresAtMs: nowMs + ttlMs, nowMs })
-    const hubAddress = typeof options.hubAddress === 'string' ? options.hubAddress : options.hubAddress()
     const expiresAt = timestampFromMs(nowMs + ttlMs)
-    return create(JoinInstructionsSchema, { token, expiresAt, hubAddress, caPin: options.caPin })
-  }
-
-  return {
-    ...enrolment,
-    register: async ({ name, labels, tokenTtlMs }, actor) => {
-      checkClusterName(name)
-      checkLabels(labels)
-      const ttlMs = checkTokenTtl(tokenTtlMs)
-      const registered = await store.transaction(async (transaction) => {
-        const cluster = await insertCluster(transaction, { name, labels, nowMs: clock() })
-        const join = await addToken(transaction, cluster.id, ttlMs)
-        const detail = { id: cluster.id, labels, tokenTtlMs: ttlMs }
-        await writeAudit(transaction, { actor, action: 'cluster.register', object: `Cluster/${name}`, detail }, clock())
-        return { cluster, join }
-      })
-      logger.info({ cluster: name, clusterId: registered.cluster.id }, 'cluster registered')
-      onChange()
-      return registered
-    },
-    createJoinToken: async ({ name, tokenTtlMs }, actor) => {
-      const ttlMs = checkTokenTtl(tokenTtlMs)
-      return await store.transaction(async (transaction) => {
-        const { id } = await getClusterByName(transaction, name)
-        const detail = { tokenTtlMs: ttlMs }
-        await writeAudit(transaction, { actor, action: 'cluster.token', object: `Cluster/${name}`, detail }, clock())
-        return await addToken(transaction, id, ttlMs)
-      })
-    },
-    get: async (name) => await getClusterByName(store.db, name),
-    list: async (selector = '') => {
-      const parsed = parseSelector(selector)
-      const rows = await store.db.selectFrom('clusters').selectAll().orderBy('name').execute()
-      return rows.map(readClusterRow).filter((cluster) => matchesSelector(parsed, cluster.labels))
-    },
-    updateLabels: async ({ name, set, remove }, actor) => {
-      checkLabels(set)
-      const cluster = await store.transaction(async (transaction) => {
-        const before = await getClusterByName(transaction, name)
-        const kept = Object.entries(before.labels).filter(([key]) => !remove.includes(key))
-        const labels = { ...Object.fromEntries(kept), ...set }
-        await transaction
-          .updateTable('clusters')
-          .set({ labels: JSON.stringify(labels) })
-          .where('id', '=', before.id)
-          .execute()
-        const detail = { set, remove, before: before.labels, after: labels }
-        await writeAudit(transaction, { actor, action: 'cluster.label', object: `Cluster/${name}`, detail }, clock())
-        return { ...before, labels }
-      })
-      logger.info({ cluster: name, labels: cluster.labels }, 'cluster labels changed')
-      onChange()
-      return cluster
-    },
-    remove: async (name, actor) => {
-      const cluster = await store.transaction((transaction) =>
-        deleteCluster(transaction, { name, actor, nowMs: clock() }),
-      )
-      logger.info({ cluster: name, clusterId: cluster.id }, 'cluster removed')
-      await enrolment.disconnect(cluster.publicKey)
-      onChange()
-    },
+    const address = typeof hubAddress === 'string' ? hubAddress : hubAddress()
+    return create(JoinInstructionsSchema, { token, expiresAt, hubAddress: address, caPin })
   }
 }
 
