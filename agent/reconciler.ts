@@ -1,13 +1,14 @@
 // The flow of a slice on one page: targets for applications, objects applied, watched, repaired and pruned, and what
 // came of it reported. The applications' own steps are in reconciler/.
 import { equals } from '@bufbuild/protobuf'
-import { RevisionSchema } from '@fairlead/proto/common'
+import { HealthState, RevisionSchema } from '@fairlead/proto/common'
 import { type ApplicationReport, ApplicationReportSchema } from '@fairlead/proto/report'
 import { type Slice, type SliceEntry, SyncPolicySchema } from '@fairlead/proto/slice'
 import { backoffMs, sleep } from '@fairlead/shared/backoff'
 import { isAborted } from '@fairlead/shared/errors'
 import { MANAGED_BY, MANAGED_BY_LABEL } from '@fairlead/shared/labels'
 import type { Logger } from '@fairlead/shared/logger'
+import { isCrd } from './applier/apply-order.ts'
 import { Limiter } from './applier/limiter.ts'
 import type { ArtifactLoader, Reconciler, ReportSink } from './desired-state.ts'
 import { InventoryStore } from './inventory/inventory-store.ts'
@@ -68,6 +69,8 @@ class ClusterReconciler implements Reconciler {
   readonly #reportTimers = new Map<Application, NodeJS.Timeout>()
   /** Applications whose tombstone was carried out: confirmed again when the hub asks again. */
   readonly #removed = new Set<string>()
+  /** CRDs that are established. */
+  readonly #established = new WeakSet<ObjectRecord>()
   #hasSlice = false
 
   constructor(options: ReconcilerOptions) {
@@ -94,8 +97,8 @@ class ClusterReconciler implements Reconciler {
       signal,
       ready: Promise.resolve().then(async () => await this.#adoptInventories()),
       neighbours: this.#applications,
-      noteChange: (record) => this.#applications.get(record.application)?.noteChange(),
-      noteFoundation: () => this.#noteFoundation(),
+      noteChange: (record) => this.#noteChange(record),
+      noteFoundation: (group) => this.#noteFoundation(group),
     }
     // Each application awaits it too; without any, an abort must not count as unhandled.
     this.#context.ready.catch(() => undefined)
@@ -107,7 +110,7 @@ class ClusterReconciler implements Reconciler {
       clock,
       policyOf: (name) => this.#policyOf(name),
       onDrift: (drift) => this.#applications.get(drift.record.application)?.noteDrift(toDrift(drift)),
-      onChange: (record) => this.#applications.get(record.application)?.noteChange(),
+      onChange: (record) => this.#noteChange(record),
       onAttention: (record) => this.#applications.get(record.application)?.wake(),
     })
   }
@@ -212,15 +215,30 @@ class ClusterReconciler implements Reconciler {
     return target?.kind === 'desired' ? target.policy : undefined
   }
 
-  #noteFoundation(): void {
+  #noteChange(record: ObjectRecord): void {
+    this.#applications.get(record.application)?.noteChange()
+    if (!isCrd(record)) return
+    const isEstablished = record.health.health === HealthState.HEALTHY
+    if (isEstablished === this.#established.has(record)) return
+    if (!isEstablished) this.#established.delete(record)
+    else {
+      this.#established.add(record)
+      // The name of a CRD is <plural>.<group>.
+      this.#noteFoundation(record.name.slice(record.name.indexOf('.') + 1))
+    }
+  }
+
+  #noteFoundation(group: string): void {
+    if (group !== '') this.#context.kube.forgetDiscovery(group)
     for (const application of this.#applications.values()) {
-      let isWaiting = (application.loaded?.unresolved.length ?? 0) > 0
+      let isWaiting = false
       for (const record of application.records()) {
         if (!record.failure || !FOUNDATION_CODES.has(record.failure.error.code)) continue
         record.failure = { ...record.failure, retryAtMs: 0 }
         isWaiting = true
       }
-      if (isWaiting) application.wake()
+      if ((application.loaded?.unresolved.length ?? 0) > 0) application.retryUnresolved()
+      else if (isWaiting) application.wake()
     }
   }
 

@@ -1,7 +1,7 @@
 // Keeps inventories in the agent's own namespace.
 import type { Logger } from '@fairlead/shared/logger'
 import type { Kube, ResourceType } from '../kube/kube.ts'
-import type { Inventory } from './inventory.ts'
+import { type Inventory, recordKey } from './inventory.ts'
 import { decodeInventories, encodeInventory, INVENTORY_LABEL, type StoredInventory } from './inventory-codec.ts'
 
 const CONFIG_MAPS: ResourceType = {
@@ -81,14 +81,19 @@ function remember(stored: StoredInventory): Saved {
   return { content: contentOf(stored), sequence: stored.sequence, names: stored.names }
 }
 
+/** Text that is equal exactly when what would be written is. */
+/** Equal exactly for equal inventories, whatever the order of records and of their fields. */
 function contentOf({ artifactDigest, appliedAtMs, records }: Inventory): string {
-  return JSON.stringify([artifactDigest, appliedAtMs, records.toSorted(byName)])
-}
-
-function byName(a: Inventory['records'][number], b: Inventory['records'][number]): number {
-  const [left, right] = [
-    `${a.group}/${a.kind}/${a.namespace}/${a.name}`,
-    `${b.group}/${b.kind}/${b.namespace}/${b.name}`,
-  ]
-  return left < right ? -1 : left > right ? 1 : 0
+  const rows = records.map((record) => [
+    recordKey(record),
+    record.version,
+    record.plural,
+    record.namespaced,
+    record.wave,
+    record.uid,
+    record.declaredHash,
+    record.entryHash,
+  ])
+  rows.sort(([left = ''], [right = '']) => (left < right ? -1 : left > right ? 1 : 0))
+  return JSON.stringify([artifactDigest, appliedAtMs, rows])
 }

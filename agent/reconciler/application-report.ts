@@ -50,7 +50,7 @@ export function buildReport(application: Application): ApplicationReport {
   const health = worstHealth(counted.map(healthOf)).health
   const since = last?.sync === sync && last.health === health && last.since
   const digest = target?.kind === 'desired' ? target.artifact.digest : completed.digest
-  const isComplete = digest !== '' && completed.digest === digest && revision !== undefined
+  const isApplied = digest !== '' && application.appliedDigest === digest && application.isComplete()
   return create(ApplicationReportSchema, {
     application: name,
     ...(revision ? { revision } : {}),
@@ -66,7 +66,7 @@ export function buildReport(application: Application): ApplicationReport {
     unhealthy: counted.filter((record) => healthOf(record).health !== HealthState.HEALTHY).map(toStatus),
     drifts: [...drifts],
     remediations,
-    ...(isComplete && application.isComplete() ? { appliedAt: timestampFromMs(completed.atMs) } : {}),
+    ...(isApplied ? { appliedAt: timestampFromMs(completed.atMs) } : {}),
   })
 }
 

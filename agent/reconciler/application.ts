@@ -1,12 +1,13 @@
 // One application on this cluster: a loop that brings it to its newest target, wakes when something needs it, and
 // otherwise waits. A newer target pre-empts the work on the older at once.
 import type { ApplicationReport, Drift } from '@fairlead/proto/report'
+import { backoffMs } from '@fairlead/shared/backoff'
 import { AppError, isAborted, toAppError } from '@fairlead/shared/errors'
 import { retryDelayMs } from '../applier/retry.ts'
 import { diffInventory, type Inventory } from '../inventory/inventory.ts'
 import { toDrift } from './application-report.ts'
 import { applyDeclared } from './apply-run.ts'
-import type { Neighbour, ReconcilerContext, Target } from './context.ts'
+import type { DesiredTarget, Neighbour, ReconcilerContext, Target } from './context.ts'
 import type { SeenDrift } from './drift-repair.ts'
 import { leave } from './leave-run.ts'
 import { type LoadedManifests, loadDeclared, resolveManifests } from './load-declared.ts'
@@ -29,8 +30,8 @@ export interface NotedFailure {
 
 /** How many drifts are kept for reports. */
 const DRIFTS_KEPT = 10
-/** How often manifests of kinds that are not served are looked at again, in milliseconds. */
-const UNRESOLVED_RETRY_MS = 30_000
+/** How soon and how seldom manifests of kinds that are not served are looked at again. */
+const UNRESOLVED_RETRY = { baseMs: 250, maxMs: 60_000 }
 
 /** One application. */
 export class Application implements Neighbour {
@@ -45,6 +46,8 @@ export class Application implements Neighbour {
   failure: NotedFailure | undefined
   /** Digest of the artifact that was completely applied last, and when. */
   completed: { digest: string; atMs: number } = { digest: '', atMs: 0 }
+  /** Digest of the artifact that this process has seen completely applied. */
+  appliedDigest = ''
   /** The revision that the cluster was last brought to. */
   revision: ApplicationReport['revision']
   drifts: readonly Drift[] = []
@@ -58,6 +61,7 @@ export class Application implements Neighbour {
   #loop: Promise<void> | undefined
   #isAwake = false
   #attempts = 0
+  #unresolvedAttempts = 0
   #onWake: (() => void) | undefined
   #saving: Promise<void> = Promise.resolve()
 
@@ -93,6 +97,7 @@ export class Application implements Neighbour {
     this.pruneWaitSinceMs = 0
     this.failure = undefined
     this.#attempts = 0
+    this.#unresolvedAttempts = 0
     this.#controller.abort()
     this.wake()
     this.#start()
@@ -121,6 +126,17 @@ export class Application implements Neighbour {
   wake(): void {
     this.#isAwake = true
     this.#onWake?.()
+  }
+
+  /** Looks again at what it waits for. */
+  nudge(): void {
+    this.#onWake?.()
+  }
+
+  /** Kinds came to be: manifests that wait for theirs are looked at again, soon. */
+  retryUnresolved(): void {
+    this.#unresolvedAttempts = 0
+    this.wake()
   }
 
   /** Resolves when its loop has ended: the target is gone, or the agent stops. */
@@ -223,13 +239,14 @@ export class Application implements Neighbour {
       const loaded = await loadDeclared(this.context, this.name, target, signal)
       signal.throwIfAborted()
       this.loaded = loaded
+      // Others may wait to hear what this one declares.
+      for (const neighbour of this.context.neighbours.values()) neighbour.nudge()
     } else if (this.loaded.unresolved.length > 0) await this.#resolveAgain(target.policy.namespace, this.loaded)
     this.#claim(this.loaded)
     await this.#watchKinds(signal)
     await applyDeclared(this, target, signal)
     await pruneDropped(this, target, signal)
-    this.#settle(target.artifact.digest)
-    await this.save()
+    await this.#settle(target)
   }
 
   #finishLeaving(target: Target): void {
@@ -240,6 +257,8 @@ export class Application implements Neighbour {
 
   async #resolveAgain(namespace: string, loaded: LoadedManifests): Promise<void> {
     const parsed = loaded.unresolved.map((unresolved) => unresolved.parsed)
+    // The pace is set here; what was remembered as unknown must be asked for again.
+    for (const { group } of parsed) this.context.kube.forgetDiscovery(group)
     const again = await resolveManifests(this.context, this.name, namespace, parsed)
     const declared = new Map([...again.declared, ...loaded.declared])
     this.loaded = { ...loaded, declared, unresolved: again.unresolved }
@@ -297,13 +316,16 @@ export class Application implements Neighbour {
     await Promise.all(served.map((resource) => this.context.kinds.ensure(resource, signal)))
   }
 
-  #settle(digest: string): void {
-    if (!this.isComplete()) return
-    const { target } = this
-    if (target?.kind === 'desired') this.revision = target.revision
-    if (this.completed.digest === digest) return
-    this.completed = { digest, atMs: this.context.clock() }
-    this.context.logger.info({ application: this.name, artifact: digest }, 'application applied')
+  /** Writes down what was done, and only then says that it is. */
+  async #settle(target: DesiredTarget): Promise<void> {
+    const { digest } = target.artifact
+    const isNew = this.isComplete() && this.completed.digest !== digest
+    if (isNew) this.completed = { digest, atMs: this.context.clock() }
+    await this.save()
+    if (!this.isComplete() || this.target !== target) return
+    this.revision = target.revision
+    this.appliedDigest = digest
+    if (isNew) this.context.logger.info({ application: this.name, artifact: digest }, 'application applied')
   }
 
   /** True when every declared object is applied as declared. */
@@ -317,7 +339,7 @@ export class Application implements Neighbour {
   #nextRetryMs(): number {
     const nowMs = this.context.clock()
     let next = Infinity
-    if (this.loaded && this.loaded.unresolved.length > 0) next = UNRESOLVED_RETRY_MS
+    if (this.loaded && this.loaded.unresolved.length > 0) next = backoffMs(this.#unresolvedAttempts++, UNRESOLVED_RETRY)
     for (const { failure } of this.records()) if (failure) next = Math.min(next, failure.retryAtMs - nowMs)
     return Math.max(1, next)
   }
@@ -357,6 +379,8 @@ function isClaimed(record: ObjectRecord | undefined, neighbours: ReconcilerConte
 }
 
 function redeclare(record: ObjectRecord, declared: ObjectRecord['declared']): void {
+  // What is new is applied at once, also in a fight over what was.
+  if (record.declared?.hash !== declared?.hash) record.yieldUntilMs = 0
   if (record.declared?.hash !== declared?.hash || record.failure?.error.code === 'PruneHeld') record.failure = undefined
   record.declared = declared
   record.wave = declared?.wave ?? record.wave

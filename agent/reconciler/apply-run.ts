@@ -1,10 +1,12 @@
 // Applies what an application declares and the cluster does not hold: CRDs and Namespaces, then wave by wave. What
 // fails stops nothing but what depends on it.
 import { HealthState } from '@fairlead/proto/common'
+import { sleep } from '@fairlead/shared/backoff'
 import { AppError, isAborted, toAppError } from '@fairlead/shared/errors'
 import { formatObjectReference } from '@fairlead/shared/object-reference'
-import { groupPhases, isFoundation } from '../applier/apply-order.ts'
+import { groupPhases, isFoundation, isNamespace } from '../applier/apply-order.ts'
 import { retryDelayMs } from '../applier/retry.ts'
+import type { ResourceType } from '../kube/kube.ts'
 import { KubeError } from '../kube/kube-error.ts'
 import type { Application } from './application.ts'
 import type { DesiredTarget } from './context.ts'
@@ -40,6 +42,9 @@ export async function applyDeclared(
   }
 }
 
+/** Time between two looks whether an established kind is served, in milliseconds. */
+const SERVED_POLL_MS = 50
+
 interface Run {
   readonly application: Application
   readonly target: DesiredTarget
@@ -62,7 +67,7 @@ async function applyPhase(run: Run, batch: readonly ObjectRecord[], before: read
     run,
     batch.filter((record) => !own.includes(record)),
   )
-  if (batch.some(isFoundation)) context.noteFoundation()
+  if (batch.some(isNamespace)) context.noteFoundation('')
   if (own.length > 0) await applyCustomResources(run, own)
 }
 
@@ -81,8 +86,24 @@ async function applyCustomResources(run: Run, records: readonly ObjectRecord[]):
   const resources = new Map(
     ready.map(({ resource }) => [`${resource.group}/${resource.version}/${resource.kind}`, resource]),
   )
-  await Promise.all([...resources.values()].map((resource) => context.kinds.ensure(resource, signal)))
+  await Promise.all([...resources.values()].map(async (resource) => await awaitServed(run, resource)))
   await applyBatch(run, ready)
+}
+
+/** An established CRD is served only a moment later; a watch begun too early would be told that there is no such kind. */
+async function awaitServed({ application, signal }: Run, resource: ResourceType): Promise<void> {
+  const { kube, kinds, limits } = application.context
+  const deadline = performance.now() + limits.establishedTimeoutMs
+  while (performance.now() < deadline) {
+    try {
+      await kube.resolve(resource, { signal })
+      return await kinds.ensure(resource, signal)
+    } catch (error) {
+      if (toAppError(error).code !== 'UnknownKind') throw error
+      kube.forgetDiscovery(resource.group)
+      await sleep(SERVED_POLL_MS, signal)
+    }
+  }
 }
 
 async function applyBatch(run: Run, batch: readonly ObjectRecord[]): Promise<void> {
@@ -110,10 +131,12 @@ async function applyOne({ application, target, signal }: Run, record: ObjectReco
   }
   try {
     await context.applies.run(async () => {
-      if (signal.aborted || !record.declared) return
-      const difference = isPending(record)
-        ? undefined
-        : findDifference(record, context.kinds.isWatched(record.resource))
+      // A repair may be quicker.
+      while (record.writing !== undefined) await record.writing
+      const isWatched = context.kinds.isWatched(record.resource)
+      const facts = { nowMs: context.clock(), isWatched, remediate: target.policy.remediate }
+      if (signal.aborted || !needsApply(record, facts)) return
+      const difference = isPending(record) ? undefined : findDifference(record, isWatched)
       const detectedAtMs = context.clock()
       const manager = record.live?.person ?? ''
       await context.writer.write(record, { adopt: target.policy.adopt })

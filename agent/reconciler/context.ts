@@ -43,6 +43,8 @@ export interface Neighbour {
   readonly isLoaded: boolean
   /** Looks after itself again, soon. */
   wake(): void
+  /** Looks again at what it waits for. */
+  nudge(): void
 }
 
 /** Times that tests shorten. */
@@ -79,6 +81,6 @@ export interface ReconcilerContext {
   readonly neighbours: ReadonlyMap<string, Neighbour>
   /** Something of an object changed. */
   readonly noteChange: (record: ObjectRecord) => void
-  /** Kinds or namespaces came to be: what failed for want of them is tried again. */
-  readonly noteFoundation: () => void
+  /** Kinds of this group, or namespaces (empty group), came to be: what failed for want of them is tried again. */
+  readonly noteFoundation: (group: string) => void
 }

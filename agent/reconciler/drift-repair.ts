@@ -172,11 +172,12 @@ export class DriftRepair {
     const fight = record.failure?.error.code === 'FieldFight' ? record.failure : undefined
     try {
       const evidence = found.kind === 'deleted' || fight ? undefined : found.evidence
-      const answer = await this.#lane.run(async () => await this.#options.writer.write(record, { adopt, evidence }))
+      const { answer, changed } = await this.#lane.run(
+        async () => await this.#options.writer.write(record, { adopt, evidence }),
+      )
       if (fight) this.#keepUntilQuiet(record, fight)
-      // Nothing was written: the event was of something older.
-      if (before && before.uid === record.applied?.uid && before.resourceVersion === record.applied.resourceVersion)
-        return
+      // The event was of something older, or another repair was quicker.
+      if (!changed) return
       const remediatedAtMs = this.#options.clock()
       const drift = { record, kind: found.kind, detectedAtMs, remediatedAtMs }
       this.#options.onDrift({ ...drift, ...describe(found, answer) })

@@ -46,6 +46,14 @@ const LAST_APPLIED: FieldSet = {
 /** Three tries each, against writers in between. */
 const TAKE_OVER_TRIES = 3
 
+/** What a write did. */
+export interface Written {
+  /** The API server's last answer. */
+  readonly answer: KubernetesObject
+  /** False when the object was as it should be already. Always true for the first write of an object by this process. */
+  readonly changed: boolean
+}
+
 /** Writes objects, one write at a time for each. */
 export class ObjectWriter {
   readonly #options: WriterOptions
@@ -54,15 +62,17 @@ export class ObjectWriter {
     this.#options = options
   }
 
-  /** Applies what is declared and records the outcome; resolves with the API server's last answer. Throws as Kube does, or AdoptionRefused. */
-  async write(record: ObjectRecord, options: WriteOptions): Promise<KubernetesObject> {
+  /** Applies what is declared and records the outcome. Throws as Kube does, or AdoptionRefused. */
+  async write(record: ObjectRecord, options: WriteOptions): Promise<Written> {
     return await this.exclusively(record, async () => {
       const { declared } = record
       if (!declared) throw new AppError('Aborted', 'the object is no longer declared')
-      if (!record.applied) await this.#checkAdoption(record, declared, options.adopt)
+      const before = record.applied
+      if (!before) await this.#checkAdoption(record, declared, options.adopt)
       const answer = await this.#applyAndTakeOver(record, declared, options.evidence)
       this.#remember(record, declared, answer)
-      return answer
+      const { uid, resourceVersion } = answer.metadata
+      return { answer, changed: before?.uid !== uid || before?.resourceVersion !== resourceVersion }
     })
   }
 

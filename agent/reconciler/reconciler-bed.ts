@@ -1,7 +1,5 @@
 // For the reconciler's integration tests: a reconciler on a real API server, fed with slices made by hand.
 import { create } from '@bufbuild/protobuf'
-import type { Cluster } from '@fairlead/e2e/harness/cluster'
-import { waitFor } from '@fairlead/e2e/harness/wait'
 import { HealthState, SyncState } from '@fairlead/proto/common'
 import type { ApplicationReport } from '@fairlead/proto/report'
 import { type Artifact, ArtifactSchema, type Slice, SliceSchema } from '@fairlead/proto/slice'
@@ -33,12 +31,39 @@ export type TestEntry =
     }
   | { tombstone: 'prune' | 'orphan' }
 
+/** The part of the harness's Cluster that is used; product folders do not import the harness. */
+export interface TestCluster {
+  readonly kubeconfigPath: string
+  auditLog(filter: { userAgent?: string; since?: number; verbs?: readonly string[] }): readonly AuditedRequest[]
+}
+
+/** One request as the API server saw it. */
+export interface AuditedRequest {
+  readonly verb: string
+  readonly name: string
+  readonly resource: string
+  readonly code: number
+}
+
+/** The harness's waitFor. */
+export type WaitFor = (
+  what: string,
+  condition: (see: (value: unknown) => void) => ApplicationReport | undefined,
+  options: { timeoutMs: number; intervalMs: number },
+) => Promise<ApplicationReport>
+
+/** Where a bed is made. */
+export interface BedOptions {
+  readonly cluster: TestCluster
+  readonly namespace: string
+  readonly waitFor: WaitFor
+}
+
 const USER_AGENT = 'fairlead-agent/test'
 
 /** One reconciler; several in turn over one cluster are restarts. */
 export class ReconcilerBed {
-  readonly cluster: Cluster
-  readonly namespace: string
+  readonly #options: BedOptions
   readonly removed: string[] = []
   readonly reports = new Map<string, ApplicationReport>()
   /** Artifacts that cannot be loaded for now, by application. */
@@ -48,9 +73,8 @@ export class ReconcilerBed {
   readonly #artifacts = new Map<string, { application: string; artifact: Artifact }>()
   #generation = BigInt(Date.now())
 
-  private constructor(cluster: Cluster, namespace: string, kube: Kube, options: Partial<ReconcilerOptions>) {
-    this.cluster = cluster
-    this.namespace = namespace
+  private constructor(bed: BedOptions, kube: Kube, options: Partial<ReconcilerOptions>) {
+    this.#options = bed
     this.#kube = kube
     const load: ArtifactLoader['load'] = async ({ digest }) => {
       const found = this.#artifacts.get(digest)
@@ -59,7 +83,7 @@ export class ReconcilerBed {
     }
     this.reconciler = createReconciler({
       kube,
-      ownNamespace: namespace,
+      ownNamespace: bed.namespace,
       artifacts: { load },
       reports: {
         put: (report) => this.reports.set(report.application, report),
@@ -70,15 +94,11 @@ export class ReconcilerBed {
     })
   }
 
-  /** Starts a reconciler whose inventories are in `namespace`, which must exist. */
-  static async start(
-    cluster: Cluster,
-    namespace: string,
-    options: Partial<ReconcilerOptions> = {},
-  ): Promise<ReconcilerBed> {
-    const access = await kubeconfigAccess(cluster.kubeconfigPath)
-    const kube = createKube({ access, userAgent: `${USER_AGENT} ${namespace}`, logger: silentLogger })
-    return new ReconcilerBed(cluster, namespace, kube, options)
+  /** Starts a reconciler whose inventories are in the bed's namespace, which must exist. */
+  static async start(bed: BedOptions, options: Partial<ReconcilerOptions> = {}): Promise<ReconcilerBed> {
+    const access = await kubeconfigAccess(bed.cluster.kubeconfigPath)
+    const kube = createKube({ access, userAgent: `${USER_AGENT} ${bed.namespace}`, logger: silentLogger })
+    return new ReconcilerBed(bed, kube, options)
   }
 
   /** Gives it a slice. */
@@ -98,7 +118,14 @@ export class ReconcilerBed {
 
   #intent(application: string, entry: TestEntry) {
     if ('tombstone' in entry) return { case: 'tombstone' as const, value: { prune: entry.tombstone === 'prune' } }
-    const { objects, prune = true, remediate = true, adopt = 'always', namespace = this.namespace, commit } = entry
+    const {
+      objects,
+      prune = true,
+      remediate = true,
+      adopt = 'always',
+      namespace = this.#options.namespace,
+      commit,
+    } = entry
     const artifact = create(ArtifactSchema, {
       manifests: objects.map((object, index) => ({
         json: Buffer.from(JSON.stringify(object)),
@@ -124,7 +151,7 @@ export class ReconcilerBed {
 
   /** Waits until a report agrees. */
   async reported(application: string, what: string, holds: (report: ApplicationReport) => boolean, timeoutMs = 15_000) {
-    return await waitFor(
+    return await this.#options.waitFor(
       `${application} to be reported ${what}`,
       (see) => {
         const report = this.report(application)
@@ -144,13 +171,10 @@ export class ReconcilerBed {
     return await this.reported(application, 'Synced', holds, timeoutMs)
   }
 
-  /** Requests of this reconciler other than watches, since a time. */
-  requests(since: number, verbs?: readonly string[]) {
-    const events = this.cluster.auditLog({
-      userAgent: `${USER_AGENT} ${this.namespace}`,
-      since,
-      ...(verbs ? { verbs } : {}),
-    })
+  /** Requests of the reconcilers in this namespace other than watches. */
+  requests(verbs?: readonly string[]): readonly AuditedRequest[] {
+    const userAgent = `${USER_AGENT} ${this.#options.namespace}`
+    const events = this.#options.cluster.auditLog({ userAgent, ...(verbs ? { verbs } : {}) })
     return events.filter(({ verb }) => verb !== 'watch')
   }
 

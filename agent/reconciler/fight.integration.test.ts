@@ -1,0 +1,178 @@
+// Drift where it is not simply put back: fights, policies, autoscalers, adoption, and what happened while nobody watched.
+import { type Cluster, startCluster } from '@fairlead/e2e/harness/cluster'
+import { getField } from '@fairlead/e2e/harness/kube-client'
+import { waitFor } from '@fairlead/e2e/harness/wait'
+import { SyncState } from '@fairlead/proto/common'
+import { DriftKind } from '@fairlead/proto/report'
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest'
+import { ReconcilerBed, type TestObject } from './reconciler-bed.ts'
+
+let cluster: Cluster
+let namespace: string
+let number = 0
+const beds: ReconcilerBed[] = []
+
+beforeAll(async () => {
+  cluster = await startCluster({ name: 'fight' })
+}, 120_000)
+afterAll(async () => await cluster?.stop())
+beforeEach(async () => {
+  namespace = `f${++number}`
+  await cluster.admin.create({ apiVersion: 'v1', kind: 'Namespace', metadata: { name: namespace } })
+})
+afterEach(async () => {
+  await Promise.all(beds.splice(0).map(async (bed) => await bed.stop()))
+})
+const start = async (options: Parameters<typeof ReconcilerBed.start>[1] = {}): Promise<ReconcilerBed> => {
+  const bed = await ReconcilerBed.start({ cluster, namespace, waitFor }, options)
+  beds.push(bed)
+  return bed
+}
+const configMap = (name: string, data: Record<string, string> = { a: '1' }): TestObject => ({
+  apiVersion: 'v1',
+  kind: 'ConfigMap',
+  metadata: { name },
+  data,
+})
+const deployment = (image: string, replicas = 1): TestObject => ({
+  apiVersion: 'apps/v1',
+  kind: 'Deployment',
+  metadata: { name: 'd' },
+  spec: {
+    replicas,
+    selector: { matchLabels: { app: 'd' } },
+    template: { metadata: { labels: { app: 'd' } }, spec: { containers: [{ name: 'c', image }] } },
+  },
+})
+const at = (object: TestObject) => ({ ...object, metadata: { ...object.metadata, namespace } })
+const live = async (object: TestObject) => await cluster.admin.find(at(object))
+
+test('a controller that keeps writing ends in back-off and one report that names it', async () => {
+  const bed = await start({ fightLimits: { threshold: 4, baseDelayMs: 60_000 } })
+  bed.update({ web: { objects: [configMap('a')] } })
+  await bed.synced('web')
+  for (let round = 0; round < 10; round++) {
+    await cluster.admin.patch(
+      at(configMap('a')),
+      { data: { a: `rival-${round}` } },
+      { type: 'merge', fieldManager: 'rival-operator' },
+    )
+    await waitFor('repair or back-off', async () => {
+      const isFought = bed.report('web')?.problems.some(({ code }) => code === 'FieldFight')
+      return isFought || getField(await live(configMap('a')), 'data.a') === '1'
+    })
+  }
+  const report = await bed.reported('web', 'fighting', ({ problems }) => problems.length > 0)
+  expect(report.problems).toHaveLength(1)
+  expect(report.problems[0]?.message).toContain('rival-operator')
+  expect(report.remediations).toBeLessThan(8n)
+  expect(getField(await live(configMap('a')), 'data.a')).toBe('rival-9')
+  // A new revision is applied all the same.
+  bed.update({ web: { objects: [configMap('a', { a: 'new' })] } })
+  await waitFor('the new revision', async () => getField(await live(configMap('a')), 'data.a') === 'new')
+})
+
+test('drift is only reported where the policy says so, and applied over by the next revision', async () => {
+  const bed = await start()
+  bed.update({ web: { objects: [configMap('a')], remediate: false } })
+  await bed.synced('web')
+  await cluster.admin.patch(at(configMap('a')), { data: { a: '9' } }, { type: 'merge' })
+  const report = await bed.reported('web', 'OutOfSync', ({ sync }) => sync === SyncState.OUT_OF_SYNC)
+  expect(report.drifts[0]).toMatchObject({ kind: DriftKind.CHANGED, object: { name: 'a' } })
+  expect(report.drifts[0]?.remediatedAt).toBeUndefined()
+  expect(getField(await live(configMap('a')), 'data.a')).toBe('9')
+  bed.update({ web: { objects: [configMap('a', { a: '2' })], remediate: false } })
+  await bed.synced('web')
+  expect(getField(await live(configMap('a')), 'data.a')).toBe('2')
+})
+
+test('replicas set by an autoscaler are left to it, also by later revisions', async () => {
+  const bed = await start()
+  bed.update({ web: { objects: [deployment('nginx:1')] } })
+  await bed.synced('web')
+  const scale = { spec: { replicas: 7 } }
+  await cluster.admin.patch(at(deployment('nginx:1')), scale, {
+    type: 'merge',
+    subresource: 'scale',
+    fieldManager: 'kube-controller-manager',
+  })
+  await bed.synced('web')
+  bed.update({ web: { objects: [deployment('nginx:2')] } })
+  await waitFor('the image', async () => JSON.stringify((await live(deployment('')))?.spec).includes('nginx:2'))
+  const report = await bed.synced('web')
+  expect(getField(await live(deployment('')), 'spec.replicas')).toBe(7)
+  expect(report.remediations).toBe(0n)
+})
+
+test('what was changed while the agent was away is put back when it starts', async () => {
+  const first = await start()
+  const entry = { web: { objects: [configMap('a'), configMap('b'), configMap('c')] } }
+  first.update(entry)
+  await first.synced('web')
+  beds.pop()
+  await first.stop()
+  await cluster.admin.patch(at(configMap('a')), { data: { a: '9' } }, { type: 'merge' })
+  await cluster.admin.patch(at(configMap('b')), { data: { z: '9' } }, { type: 'merge' })
+  await cluster.admin.delete(at(configMap('c')))
+  const second = await start()
+  second.update(entry)
+  const report = await second.reported('web', 'repaired', ({ remediations }) => remediations === 3n)
+  await second.synced('web')
+  expect(report.drifts).toHaveLength(3)
+  for (const name of ['a', 'b', 'c']) expect((await live(configMap(name)))?.data).toEqual({ a: '1' })
+})
+
+test('an object made with client-side apply is adopted, and what Git does not have goes', async () => {
+  const object = at(deployment('nginx:1')) as ReturnType<typeof at> & { spec: Record<string, unknown> }
+  const old = structuredClone(object) as unknown as {
+    spec: { template: { spec: { containers: unknown[] } } }
+    metadata: Record<string, unknown>
+  }
+  old.spec.template.spec.containers.push({ name: 'old', image: 'o' })
+  old.metadata.annotations = { 'kubectl.kubernetes.io/last-applied-configuration': '{}' }
+  await cluster.admin.create(old as never, { fieldManager: 'kubectl-client-side-apply' })
+  const bed = await start()
+  bed.update({ web: { objects: [deployment('nginx:1')] } })
+  await bed.synced('web')
+  const after = await live(deployment(''))
+  expect(getField(after, 'spec.template.spec.containers.length')).toBe(1)
+  expect(after?.metadata.annotations ?? {}).toEqual({})
+})
+
+test('an equal object made with client-side apply is adopted by ifEqual without a new generation, one with a sidecar is refused', async () => {
+  await cluster.admin.create(at(deployment('nginx:1')), { fieldManager: 'kubectl-client-side-apply' })
+  const before = await live(deployment(''))
+  const bed = await start()
+  bed.update({ web: { objects: [deployment('nginx:1')], adopt: 'ifEqual' } })
+  await bed.synced('web')
+  expect((await live(deployment('')))?.metadata.generation).toBe(before?.metadata.generation)
+  bed.update({ web: { tombstone: 'prune' } })
+  await waitFor('the confirmation', () => bed.removed.includes('web'))
+  const side = structuredClone(at(deployment('nginx:1'))) as unknown as {
+    spec: { template: { spec: { containers: unknown[] } } }
+  }
+  side.spec.template.spec.containers.push({ name: 'side', image: 's' })
+  await cluster.admin.create(side as never, { fieldManager: 'kubectl-client-side-apply' })
+  bed.update({ web: { objects: [deployment('nginx:1')], adopt: 'ifEqual' } })
+  await bed.reported('web', 'refused', ({ problems }) => problems[0]?.code === 'AdoptionRefused')
+})
+
+test('an object that a wave waits for holds back the later wave', async () => {
+  const bed = await start()
+  const inWave = (object: TestObject, wave: string): TestObject => ({
+    ...object,
+    metadata: { ...object.metadata, annotations: { 'fairlead.dev/wave': wave } },
+  })
+  const broken = { ...configMap('first'), data: { a: { not: 'text' } } }
+  bed.update({
+    web: { objects: [inWave(configMap('later'), '1'), inWave(broken as TestObject, '0'), configMap('free')] },
+  })
+  const report = await bed.reported('web', 'waiting', ({ problems }) => problems.length === 2)
+  expect(report.problems.map(({ code }) => code).sort()).toContain('DependencyFailed')
+  expect(await live(configMap('later'))).toBeUndefined()
+  expect(await live(configMap('free'))).toBeDefined()
+  bed.update({
+    web: { objects: [inWave(configMap('later'), '1'), inWave(configMap('first'), '0'), configMap('free')] },
+  })
+  await bed.synced('web')
+})
