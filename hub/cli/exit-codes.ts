@@ -14,7 +14,8 @@ export const EXIT_CODES = {
   refused: { code: 5, meaning: 'The hub refuses the token, or what it may do.' },
   conflict: {
     code: 6,
-    meaning: 'The request does not fit the present state: the name is taken, or the thing is in use.',
+    meaning:
+      'The request does not fit the present state: the name is taken, the thing is in use, or something it needs is missing.',
   },
   notReady: {
     code: 7,

@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 // The entry of `fairlead`: node hub/cli/main.ts from source, dist/fairlead.js as shipped.
+import { logVerbosity, setLogVerbosity } from '@grpc/grpc-js'
 import type { Cli } from './cli.ts'
 import { readEnvironment } from './config.ts'
 import { EXIT_CODES } from './exit-codes.ts'
@@ -16,6 +17,9 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
 }
 // `fairlead status | head` is no failure.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1))
+
+// grpc-js would write failures to standard error, which are told there already as errors.
+setLogVerbosity(logVerbosity.NONE)
 
 const environment = readEnvironment()
 const cli: Cli = {

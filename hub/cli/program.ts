@@ -78,7 +78,8 @@ export async function runCommandLine(args: readonly string[], cli: Cli): Promise
 
 /** `error: file:line: object: what is wrong`, one line for each problem, and a hint where there is one. */
 export function describeFailure(error: AppError): string[] {
-  const problems = error instanceof ProblemsError ? error.problems : [{ ...error.context, message: error.message }]
+  const { field: _, ...place } = error.context
+  const problems = error instanceof ProblemsError ? error.problems : [{ ...place, message: error.message }]
   const lines = problems.flatMap((problem) => formatErrorDetail(problem).split('\n'))
   const hint = hintOf(error)
   return [

@@ -42,6 +42,7 @@ export function createHubCommand(cli: Cli): Command {
       const config = parseHubConfig(flags, variables)
       const { runHub } = await import('@fairlead/server/main')
       const hub = await runHub(config, { signal: cli.signal })
+      if (cli.output.isTerminal) cli.output.note(`The hub serves at ${hub.apiAddress}. Ctrl-C stops it.`)
       await untilAborted(cli.signal)
       await hub.stop()
     })
