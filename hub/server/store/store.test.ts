@@ -169,6 +169,23 @@ describe('the store', () => {
     expect(output.toString().trim()).toBe('FailedPrecondition')
   })
 
+  test('a hub that is killed loses nothing that it committed, and its lock goes with it', async () => {
+    const script = `import { openStore } from ${JSON.stringify(join(import.meta.dirname, 'store.ts'))}
+      import { silentLogger } from '@fairlead/shared/logger'
+      const store = await openStore(${JSON.stringify(path)}, { logger: silentLogger })
+      await store.db.insertInto('meta').values({ key: 'committed', value: '1' }).execute()
+      await store.transaction(async (transaction) => {
+        await transaction.insertInto('meta').values({ key: 'not committed', value: '1' }).execute()
+        process.kill(process.pid, 'SIGKILL')
+        await new Promise(() => {})
+      })`
+    const run = () =>
+      execFileSync(process.execPath, ['--input-type=module', '-e', script], { cwd: import.meta.dirname })
+    expect(run).toThrow(expect.objectContaining({ signal: 'SIGKILL' }))
+    const store = await openTestStore()
+    expect(await store.db.selectFrom('meta').select('key').execute()).toEqual([{ key: 'committed' }])
+  })
+
   test('a database of a newer hub is refused in words', async () => {
     const store = await openTestStore()
     const { sql } = await import('kysely')
