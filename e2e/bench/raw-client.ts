@@ -9,7 +9,7 @@ export class RawClient {
   readonly #token: string
 
   constructor(cluster: Cluster) {
-    this.#session = connect(cluster.server, { ca: readFileSync(cluster.caFile), servername: 'localhost' })
+    this.#session = connect(cluster.server, { ca: readFileSync(cluster.caFile) })
     this.#token = cluster.adminToken
   }
 

@@ -16,7 +16,7 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => in
 
 try {
   await ensureTools(toolNames, { signal: interrupted.signal })
-  await using fleet = await startFleet({ hubFlags: ['--stale-after=4s', '--offline-after=20s'] })
+  await using fleet = await startFleet()
   const shop = await setUp(fleet, narrator)
   await showHealing(fleet, shop, narrator)
   await showFaults(fleet, narrator)

@@ -39,10 +39,15 @@ export async function showHealing(fleet: Fleet, shop: GitRepository, narrator: N
   })
   await narrator.step('A file is removed in Git, and its object pruned', async () => {
     narrator.command('git rm deploy/web/service.yaml && git commit -m "no service" && git push origin main')
+    const clusters = [...fleet.clusters.values()].map((member) => member.cluster)
+    const before = await Promise.all(clusters.map((each) => each.admin.get(deployment)))
     const commit = shop.remove('deploy/web/service.yaml')
     await waitUntilRunning(fleet, commit, 3)
-    for (const { cluster: each } of fleet.clusters.values()) {
+    for (const [index, each] of clusters.entries()) {
       await waitFor(`the Service to go from ${each.name}`, async () => (await each.admin.find(service)) === undefined)
+      const { generation } = (await each.admin.get(deployment)).metadata
+      if (generation !== before[index]?.metadata.generation)
+        throw new Error(`the Deployment of ${each.name} was changed`)
       narrator.seen(`Service shop/web is gone from ${each.name}; the Deployment was not touched`)
     }
   })
