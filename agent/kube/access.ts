@@ -17,7 +17,7 @@ export interface TlsMaterial {
 
 /** Access to an API server. */
 export interface ApiServerAccess {
-  /** `https://host:port`. */
+  /** `https://host:port`, perhaps with a path that precedes all others. */
   readonly server: string
   /** Asked for each new connection, so that rotated files take effect. */
   readonly tls: () => Promise<TlsMaterial>

@@ -1,5 +1,5 @@
 // The client against a real API server, through a proxy where the connection must suffer.
-import { mkdirSync, mkdtempSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { type Cluster, startCluster } from '@fairlead/e2e/harness/cluster'
@@ -49,10 +49,9 @@ const mountedAccess = (token: string): { access: ApiServerAccess; setToken: (tok
   const setToken = (value: string) => writeFileSync(path.join(folder, 'token'), `${value}\n`)
   setToken(token)
   const { caFile, port } = cluster
-  writeFileSync(path.join(folder, 'ca.crt'), readText(caFile))
+  writeFileSync(path.join(folder, 'ca.crt'), readFileSync(caFile))
   return { access: inClusterAccess({ host: '127.0.0.1', port, podRoot }), setToken }
 }
-const readText = (file: string): string => process.getBuiltinModule('node:fs').readFileSync(file, 'utf8')
 
 const makeCrd = (plural: string, kind: string, group: string) => ({
   apiVersion: 'apiextensions.k8s.io/v1',

@@ -52,12 +52,15 @@ export class Transport {
   readonly #options: TransportOptions
   readonly #connections = new Set<Connection>()
   readonly #closing = new AbortController()
+  /** Kubeconfigs may lead to a proxy that serves several clusters under paths. */
+  readonly #prefix: string
   #connecting: Promise<void> | undefined
   /** Connections that failed in a row. */
   #failures = 0
 
   constructor(options: TransportOptions) {
     this.#options = options
+    this.#prefix = new URL(options.access.server).pathname.replace(/\/$/, '')
   }
 
   /** Sends a request; resolves with the head of the answer. */
@@ -72,7 +75,7 @@ export class Transport {
       stream = connection.openStream(
         {
           ':method': method,
-          ':path': path,
+          ':path': `${this.#prefix}${path}`,
           'user-agent': userAgent,
           ...(authorization !== undefined && { authorization }),
           ...(body !== undefined && { 'content-length': body.length }),

@@ -4,7 +4,7 @@ import { backoffMs, jittered } from '@fairlead/shared/backoff'
 import type { Logger } from '@fairlead/shared/logger'
 import { joinApiVersion, type KubernetesObject } from '@fairlead/shared/object-reference'
 import type { Kube, ResourceType } from '../kube/kube.ts'
-import { isExpired, isStatus, KubeError } from '../kube/kube-error.ts'
+import { isExpired, isStatus } from '../kube/kube-error.ts'
 import type { Gate } from './gate.ts'
 import type { KindState } from './kind-watch.ts'
 import type { ObjectEvent } from './watcher.ts'
@@ -33,22 +33,25 @@ export interface WatchTiming {
   readonly mostSeconds: number
   /** Longest time between tries of what only an administrator can mend, ms. */
   readonly slowRetryMs: number
+  /**
+   * API servers send a bookmark about every minute, once a watch had its first. When nothing comes for this long after
+   * that, ms, the watch is dead however open it looks.
+   */
+  readonly silenceMs: number
 }
 
 /** Long, because each re-opening is a request; random, so that the watches of a fleet of agents do not fall due together. */
-export const DEFAULT_TIMING: WatchTiming = { leastSeconds: 1_800, mostSeconds: 3_600, slowRetryMs: 30_000 }
-/**
- * API servers send a bookmark about every minute. Where they did and do no more, the watch is dead however open it looks,
- * or its store was restored from a backup and our position lies in its future, of which it would say nothing.
- */
-const SILENCE_MS = 4 * 60_000
+export const DEFAULT_TIMING: WatchTiming = {
+  leastSeconds: 1_800,
+  mostSeconds: 3_600,
+  slowRetryMs: 30_000,
+  silenceMs: 4 * 60_000,
+}
 const MAX_BACKOFF_MS = 5_000
 /** A watch that ends sooner counts as a failure, lest a server that closes at once be asked in a tight loop. */
 const SHORTEST_WATCH_MS = 1_000
 /** Between lists, should the API server forget at once what it has just told. */
 const LIST_INTERVAL_MS = 2_000
-/** Times that an API server may say that our position lies in its future before we believe that its store was restored. */
-const FUTURE_TRIES = 3
 
 /** One watch. */
 export class WatchLoop {
@@ -64,8 +67,6 @@ export class WatchLoop {
   #wake: (() => void) | undefined
   /** In a row. A watch that lasts, or tells something, ends the row; that it opened does not. */
   #failures = 0
-  /** Whether there has ever been one. */
-  #hasBookmarks = false
   #listedAt = Number.NEGATIVE_INFINITY
 
   constructor(options: WatchLoopOptions) {
@@ -137,9 +138,9 @@ export class WatchLoop {
   async #watch(position: string, signal: AbortSignal): Promise<void> {
     const { kube, resource, namespace, labelSelector, logger } = this.#options
     const openedAt = performance.now()
-    const { leastSeconds, mostSeconds } = this.#options.timing
+    const { leastSeconds, mostSeconds, silenceMs } = this.#options.timing
     const timeoutSeconds = Math.round(leastSeconds + Math.random() * (mostSeconds - leastSeconds))
-    const silence = new Silence(SILENCE_MS, this.#hasBookmarks)
+    const silence = new Silence(silenceMs)
     const either = AbortSignal.any([signal, silence.signal])
     try {
       const metadataOnly = this.#options.metadataOnly()
@@ -157,16 +158,14 @@ export class WatchLoop {
         // Interrupted in the middle of a chunk: what follows is told by the list to come.
         if (signal.aborted) return
         this.#failures = 0
-        if (type === 'BOOKMARK') this.#hasBookmarks = true
-        silence.hear(this.#hasBookmarks)
+        silence.hear(type === 'BOOKMARK')
         this.#position = object.metadata.resourceVersion ?? this.#position
         if (type === 'DELETED') this.#tellDeleted(object)
         else if (type !== 'BOOKMARK') this.#tellUpsert(object)
       }
     } catch (error) {
       if (!silence.signal.aborted || signal.aborted) throw error
-      logger.warn({ kind: resource.kind, namespace }, 'watch fell silent, listing again')
-      this.#position = undefined
+      logger.warn({ kind: resource.kind, namespace }, 'watch fell silent and is opened again')
     } finally {
       silence.stop()
       if (performance.now() - openedAt >= SHORTEST_WATCH_MS) this.#failures = 0
@@ -224,7 +223,6 @@ export class WatchLoop {
       this.#options.kube.forgetDiscovery(this.#options.resource.group)
       return this.#waitSlowly('gone', message, attempt)
     }
-    if (isFromTheFuture(error) && attempt >= FUTURE_TRIES) this.#position = undefined
     // A connection that breaks is opened again at once; only when that fails is the API server away.
     if (attempt > 0 || this.#position === undefined) this.#setState('unavailable', message)
     return backoffMs(attempt, { baseMs: 50, maxMs: MAX_BACKOFF_MS })
@@ -260,34 +258,28 @@ export class WatchLoop {
   }
 }
 
-/** Aborts when nothing was heard for long, unless that is ordinary: without bookmarks it is. */
+/** Aborts when nothing was heard for long after a bookmark: a watch without them is silent as long as nothing happens. */
 class Silence {
   readonly #controller = new AbortController()
   readonly #ms: number
   #timer: NodeJS.Timeout | undefined
 
-  constructor(ms: number, isNoteworthy: boolean) {
+  constructor(ms: number) {
     this.#ms = ms
-    this.hear(isNoteworthy)
   }
 
   get signal(): AbortSignal {
     return this.#controller.signal
   }
 
-  hear(isNoteworthy: boolean): void {
+  hear(isBookmark: boolean): void {
     if (this.#timer) this.#timer.refresh()
-    else if (isNoteworthy) this.#timer = setTimeout(() => this.#controller.abort(), this.#ms).unref()
+    else if (isBookmark) this.#timer = setTimeout(() => this.#controller.abort(), this.#ms).unref()
   }
 
   stop(): void {
     clearTimeout(this.#timer)
   }
-}
-
-/** 504 with the cause ResourceVersionTooLarge: the store knows no such version yet, or was restored from a backup. */
-function isFromTheFuture(error: unknown): boolean {
-  return error instanceof KubeError && error.causes.some((cause) => cause.reason === 'ResourceVersionTooLarge')
 }
 
 function keyOf({ metadata }: KubernetesObject): string {

@@ -171,6 +171,23 @@ test('when the API server has forgotten where we were, it is listed again and wh
   expect(requests('list')).toBe(2)
 })
 
+test('a watch that had a bookmark and then falls silent is opened again from there', async () => {
+  // The API server sends a bookmark 2 s before a watch is due to end, if anything of the kind has changed.
+  const { watcher, events } = record({ timing: { leastSeconds: 6, mostSeconds: 6, silenceMs: 200 } })
+  await watcher.ensure(await configMaps(), { metadataOnly: true })
+  await waitFor('the watch to be open', () => requests('watch') === 1)
+  await cluster.admin.apply({ ...configMap('other'), metadata: { name: 'other', namespace: 'default' } })
+  await waitFor('a second watch', () => requests('watch') === 2)
+  await put('heard')
+  await last(events, 'upsert ConfigMap default/heard')
+  expect(requests('list')).toBe(1)
+  const [first, second] = cluster.auditLog({ userAgent, verbs: ['watch'] })
+  // Before its time was over, and not from where the first began.
+  expect((second?.receivedAt ?? 0) - (first?.receivedAt ?? 0)).toBeLessThan(5_900)
+  const position = (uri = '') => new URLSearchParams(uri.split('?')[1]).get('resourceVersion')
+  expect(position(second?.requestURI)).not.toBe(position(first?.requestURI))
+})
+
 test('an API server that is killed and started again is watched again', async () => {
   const { watcher, events, states } = record()
   await watcher.ensure(await configMaps(), { metadataOnly: true })
