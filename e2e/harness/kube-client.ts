@@ -88,6 +88,9 @@ const contentTypes: Readonly<Record<PatchType, string>> = {
   apply: 'application/apply-patch+yaml',
 }
 
+/** A request that is not answered for so long fails. */
+const silenceMs = 15_000
+
 type Discovered = { readonly name: string; readonly namespaced: boolean }
 
 /** One user's access to one API server. */
@@ -265,6 +268,8 @@ export class KubeClient {
     return new Promise<IncomingMessage>((resolve, reject) => {
       const sent = request(`${server}${path}`, options, resolve)
       sent.on('error', reject)
+      // A connection to a server that is just starting may hang for ever; a watch may rightly be quiet.
+      if (!call.signal) sent.setTimeout(silenceMs, () => sent.destroy(new Error(`no answer to ${method} ${path}`)))
       sent.end(payload)
     })
   }
