@@ -26,7 +26,8 @@ export function readAuthorization(from: string, sources: CredentialSources): str
 
 function read(from: string, { folders, environment }: CredentialSources): string {
   if (from.startsWith('env:')) {
-    const value = environment[from.slice('env:'.length)]
+    const name = from.slice('env:'.length)
+    const value = Object.hasOwn(environment, name) ? environment[name] : undefined
     if (value === undefined) throw refused(`${from} is not set, or the hub may not use it`)
     return value
   }
@@ -52,7 +53,7 @@ function isInside(file: string, folder: string): boolean {
     return false
   }
   const relative = path.relative(real, file)
-  return relative !== '' && !relative.startsWith('..') && !path.isAbsolute(relative)
+  return relative !== '' && relative.split(path.sep)[0] !== '..' && !path.isAbsolute(relative)
 }
 
 function refused(message: string): AppError {

@@ -10,7 +10,7 @@ import type { SourceTree } from './source-tree.ts'
 
 /** Largest pack that is fetched, in bytes; packs come without history. */
 export const PACK_MAX_BYTES = 50 * 1024 * 1024
-/** With more packs than this everything is fetched anew into one. */
+/** With this many packs everything is fetched anew into one. */
 export const MIRROR_MAX_PACKS = 50
 const MAX_HAVES = 32
 const WORK_TIMEOUT_MS = 60_000
@@ -23,6 +23,8 @@ export interface MirrorContext {
   readonly fetchTimeoutMs: number
   /** Largest pack in bytes. */
   readonly maxPackBytes: number
+  /** With this many packs everything is fetched anew into one. */
+  readonly maxPacks: number
 }
 
 /** How a fetch goes. */
@@ -48,7 +50,7 @@ export class Mirror {
 
   /** True when the next fetch should take everything anew. */
   get isCrowded(): boolean {
-    return this.#packs >= MIRROR_MAX_PACKS
+    return this.#packs >= this.#context.maxPacks
   }
 
   /** For each id the commit that it names, or undefined when it is not here. */

@@ -107,7 +107,7 @@ class Walk {
       this.#skip('submodule', path, 'InvalidManifest', 'submodules are not supported yet')
     } else if (target.mode !== '40000') {
       this.#file(target, path)
-    } else if (ancestors.includes(target.realPath.join('/'))) {
+    } else if (ancestors.some((ancestor) => isWithin(ancestor, target.realPath.join('/')))) {
       this.#skip('symlink', path, 'UnsafePath', 'the link leads to a folder that it is in')
     } else {
       this.#folder(target, path, ancestors)
@@ -194,6 +194,10 @@ class Walk {
   #tooMuch(what: string, file: string): AppError {
     return new AppError('LimitExceeded', `the application's path ${what}`, { context: { file } })
   }
+}
+
+function isWithin(path: string, folder: string): boolean {
+  return folder === '' || path === folder || path.startsWith(`${folder}/`)
 }
 
 function isSafeName(name: string): boolean {

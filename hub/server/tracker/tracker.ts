@@ -13,7 +13,7 @@ import type { CredentialSources } from './credentials.ts'
 import { Follower } from './follower.ts'
 import { createGitHttp } from './git-http.ts'
 import { createHostGate } from './host-gate.ts'
-import { Mirror, mirrorFolder, PACK_MAX_BYTES } from './mirror.ts'
+import { MIRROR_MAX_PACKS, Mirror, mirrorFolder, PACK_MAX_BYTES } from './mirror.ts'
 import type { SourceTree } from './source-tree.ts'
 import {
   type FollowedRepository,
@@ -43,6 +43,8 @@ export interface TrackerOptions {
   readonly fetchTimeoutMs?: number
   /** Largest pack that is fetched in bytes, default PACK_MAX_BYTES. */
   readonly maxPackBytes?: number
+  /** With this many packs in a mirror everything is fetched anew into one; default MIRROR_MAX_PACKS. */
+  readonly maxPacks?: number
 }
 
 /** Follows repositories. */
@@ -203,8 +205,9 @@ class RunningTracker implements Tracker {
   }
 
   #createMirror(name: string): Mirror {
-    const { gitDir, fetchTimeoutMs = 120_000, maxPackBytes = PACK_MAX_BYTES } = this.#options
-    const context = { http: this.#http, workers: this.#workers, fetchTimeoutMs, maxPackBytes }
+    const { gitDir, fetchTimeoutMs = 120_000 } = this.#options
+    const { maxPackBytes = PACK_MAX_BYTES, maxPacks = MIRROR_MAX_PACKS } = this.#options
+    const context = { http: this.#http, workers: this.#workers, fetchTimeoutMs, maxPackBytes, maxPacks }
     return new Mirror(mirrorFolder(gitDir, name), context)
   }
 

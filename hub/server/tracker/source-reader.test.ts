@@ -1,0 +1,169 @@
+import { AppError } from '@fairlead/shared/errors'
+import { expect, test } from 'vitest'
+import { type GitObject, hashObject, type ObjectSource, type ObjectType } from './git-object.ts'
+import { findTreeOid, normalizePath, readSourceTree, TREE_MAX_FILE_BYTES, TREE_MAX_FILES } from './source-reader.ts'
+
+/** A folder: text is a file, an object a folder, the rest is spelled out. */
+type Folder = { readonly [name: string]: string | Folder | { readonly mode: string; readonly text: string } | Buffer }
+
+class Objects implements ObjectSource {
+  readonly #objects = new Map<string, GitObject>()
+
+  find(oid: string, maxBytes = Number.POSITIVE_INFINITY): GitObject | undefined {
+    const object = this.#objects.get(oid)
+    if (object && object.data.length > maxBytes) throw new AppError('LimitExceeded', 'too large')
+    return object
+  }
+
+  add(type: ObjectType, data: Buffer): string {
+    const oid = hashObject(type, data)
+    this.#objects.set(oid, { type, data })
+    return oid
+  }
+
+  folder(folder: Folder): string {
+    const parts = Object.entries(folder).map(([name, content]) => {
+      const [mode, oid] = this.#entry(content)
+      return Buffer.concat([Buffer.from(`${mode} ${name}\0`), Buffer.from(oid, 'hex')])
+    })
+    return this.add('tree', Buffer.concat(parts))
+  }
+
+  commit(folder: Folder): string {
+    return this.add('commit', Buffer.from(`tree ${this.folder(folder)}\nauthor x\n\nmessage\n`))
+  }
+
+  #entry(content: Folder[string]): [string, string] {
+    if (typeof content === 'string') return ['100644', this.add('blob', Buffer.from(content))]
+    if (Buffer.isBuffer(content)) return ['100755', this.add('blob', content)]
+    if (typeof content.mode !== 'string') return ['40000', this.folder(content as Folder)]
+    const { mode, text } = content as { mode: string; text: string }
+    return mode === '160000' ? [mode, 'a'.repeat(40)] : [mode, this.add('blob', Buffer.from(text))]
+  }
+}
+
+const link = (text: string) => ({ mode: '120000', text })
+
+function read(folder: Folder, path = 'app') {
+  const objects = new Objects()
+  const commit = objects.commit(folder)
+  const tree = readSourceTree(objects, commit, path)
+  return {
+    oid: tree.treeOid,
+    cheapOid: findTreeOid(objects, commit, path),
+    files: Object.fromEntries(tree.files.map((file) => [file.path, Buffer.from(file.bytes).toString()])),
+    modes: tree.files.map(({ mode }) => mode),
+    skipped: tree.skipped.map(({ path: where, kind, code }) => `${kind} ${where} ${code}`),
+  }
+}
+
+test('files are read sorted, with their modes, and nothing from beside the path', () => {
+  const { files, modes, oid, cheapOid } = read({
+    app: { 'b.yaml': 'b', a: { 'z.yaml': 'z' }, 'run.sh': Buffer.from('#!') },
+    application: { 'x.yaml': 'x' },
+  })
+  expect(files).toEqual({ 'app/a/z.yaml': 'z', 'app/b.yaml': 'b', 'app/run.sh': '#!' })
+  expect(Object.keys(files)).toEqual(['app/a/z.yaml', 'app/b.yaml', 'app/run.sh'])
+  expect(modes).toEqual(['100644', '100644', '100755'])
+  expect(oid).toMatch(/^[0-9a-f]{40}$/)
+  expect(cheapOid).toBe(oid)
+})
+
+test('links inside the repository are followed: files, folders, chains, and a link as the path itself', () => {
+  const folder: Folder = {
+    app: { 'a.yaml': link('../shared/a.yaml'), dir: link('../shared/dir'), chain: link('dir') },
+    shared: { 'a.yaml': 'A', dir: { 'b.yaml': 'B' } },
+    alias: link('app'),
+  }
+  expect(read(folder).files).toEqual({ 'app/a.yaml': 'A', 'app/chain/b.yaml': 'B', 'app/dir/b.yaml': 'B' })
+  expect(read(folder, 'alias').files['alias/dir/b.yaml']).toBe('B')
+  expect(read(folder, 'alias/dir/b.yaml').files).toEqual({ 'alias/dir/b.yaml': 'B' })
+})
+
+test('the tree id changes when what a link leads to changes, also outside the folder', () => {
+  const folder = (text: string): Folder => ({ app: { a: link('../shared') }, shared: text })
+  expect(read(folder('1')).oid).not.toBe(read(folder('2')).oid)
+  expect(read(folder('1')).oid).toBe(read(folder('1')).oid)
+  expect(read(folder('1')).oid).toBe(read(folder('1')).cheapOid)
+  expect(read({ app: { a: 'x' }, other: '1' }).oid).toBe(read({ app: { a: 'x' }, other: '2' }).oid)
+})
+
+test.each([
+  ['an absolute link', '/etc/passwd', 'UnsafePath'],
+  ['a link above the root', '../../etc/passwd', 'UnsafePath'],
+  ['a link that leaves and comes back', '../../repository/app/a.yaml', 'UnsafePath'],
+  ['a link to itself', 'evil', 'UnsafePath'],
+  ['a link to its own folder', '.', 'UnsafePath'],
+  ['a link to the folder above', '..', 'UnsafePath'],
+  ['a dangling link', 'nowhere', 'PathNotFound'],
+  ['a link through a file', 'a.yaml/b', 'PathNotFound'],
+  ['an empty link', '', 'UnsafePath'],
+  ['a link with a zero byte', 'a\0b', 'UnsafePath'],
+  ['a very long link', 'a/'.repeat(3000), 'UnsafePath'],
+])('%s is skipped with its reason, and the rest is read', (_, target, code) => {
+  const { files, skipped } = read({ app: { 'a.yaml': 'a', evil: link(target) } })
+  expect(files).toEqual({ 'app/a.yaml': 'a' })
+  expect(skipped).toEqual([`symlink app/evil ${code}`])
+})
+
+test('links in a circle end', () => {
+  const { skipped } = read({ app: { a: link('b'), b: link('c'), c: link('a') } })
+  expect(skipped).toHaveLength(3)
+})
+
+test('folders that link to each other do not grow without end', () => {
+  const folder: Record<string, Folder> = {}
+  for (let level = 0; level < 30; level++) {
+    const entries = Array.from({ length: 10 }, (_, index) => [`l${index}`, link(`../d${level + 1}`)])
+    folder[`d${level}`] = Object.fromEntries(entries)
+  }
+  expect(() => read({ ...folder, d30: { a: 'x' } }, 'd0')).toThrow(expect.objectContaining({ code: 'LimitExceeded' }))
+})
+
+test('submodules, LFS pointers, large files and names that lead out are skipped and told of', () => {
+  const { files, skipped } = read({
+    app: {
+      'a.yaml': 'a',
+      lib: { mode: '160000', text: '' },
+      'model.yaml': 'version https://git-lfs.github.com/spec/v1\noid sha256:abc\nsize 1\n',
+      'large.yaml': Buffer.alloc(TREE_MAX_FILE_BYTES + 1, 'x'),
+      '..': { x: 'evil' },
+      '.': 'evil',
+      'b/c': 'evil',
+    },
+  })
+  expect(files).toEqual({ 'app/a.yaml': 'a' })
+  expect(skipped).toEqual([
+    'file app/. UnsafePath',
+    'file app/.. UnsafePath',
+    'file app/b/c UnsafePath',
+    'file app/large.yaml LimitExceeded',
+    'submodule app/lib InvalidManifest',
+    'file app/model.yaml InvalidManifest',
+  ])
+})
+
+test('too many files are refused', () => {
+  const many = Object.fromEntries(Array.from({ length: TREE_MAX_FILES + 1 }, (_, index) => [`${index}`, 'x']))
+  expect(() => read({ app: many })).toThrow(expect.objectContaining({ code: 'LimitExceeded' }))
+})
+
+test('a path that is not there, leads out or is a submodule is refused by its code', () => {
+  const folder: Folder = { app: { a: 'x' }, out: link('../x'), lib: { mode: '160000', text: '' } }
+  for (const [path, code] of [
+    ['nowhere', 'PathNotFound'],
+    ['app/a/b', 'PathNotFound'],
+    ['lib', 'PathNotFound'],
+    ['out', 'UnsafePath'],
+    ['../app', 'UnsafePath'],
+    ['/app', 'UnsafePath'],
+    ['app/../app', 'UnsafePath'],
+  ] as const) {
+    expect(() => read(folder, path)).toThrow(expect.objectContaining({ code }))
+  }
+  expect(read(folder, 'app/a').files).toEqual({ 'app/a': 'x' })
+})
+
+test('paths are normalized', () => {
+  expect(['', '.', './', 'a/', './a//b/.', 'a'].map(normalizePath)).toEqual(['', '', '', 'a', 'a/b', 'a'])
+})
