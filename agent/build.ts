@@ -1,16 +1,16 @@
 // Bundles the agent for production: dist/agent.js, and apart from it what is only loaded when needed.
-import { rm } from 'node:fs/promises'
+import { readdir, rm } from 'node:fs/promises'
 import path from 'node:path'
 import { build } from 'esbuild'
 
 const folder = import.meta.dirname
 const outdir = path.join(folder, 'dist')
 
-await rm(outdir, { recursive: true, force: true })
-await build({
+const { metafile } = await build({
   entryPoints: { agent: path.join(folder, 'main.ts') },
   outdir,
   bundle: true,
+  metafile: true,
   // Keeps dynamic imports (gRPC, kubeconfig) in files of their own: what is not loaded costs no memory.
   splitting: true,
   format: 'esm',
@@ -27,3 +27,7 @@ await build({
     js: "import{createRequire as __createRequire}from'node:module';const require=__createRequire(import.meta.url);",
   },
 })
+
+// What earlier builds left; only now, so that dist/agent.js can be started while this runs.
+const made = new Set(Object.keys(metafile.outputs).map((file) => path.basename(file)))
+for (const file of await readdir(outdir)) if (!made.has(file)) await rm(path.join(outdir, file))

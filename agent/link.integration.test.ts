@@ -484,6 +484,32 @@ describe('reporting', () => {
     expect(again.sequence).toBeGreaterThan(delta?.sequence ?? 0n)
   })
 
+  test('a confirmed tombstone is told until the slice drops it, and a late word of the application does not undo it', async () => {
+    const full = listenFor(ReportSchema, 'up.*.status')
+    const deltas = listenFor(ReportSchema, 'up.*.event')
+    const agent = await (await new TestAgent().join()).untilConnected()
+    const { clusterId } = agent
+    const tombstone = (generation: bigint): Slice => {
+      const intent = { case: 'tombstone' as const, value: { prune: true } }
+      return create(SliceSchema, { clusterId, generation, entries: [{ application: 'gone', intent }] as never })
+    }
+    await publishSlice(tombstone(1n))
+    await waitFor('the tombstone', () => agent.generation === 1n)
+    agent.reporter.removed('gone')
+    put(agent, 'gone', SyncState.SYNCED)
+    await waitFor('the confirmation', () => deltas.of(clusterId).some(({ removed }) => removed.includes('gone')))
+    const told = deltas.of(clusterId).flatMap(({ applications }) => applications.map(({ application }) => application))
+    expect(told).not.toContain('gone')
+    agent.states.length = 0
+    agent.reporter.reportFully()
+    await waitFor('the confirmation in a full report', () => full.of(clusterId).at(-1)?.removed.includes('gone'))
+
+    await publishSlice(makeSlice(clusterId, 2n))
+    await waitFor('the slice without it', () => agent.generation === 2n)
+    agent.reporter.reportFully()
+    await waitFor('a full report that says nothing of it', () => full.of(clusterId).at(-1)?.removed.length === 0)
+  })
+
   test('more than fits into a message is split, and nothing is lost', async () => {
     const full = listenFor(ReportSchema, 'up.*.status')
     const deltas = listenFor(ReportSchema, 'up.*.event')

@@ -120,8 +120,8 @@ class Agent {
       kept,
       artifacts,
       onSlice: (slice) => {
-        this.#reconciler.update(slice)
         this.#reporter.obeying(slice)
+        this.#reconciler.update(slice)
       },
       onCommand: (command) => this.#obey(command),
       onRefused: (refusal) => this.#refused(refusal),

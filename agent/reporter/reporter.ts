@@ -88,8 +88,8 @@ export class Reporter implements ReportSink {
   }
 
   put(report: ApplicationReport): void {
-    this.#removed.delete(report.application)
-    this.#pendingRemoved.delete(report.application)
+    // A last word of what is gone: that it is gone holds until the slice wants it again.
+    if (this.#removed.has(report.application)) return
     this.#pending.set(report.application, report)
     this.#touch()
   }
@@ -107,7 +107,11 @@ export class Reporter implements ReportSink {
     const tombstones = new Set(
       slice.entries.filter(({ intent }) => intent.case === 'tombstone').map(({ application }) => application),
     )
-    for (const application of this.#removed) if (!tombstones.has(application)) this.#removed.delete(application)
+    for (const application of this.#removed) {
+      if (tombstones.has(application)) continue
+      this.#removed.delete(application)
+      this.#pendingRemoved.delete(application)
+    }
     this.#touch()
   }
 
@@ -127,7 +131,6 @@ export class Reporter implements ReportSink {
   connected(clusterId: string): void {
     this.#clusterId = clusterId
     this.#isFullDue = true
-    this.#heartbeat()
     this.#send()
   }
 
