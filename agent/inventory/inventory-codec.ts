@@ -64,7 +64,7 @@ function encodeParts(inventory: Inventory, sequence: number, perPart: number): E
     const head = { version: 1, application, sequence, parts: count, artifactDigest, appliedAtMs } as const
     const plain = Buffer.from(JSON.stringify({ ...head, ...rows } satisfies PartDocument))
     if (plain.length <= PLAIN_MAX_BYTES) return { content: plain, compressed: false }
-    return { content: gzipSync(plain), compressed: true }
+    return { content: gzipSync(plain, { level: 1 }), compressed: true }
   })
 }
 

@@ -96,12 +96,14 @@ test('replicas set by an autoscaler are left to it, also by later revisions', as
     subresource: 'scale',
     fieldManager: 'kube-controller-manager',
   })
-  await bed.synced('web')
+  // A drift of the same object, which is seen after the scaling.
+  await cluster.admin.patch(at(deployment('')), { metadata: { annotations: { by: 'hand' } } }, { type: 'merge' })
+  await bed.reported('web', 'repaired', ({ remediations }) => remediations === 1n)
   bed.update({ web: { objects: [deployment('nginx:2')] } })
   await waitFor('the image', async () => JSON.stringify((await live(deployment('')))?.spec).includes('nginx:2'))
   const report = await bed.synced('web')
   expect(getField(await live(deployment('')), 'spec.replicas')).toBe(7)
-  expect(report.remediations).toBe(0n)
+  expect(report.remediations).toBe(1n)
 })
 
 test('what was changed while the agent was away is put back when it starts', async () => {
