@@ -141,6 +141,19 @@ describe('a person with a fresh hub', () => {
     expect((await fairlead('get', 'repositories')).stderr).toBe('No repositories.\n')
   })
 
+  test('can apply the examples of the documentation', async () => {
+    const docs = path.join(import.meta.dirname, '..', '..', 'docs')
+    for (const page of ['user/getting-started.md', 'reference/definitions.md']) {
+      const blocks = [...(await readFile(path.join(docs, page), 'utf8')).matchAll(/```yaml\n(.*?)```/gs)]
+      const examples = blocks.map(([, yaml]) => yaml ?? '').filter((yaml) => yaml.includes('kind:'))
+      expect(examples, page).not.toHaveLength(0)
+      for (const yaml of examples) {
+        const { code, stderr } = await start(['apply', '--dry-run', '-f', '-'], yaml).result
+        expect({ page, code, stderr }).toEqual({ page, code: 0, stderr: '' })
+      }
+    }
+  })
+
   test('applies definitions: dry, created, unchanged, configured', async () => {
     const apply = (...args: string[]) => start(['apply', '-f', '-', ...args], definitions(shop.url)).result
     expect(await apply('--dry-run')).toMatchObject({
