@@ -7,6 +7,7 @@ import path from 'node:path'
 import { create } from '@bufbuild/protobuf'
 import { getNatsBinary } from '@fairlead/e2e/harness/nats'
 import { takePort } from '@fairlead/e2e/harness/ports'
+import { startProcess } from '@fairlead/e2e/harness/process'
 import { waitFor } from '@fairlead/e2e/harness/wait'
 import {
   ClustersService,
@@ -141,4 +142,47 @@ test('a second hub on the same data is refused, and the first one goes on', asyn
 test('a hub that cannot start says why and leaves nothing behind', async () => {
   await expect(runHub({ ...config, natsServerBinary: '/no/such/file' })).rejects.toThrow(/nats-server/)
   hub = await runHub(config)
+})
+
+test('a hub killed with SIGKILL starts again on the same data, addresses and NATS port', async () => {
+  const script = `
+    import { runHub } from '${path.resolve('hub/server/main.ts')}'
+    await runHub(${JSON.stringify(config)})
+    console.log('ready')`
+  const args = ['--input-type=module-typescript', '--eval', script]
+  const killed = startProcess({ name: 'hub', command: process.execPath, args, cwd: path.resolve('hub/server') })
+  await waitFor('the hub to be ready', () => killed.readLog().includes('ready'), { alive: [killed], timeoutMs: 30_000 })
+  const context = await readContexts()
+  await killed.kill()
+  const orphan = Number(await readFile(path.join(config.dataDir, 'nats', 'nats-server.pid'), 'utf8'))
+  hub = await runHub(config)
+  expect(await readContexts()).toEqual(context)
+  expect(Number(await readFile(path.join(config.dataDir, 'nats', 'nats-server.pid'), 'utf8'))).not.toBe(orphan)
+  const api = await connectApi()
+  expect((await api.fleet.getHubStatus(create(GetHubStatusRequestSchema), api.options)).natsConnected).toBe(true)
+  for (const client of [api.clusters, api.fleet, api.enrolment]) client.close()
+})
+
+test('an existing NATS is used by the configuration that the hub writes for it, whenever it comes up', async () => {
+  const port = await takePort()
+  hub = await runHub({ ...config, natsUrl: `nats://127.0.0.1:${port}` })
+  expect(hub.natsUrls).toEqual([`nats://127.0.0.1:${port}`])
+  const file = path.join(config.dataDir, 'nats', 'external-server.conf')
+  const store = await mkdtemp(path.join(tmpdir(), 'fairlead-nats-'))
+  const conf = path.join(store, 'nats.conf')
+  await writeFile(
+    conf,
+    `listen: "127.0.0.1:${port}"
+    jetstream { store_dir: "${store}", sync_interval: always }
+    ${await readFile(file, 'utf8')}`,
+  )
+  const command = await getNatsBinary()
+  await using server = startProcess({ name: 'external-nats', command, args: ['-c', conf], cwd: store })
+  const api = await connectApi()
+  const isConnected = async (): Promise<boolean> =>
+    (await api.fleet.getHubStatus(create(GetHubStatusRequestSchema), api.options)).natsConnected
+  await waitFor('the hub to be connected', isConnected, { alive: [server], timeoutMs: 20_000 })
+  await hub.stop()
+  hub = undefined
+  for (const client of [api.clusters, api.fleet, api.enrolment]) client.close()
 })

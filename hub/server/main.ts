@@ -124,11 +124,7 @@ function startFlow(config: HubConfig, parts: FlowParts, lifecycle: Lifecycle): F
   })
   const pipeline = createPipeline({
     store,
-    trees: {
-      readTree: (...query) => tracker.readTree(...query),
-      findTreeOid: async (repository, commit, folder, signal) =>
-        (await tracker.findTreeOids(repository, commit, [folder], signal))[0],
-    },
+    trees: tracker,
     renderer,
     signingKey,
     onPublish: () => linked?.publisher.wake(),

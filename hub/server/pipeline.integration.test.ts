@@ -53,7 +53,7 @@ function startStages(): void {
   const { store, connections } = link
   pipeline = createPipeline({
     store,
-    trees: { readTree },
+    trees: { readTree, findTreeOids },
     renderer,
     signingKey: key,
     onPublish: () => publisher.wake(),
@@ -103,6 +103,18 @@ async function readTree(_repository: string, commit: string, path: string): Prom
     files: below.map(([name, text]) => ({ path: name, mode: '100644', bytes: Buffer.from(text) })),
     skipped: [],
   }
+}
+
+async function findTreeOids(
+  repository: string,
+  commit: string,
+  paths: readonly string[],
+): Promise<(string | undefined)[]> {
+  const read = reads
+  const oids = paths.map(async (path) => (await readTree(repository, commit, path).catch(() => undefined))?.treeOid)
+  const found = await Promise.all(oids)
+  reads = read.slice(0, read.length - paths.length)
+  return found
 }
 
 const configMap = (name: string, value = 'x'): string =>
@@ -222,8 +234,10 @@ test('a commit that changes one application renders only that one, and a slice t
   await addApplication('api')
   await push('c1', { 'web/a.yaml': configMap('a'), 'api/a.yaml': configMap('a') })
   const first = await sees(prod, { api: 'c1', web: 'c1' })
+  reads = []
   await push('c2', { 'web/a.yaml': configMap('a', 'y'), 'api/a.yaml': configMap('a') })
   const second = await sees(prod, { api: 'c2', web: 'c2' })
+  expect(reads).toEqual(['c2 web'])
   const digests = (slice: Slice) =>
     slice.entries.map(({ intent }) => (intent.case === 'desired' ? intent.value.artifact?.digest : undefined))
   expect(digests(second)[0]).toBe(digests(first)[0])

@@ -15,7 +15,7 @@ import {
 } from './fleet-snapshot.ts'
 import { placeAndSlice } from './place-stage.ts'
 import { RenderQueue } from './render-queue.ts'
-import { type RenderTarget, recordFailure, renderTarget, type TreeReader } from './render-stage.ts'
+import { type RenderTarget, recordFailure, recordUnchanged, renderTarget, type TreeReader } from './render-stage.ts'
 import type { Renderer } from './renderer/renderer.ts'
 import type { Store } from './store/store.ts'
 
@@ -51,10 +51,17 @@ export interface Pipeline {
 }
 
 const RENDERS_IN_FLIGHT = 4
-/** While more renders are about to end, a pass waits this long for them: one new slice instead of many. */
+/** While more renders are about to end, a pass waits at most this long for them: one new slice instead of many. */
 const GATHER_MS = 15
+const GATHER_STEP_MS = 3
 const RETRY = { baseMs: 200, maxMs: 10_000 }
 const RENDER_RETRY = { baseMs: 1_000, maxMs: 60_000 }
+
+interface StaleTarget {
+  readonly target: RenderTarget
+  /** Equal for what need not be rendered again. */
+  readonly key: string
+}
 
 /** Makes a pipeline. */
 export function createPipeline(options: PipelineOptions): Pipeline {
@@ -163,16 +170,39 @@ class PipelineLoop implements Pipeline {
     if (applications.length + dirty.size + forgotten > 0) onChange([...new Set([...changed, ...dirty])])
   }
 
-  /** Begins a render of every application whose commit or definition is not the one that was rendered. */
+  /** Begins the renders of all applications whose commit or definition is not the one that was rendered; those of one commit are looked at together, as most have not changed in it. */
   #renderStale(now: FleetSnapshot): void {
+    const stale: StaleTarget[] = []
     for (const application of now.applications.values()) {
       const target = findTarget(application, now)
       if (!target || application.deleting !== null) continue
       const key = JSON.stringify([application.uid, application.generation, target])
-      if (this.#settled.get(application.name) === key) continue
-      this.#renders.submit(application.name, key, (signal) => this.#render(target, key, signal))
+      const isUnderWay = this.#renders.has(application.name, key)
+      if (this.#settled.get(application.name) !== key && !isUnderWay) stale.push({ target, key })
+    }
+    for (const [source, targets] of Map.groupBy(stale, ({ target }) => refKey(target.repository, target.commit))) {
+      const key = JSON.stringify(targets.map((each) => each.key))
+      this.#renders.submit(source, key, (signal) => this.#renderChanged(targets, signal))
     }
     for (const name of this.#settled.keys()) if (!now.applications.has(name)) this.#settled.delete(name)
+  }
+
+  async #renderChanged(targets: readonly StaleTarget[], signal: AbortSignal): Promise<void> {
+    const all = targets.map(({ target }) => target)
+    // What cannot be told here, each render finds out and reports for itself.
+    const changed = await recordUnchanged(this.#options, all, signal).catch(() => all)
+    if (signal.aborted) return
+    for (const { target, key } of targets) {
+      if (changed.includes(target)) {
+        this.#renders.submit(target.application, key, (own) => this.#render(target, key, own))
+      } else this.#settle(target.application, key)
+    }
+    if (changed.length < targets.length) this.wake()
+  }
+
+  #settle(application: string, key: string): void {
+    this.#settled.set(application, key)
+    this.#failures.delete(application)
   }
 
   async #render(target: RenderTarget, key: string, signal: AbortSignal): Promise<void> {
@@ -180,8 +210,7 @@ class PipelineLoop implements Pipeline {
     const { logger } = this.#options
     try {
       const outcome = await renderTarget(this.#options, target, signal)
-      this.#settled.set(application, key)
-      this.#failures.delete(application)
+      this.#settle(application, key)
       logger.debug({ application, commit, outcome }, 'application rendered')
     } catch (cause) {
       if (signal.aborted || isAborted(cause)) return
@@ -235,7 +264,9 @@ class PipelineLoop implements Pipeline {
     const due = sleep(Math.max(0, atMostMs), waiting.signal).catch(() => {})
     await Promise.race([due, this.#wakeUp.promise])
     waiting.abort()
-    if (this.#renders.size > 0) await sleep(GATHER_MS, this.#stopping.signal).catch(() => {})
+    for (let waitedMs = 0; this.#renders.size > 0 && waitedMs < GATHER_MS; waitedMs += GATHER_STEP_MS) {
+      await sleep(GATHER_STEP_MS, this.#stopping.signal).catch(() => {})
+    }
   }
 }
 

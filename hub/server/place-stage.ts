@@ -1,15 +1,16 @@
 // From what was rendered to signed slices: decides the deployments of some applications on some clusters and makes the
 // slices that change, with their outbox rows, in one transaction.
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { create, toJsonString } from '@bufbuild/protobuf'
 import { type SyncPolicy, SyncPolicySchema } from '@fairlead/proto/slice'
 import type { SigningKeyPair } from '@fairlead/shared/signing'
 import { nextGeneration } from '@fairlead/shared/slice'
-import type { Transaction } from 'kysely'
+import type { Insertable, Selectable, Transaction } from 'kysely'
 import type { ApplicationDefinition, ClusterDefinition, RenderState } from './fleet-snapshot.ts'
 import { placeApplication } from './placer/placer.ts'
 import { type ApplicationIntent, type DeploymentRow, planDeployments } from './slicer/deployment-plan.ts'
 import { type SliceDeployment, signSlice, sliceContent } from './slicer/slicer.ts'
-import type { Schema } from './store/schema.ts'
+import type { DeploymentsTable, Schema, SlicesTable } from './store/schema.ts'
 import type { Store } from './store/store.ts'
 
 /** What is to be placed where. */
@@ -24,7 +25,8 @@ export interface PlaceRequest {
 }
 
 /** Bounds how long one transaction keeps the database. */
-const CLUSTERS_PER_TRANSACTION = 200
+const CLUSTERS_PER_TRANSACTION = 50
+const ROWS_PER_STATEMENT = 500
 const NAMES_PER_QUERY = 500
 
 /** Places, and returns the clusters whose slice is new. */
@@ -33,15 +35,14 @@ export async function placeAndSlice(store: Store, request: PlaceRequest): Promis
   for (let start = 0; start < request.clusters.length; start += CLUSTERS_PER_TRANSACTION) {
     const clusters = request.clusters.slice(start, start + CLUSTERS_PER_TRANSACTION)
     changed.push(...(await store.transaction((transaction) => placeChunk(transaction, { ...request, clusters }))))
+    // The database answers at once and gives nobody else a turn.
+    await nextTurn()
   }
   return changed
 }
 
 /** What an application wants of its clusters, out of its definition and its render. Throws InvalidArgument when the placement cannot be told. */
-export function intentOf(
-  application: ApplicationDefinition,
-  render: RenderState | undefined,
-): Exclude<ApplicationIntent, { kind: 'keep' }> | { kind: 'keep' } {
+export function intentOf(application: ApplicationDefinition, render: RenderState | undefined): ApplicationIntent {
   if (application.deleting !== null) return { kind: 'leave', prune: application.deleting === 'prune' }
   if (!render?.artifactDigest || render.revision === null) return { kind: 'keep' }
   const { namespace, sync } = application.spec
@@ -68,6 +69,7 @@ async function placeChunk(transaction: Transaction<Schema>, request: PlaceReques
   const generationOf = (id: string): bigint => nextGeneration(BigInt(slices.get(id)?.generation ?? 0), request.nowMs)
   const touched = new Set(ids.filter((id) => request.mustSlice.has(id) || !slices.has(id)))
   const rows = await readDeployments(transaction, ids, request.applications)
+  const upserts: Selectable<DeploymentsTable>[] = []
   for (const application of await presentApplications(transaction, request.applications)) {
     const intent = intentOf(application, request.renders.get(application.name))
     const placed = intent.kind === 'run' ? placeApplication(application.spec.placement, clusters) : []
@@ -81,14 +83,12 @@ async function placeChunk(transaction: Transaction<Schema>, request: PlaceReques
     for (const row of plan.upserts) {
       // A tombstone's time is the first generation that carries it: that is what its confirmation is held against.
       const since = row.state === 'tombstone' ? Number(generationOf(row.cluster_id)) : request.nowMs
-      await upsertDeployment(transaction, row, since)
-      touched.add(row.cluster_id)
+      upserts.push({ ...row, since })
     }
-    for (const id of plan.deletes) {
-      await deleteDeployment(transaction, id, application.name)
-      touched.add(id)
-    }
+    for (const id of [...plan.deletes, ...plan.upserts.map((row) => row.cluster_id)]) touched.add(id)
+    await deleteDeployments(transaction, plan.deletes, application.name)
   }
+  await upsertDeployments(transaction, upserts)
   return await sliceClusters(
     transaction,
     clusters.filter((cluster) => touched.has(cluster.id)),
@@ -113,23 +113,31 @@ async function sliceClusters(
     transaction,
     clusters.map((cluster) => cluster.id),
   )
-  const changed: string[] = []
+  const changed: Insertable<SlicesTable>[] = []
   for (const cluster of clusters) {
     const held = slices.get(cluster.id)
     const content = sliceContent(cluster, deployments.get(cluster.id) ?? [])
     if (held?.contentHash === content.hash) continue
     const lastGeneration = BigInt(held?.generation ?? 0)
     const { generation, document } = signSlice(content, { lastGeneration, nowMs, key })
-    const row = { generation, content_hash: content.hash, document }
-    await transaction
-      .insertInto('slices')
-      .values({ cluster_id: cluster.id, ...row })
-      .onConflict((conflict) => conflict.column('cluster_id').doUpdateSet(row))
-      .execute()
-    await transaction.insertInto('outbox').values({ kind: 'slice', key: cluster.id, created_at: nowMs }).execute()
-    changed.push(cluster.id)
+    changed.push({ cluster_id: cluster.id, generation, content_hash: content.hash, document })
   }
-  return changed
+  await saveSlices(transaction, changed, nowMs)
+  return changed.map((row) => row.cluster_id)
+}
+
+async function saveSlices(
+  transaction: Transaction<Schema>,
+  rows: readonly Insertable<SlicesTable>[],
+  nowMs: number,
+): Promise<void> {
+  if (rows.length === 0) return
+  await transaction
+    .replaceInto('slices')
+    .values([...rows])
+    .execute()
+  const outbox = rows.map((row) => ({ kind: 'slice' as const, key: row.cluster_id, created_at: nowMs }))
+  await transaction.insertInto('outbox').values(outbox).execute()
 }
 
 /** Those that still exist, as they are now: a cluster may have been removed or joined since the snapshot. */
@@ -196,18 +204,25 @@ async function readSliceDeployments(
   return Map.groupBy(rows, (row) => row.cluster_id)
 }
 
-async function upsertDeployment(transaction: Transaction<Schema>, row: DeploymentRow, since: number): Promise<void> {
-  await transaction
-    .insertInto('deployments')
-    .values({ ...row, since })
-    .onConflict((conflict) => conflict.columns(['cluster_id', 'application']).doUpdateSet({ ...row, since }))
-    .execute()
+async function upsertDeployments(
+  transaction: Transaction<Schema>,
+  rows: readonly Selectable<DeploymentsTable>[],
+): Promise<void> {
+  for (let start = 0; start < rows.length; start += ROWS_PER_STATEMENT) {
+    const part = rows.slice(start, start + ROWS_PER_STATEMENT)
+    await transaction.replaceInto('deployments').values(part).execute()
+  }
 }
 
-async function deleteDeployment(transaction: Transaction<Schema>, id: string, application: string): Promise<void> {
+async function deleteDeployments(
+  transaction: Transaction<Schema>,
+  clusterIds: readonly string[],
+  application: string,
+): Promise<void> {
+  if (clusterIds.length === 0) return
   await transaction
     .deleteFrom('deployments')
-    .where('cluster_id', '=', id)
     .where('application', '=', application)
+    .where('cluster_id', 'in', [...clusterIds])
     .execute()
 }

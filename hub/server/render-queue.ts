@@ -18,6 +18,11 @@ export class RenderQueue {
     return this.#tasks.size
   }
 
+  /** True while that key of the application runs or waits. */
+  has(application: string, key: string): boolean {
+    return this.#tasks.get(application)?.key === key
+  }
+
   /** Runs `work` unless the same `key` of that application is under way already; another key is given up. `work` must not reject. */
   submit(application: string, key: string, work: (signal: AbortSignal) => Promise<void>): void {
     const present = this.#tasks.get(application)

@@ -6,7 +6,7 @@ import { type Problem, ProblemSchema, RevisionSchema } from '@fairlead/proto/com
 import { type Artifact, ArtifactReferenceSchema } from '@fairlead/proto/slice'
 import { artifactDigest, openArtifact, sealArtifact } from '@fairlead/shared/artifact'
 import type { AppError } from '@fairlead/shared/errors'
-import type { Insertable, Selectable, Transaction } from 'kysely'
+import type { Insertable, Kysely, Selectable, Transaction } from 'kysely'
 import { carryOver } from './renderer/carry-over.ts'
 import { inputHash, type RenderOptions } from './renderer/render.ts'
 import type { Renderer } from './renderer/renderer.ts'
@@ -24,8 +24,13 @@ export interface RenderTarget extends RenderOptions {
 /** Reads folders out of repositories. */
 export interface TreeReader {
   readTree(repository: string, commit: string, path: string, signal: AbortSignal): Promise<SourceTree>
-  /** The tree's id without its files; undefined when it cannot be told without them. */
-  findTreeOid?(repository: string, commit: string, path: string, signal: AbortSignal): Promise<string | undefined>
+  /** The id of each path's tree, without reading files; undefined where readTree would reject. */
+  findTreeOids(
+    repository: string,
+    commit: string,
+    paths: readonly string[],
+    signal: AbortSignal,
+  ): Promise<readonly (string | undefined)[]>
 }
 
 /** What rendering needs. */
@@ -37,6 +42,35 @@ export interface RenderStageOptions {
 
 type RenderRow = Selectable<RendersTable>
 
+/**
+ * Of targets of one repository at one commit, records those whose inputs are those of their last render, all in one
+ * transaction, and returns the others: these are to be rendered. Throws AppError when the commit cannot be read.
+ */
+export async function recordUnchanged(
+  { store, trees }: RenderStageOptions,
+  targets: readonly RenderTarget[],
+  signal: AbortSignal,
+): Promise<RenderTarget[]> {
+  const [first] = targets
+  if (!first) return []
+  const paths = targets.map((target) => target.path)
+  const oids = await trees.findTreeOids(first.repository, first.commit, paths, signal)
+  const rows = await store.db.selectFrom('renders').selectAll().execute()
+  const renders = new Map(rows.map((row) => [row.application, row]))
+  const isSame = (target: RenderTarget, index: number): boolean => {
+    const oid = oids[index]
+    return oid !== undefined && renders.get(target.application)?.input_hash === inputHash(oid, target)
+  }
+  const same = targets.filter(isSame)
+  await store.transaction(async (transaction) => {
+    for (const target of same) {
+      const last = renders.get(target.application)
+      if (last) await recordSameInputs(transaction, last, target)
+    }
+  })
+  return targets.filter((target) => !same.includes(target))
+}
+
 /** Renders the target unless the last attempt had the same inputs, and records the outcome. Throws AppError when the tree cannot be read or rendered at all; that is for recordFailure. */
 export async function renderTarget(
   { store, trees, renderer }: RenderStageOptions,
@@ -45,15 +79,10 @@ export async function renderTarget(
 ): Promise<'rendered' | 'unchanged'> {
   const { application, repository, commit, path } = target
   const last = await findRender(store, application)
-  const knownOid = await trees.findTreeOid?.(repository, commit, path, signal)
-  if (knownOid !== undefined && last?.input_hash === inputHash(knownOid, target)) {
-    await recordSameInputs(store, last, target)
-    return 'unchanged'
-  }
   const tree = await trees.readTree(repository, commit, path, signal)
   const hash = inputHash(tree.treeOid, target)
   if (last?.input_hash === hash) {
-    await recordSameInputs(store, last, target)
+    await recordSameInputs(store.db, last, target)
     return 'unchanged'
   }
   const rendered = await renderer.render(tree, target, signal)
@@ -109,11 +138,11 @@ function keep(last: RenderRow | undefined): Pick<RenderRow, 'commit' | 'artifact
 }
 
 /** The same files at another commit: the outcome holds for that too. */
-async function recordSameInputs(store: Store, last: RenderRow, target: RenderTarget): Promise<void> {
+async function recordSameInputs(db: Kysely<Schema>, last: RenderRow, target: RenderTarget): Promise<void> {
   // Where nothing good came of these inputs, the last good revision is an older one and stays.
   const isDeployed = last.artifact_digest !== null && last.commit === last.attempted_commit
   const good = isDeployed ? { commit: target.commit, revision: formatRevision(target) } : {}
-  await store.db
+  await db
     .updateTable('renders')
     .set({ ...good, attempted_commit: target.commit })
     .where('application', '=', last.application)
@@ -148,7 +177,7 @@ async function saveArtifact(
   artifact: Artifact,
   row: Insertable<RendersTable>,
 ): Promise<void> {
-  const isStored = async (db: Store['db'] | Transaction<Schema>): Promise<boolean> =>
+  const isStored = async (db: Kysely<Schema>): Promise<boolean> =>
     (await db.selectFrom('artifacts').select('digest').where('digest', '=', digest).executeTakeFirst()) !== undefined
   const sealed = (await isStored(store.db)) ? undefined : sealArtifact(artifact)
   await store.transaction(async (transaction) => {

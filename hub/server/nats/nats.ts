@@ -4,13 +4,13 @@ import path from 'node:path'
 import { AppError } from '@fairlead/shared/errors'
 import type { Logger } from '@fairlead/shared/logger'
 import type { SigningKeyPair } from '@fairlead/shared/signing'
-import { findFile, keepSecretFile } from '../secret-file.ts'
+import { findFile, keepSecretFile, writeSecretFile } from '../secret-file.ts'
 import type { Store } from '../store/store.ts'
 import { type Connections, connectBoth } from './connections.ts'
 import { type CredentialIssuer, Issuer } from './credential-issuer.ts'
 import { EmbeddedServer } from './embedded-server.ts'
 import { checkServerBinary } from './server-binary.ts'
-import { formatServerConfig } from './server-config.ts'
+import { formatExternalServerConfig, formatServerConfig } from './server-config.ts'
 import { openTrust, type Trust } from './trust.ts'
 
 /** How to run or reach NATS. */
@@ -74,6 +74,7 @@ export async function startNats(options: NatsOptions): Promise<NatsLink> {
     ...(options.credentialLifetimeMs !== undefined && { lifetimeMs: options.credentialLifetimeMs }),
   })
   const server = options.url === undefined ? await startServer(options, listen, trust, issuer) : undefined
+  if (!server) await describeExternalServer(options, trust)
   const link = new Link({ trust, issuer, publicUrls: [publicUrl], logger: options.logger }, server)
   link.connect(url, caPem)
   if (server) {
@@ -198,6 +199,13 @@ class Link implements NatsLink {
       this.#logger.warn({ error }, 'account claims could not be updated')
     }
   }
+}
+
+/** Leaves what the existing server's configuration must hold where the administrator finds it. */
+async function describeExternalServer({ dataDir, url, logger }: NatsOptions, trust: Trust): Promise<void> {
+  const file = path.join(dataDir, 'nats', 'external-server.conf')
+  if ((await findFile(file)) === undefined) await writeSecretFile(file, formatExternalServerConfig(trust, './jwt'))
+  logger.info({ url, file }, 'using an existing NATS; its configuration must include this file')
 }
 
 async function startServer(

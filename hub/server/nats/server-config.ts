@@ -40,16 +40,16 @@ logfile_max_num: 3
 `
 }
 
-/**
- * What the configuration of an existing nats-server (2.14 or newer) must hold so that the hub can use it by --nats-url:
- * the hub is its operator. Beside it: listen, tls, and JetStream with \`sync_interval: always\`.
- */
+/** What the configuration of an existing nats-server (2.14 or newer) must include, so that the hub, as its operator, can use it by --nats-url. Holds no secrets. */
 export function formatExternalServerConfig(trust: Trust, jwtFolder: string): string {
-  return `${formatTrust(trust, {}, jwtFolder)}
+  return `# For an existing nats-server 2.14 or newer that fairlead hub uses by --nats-url. Include it in that server's
+# configuration, which must hold besides:
+#   listen: 0.0.0.0:4222
+#   tls { cert_file: ..., key_file: ... }     # if its CA is not a public one: put the CA's PEM into <data-dir>/nats-ca.crt of the hub
+#   jetstream { store_dir: ..., sync_interval: always }
+${formatTrust(trust, {}, jwtFolder)}
 authorization { timeout: 30 }
 max_payload: 1MB
-# jetstream { store_dir: "...", sync_interval: always }
-# tls { cert_file: "...", key_file: "..." }
 `
 }
 
