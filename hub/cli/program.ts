@@ -22,11 +22,10 @@ import { plain } from './output/text.ts'
 /** The whole command line. */
 export function createProgram(cli: Cli): Command {
   const program = createPlainProgram(cli)
-  const [completion, complete] = createCompletionCommands(() => createPlainProgram(cli))
+  const [completion, complete] = createCompletionCommands(() => configureAll(createPlainProgram(cli), cli))
   program.addCommand(completion)
   program.addCommand(complete, { hidden: true })
-  for (const command of [...walk(program)]) configure(command, cli)
-  return program
+  return configureAll(program, cli)
 }
 
 function createPlainProgram(cli: Cli): Command {
@@ -52,6 +51,11 @@ function createPlainProgram(cli: Cli): Command {
 export function* walk(command: Command): Generator<Command> {
   yield command
   for (const child of command.commands) yield* walk(child)
+}
+
+function configureAll(program: Command, cli: Cli): Command {
+  for (const command of walk(program)) configure(command, cli)
+  return program
 }
 
 function configure(command: Command, cli: Cli): void {
