@@ -31,6 +31,8 @@ export type WaitOptions = {
   readonly alive?: readonly LifeSign[]
 }
 
+const lateError = new Error('the condition did not answer in time')
+
 type Truthy<T> = Exclude<T, false | undefined | null | 0 | ''>
 
 /**
@@ -57,7 +59,8 @@ export async function waitFor<T>(
       if (result) return result as Truthy<T>
       if (!hasSeen) seen = result
     } catch (error) {
-      seen = error
+      // What was seen in good time says more than that the last look was too late.
+      if (!(error === lateError && seen !== undefined)) seen = error
     }
     const ended = alive.find((process) => process.describeExit() !== undefined)
     if (ended)
@@ -74,7 +77,7 @@ async function withDeadline<T>(result: T | Promise<T>, deadline: number): Promis
   let timer: NodeJS.Timeout | undefined
   const expired = new Promise<never>((_, reject) => {
     const remainingMs = Math.max(deadline - performance.now(), 0)
-    timer = setTimeout(() => reject(new Error('the condition did not answer in time')), remainingMs)
+    timer = setTimeout(() => reject(lateError), remainingMs)
   })
   try {
     return await Promise.race([result, expired])
