@@ -168,6 +168,12 @@ async function findUid(application: Application, record: ObjectRecord): Promise<
   if (live?.application === application.name) return live.uid
   if (applied) return applied.uid
   // Only the intent was written down: it may have been made all the same, just before a crash.
-  const found = await kube.get(record.resource, record, { metadataOnly: true, signal })
-  return found?.metadata.labels?.[APPLICATION_LABEL] === application.name ? found.metadata.uid : undefined
+  try {
+    const found = await kube.get(record.resource, record, { metadataOnly: true, signal })
+    return found?.metadata.labels?.[APPLICATION_LABEL] === application.name ? found.metadata.uid : undefined
+  } catch (error) {
+    // What we may not even look at, we were not allowed to make.
+    if (isStatus(error, 403)) return undefined
+    throw error
+  }
 }
