@@ -2,6 +2,7 @@
 import { AppError } from '@fairlead/shared/errors'
 import type { ResourceType } from '../kube/kube.ts'
 import type { Gate } from './gate.ts'
+import type { StoreCheck } from './store-check.ts'
 import { DEFAULT_TIMING, WatchLoop } from './watch-loop.ts'
 import type { WatcherOptions } from './watcher.ts'
 
@@ -13,6 +14,7 @@ export interface KindWatchOptions extends WatcherOptions {
   readonly resource: ResourceType
   readonly metadataOnly: boolean
   readonly gate: Gate
+  readonly storeCheck: StoreCheck
 }
 
 interface State {
@@ -93,10 +95,11 @@ export class KindWatch {
   }
 
   #makeLoop(namespace: string | undefined): WatchLoop {
-    const { kube, gate, labelSelector, logger, onEvent } = this.#options
+    const { kube, gate, storeCheck, labelSelector, logger, onEvent } = this.#options
     return new WatchLoop({
       kube,
       gate,
+      storeCheck,
       labelSelector,
       logger,
       timing: { ...DEFAULT_TIMING, ...this.#options.timing },

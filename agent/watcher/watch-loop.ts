@@ -7,6 +7,7 @@ import type { Kube, ResourceType } from '../kube/kube.ts'
 import { isExpired, isStatus } from '../kube/kube-error.ts'
 import type { Gate } from './gate.ts'
 import type { KindState } from './kind-watch.ts'
+import type { StoreCheck } from './store-check.ts'
 import type { ObjectEvent } from './watcher.ts'
 
 /** What one watch needs. */
@@ -19,6 +20,7 @@ export interface WatchLoopOptions {
   /** Asked before each list. */
   readonly metadataOnly: () => boolean
   readonly gate: Gate
+  readonly storeCheck: StoreCheck
   readonly onEvent: (event: ObjectEvent) => void
   readonly onListed: () => void
   readonly onState: () => void
@@ -68,6 +70,8 @@ export class WatchLoop {
   /** In a row. A watch that lasts, or tells something, ends the row; that it opened does not. */
   #failures = 0
   #listedAt = Number.NEGATIVE_INFINITY
+  /** When the connection was last seen broken, until the store was asked how far it is. */
+  #lostAt: number | undefined
 
   constructor(options: WatchLoopOptions) {
     this.#options = options
@@ -102,13 +106,35 @@ export class WatchLoop {
     while (!signal.aborted) {
       if (this.#interrupt.signal.aborted) this.#interrupt = new AbortController()
       try {
-        if (this.#position === undefined) await this.#list(this.#interrupt.signal)
-        else await this.#watch(this.#position, this.#interrupt.signal)
+        await this.#proceed(this.#interrupt.signal)
       } catch (error) {
         if (signal.aborted) return
         if (!this.#interrupt.signal.aborted) await this.#pause(this.#noteFailure(error))
       }
     }
+  }
+
+  async #proceed(signal: AbortSignal): Promise<void> {
+    if (this.#position !== undefined && this.#lostAt !== undefined)
+      await this.#checkStore(this.#position, this.#lostAt, signal)
+    if (this.#position === undefined) await this.#list(signal)
+    else await this.#watch(this.#position, signal)
+  }
+
+  async #checkStore(position: string, lostAt: number, signal: AbortSignal): Promise<void> {
+    const { kube, resource, namespace, labelSelector, logger, storeCheck } = this.#options
+    const isBehind = await storeCheck.isBehind(position, lostAt, async () => {
+      const pages = kube.listPages(resource, { namespace, labelSelector, metadataOnly: true, limit: 1, signal })
+      const { value } = await pages.next()
+      await pages.return()
+      return value?.resourceVersion ?? ''
+    })
+    signal.throwIfAborted()
+    this.#lostAt = undefined
+    if (!isBehind) return
+    logger.warn({ kind: resource.kind, namespace }, 'API server is behind what it told before, listing again')
+    this.#position = undefined
+    this.#setState('listing')
   }
 
   async #list(signal: AbortSignal): Promise<void> {
@@ -129,6 +155,7 @@ export class WatchLoop {
     signal.throwIfAborted()
     this.#forgetAllBut(found)
     this.#position = position
+    this.#lostAt = undefined
     this.#listedAt = performance.now()
     this.#isListed = true
     this.#setState('live')
@@ -223,6 +250,7 @@ export class WatchLoop {
       this.#options.kube.forgetDiscovery(this.#options.resource.group)
       return this.#waitSlowly('gone', message, attempt)
     }
+    this.#lostAt = performance.now()
     // A connection that breaks is opened again at once; only when that fails is the API server away.
     if (attempt > 0 || this.#position === undefined) this.#setState('unavailable', message)
     return backoffMs(attempt, { baseMs: 50, maxMs: MAX_BACKOFF_MS })

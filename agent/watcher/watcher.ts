@@ -5,6 +5,7 @@ import type { KubernetesObject } from '@fairlead/shared/object-reference'
 import type { Kube, ResourceType } from '../kube/kube.ts'
 import { createGate, type Gate } from './gate.ts'
 import { type KindState, KindWatch } from './kind-watch.ts'
+import { StoreCheck } from './store-check.ts'
 import type { WatchTiming } from './watch-loop.ts'
 
 /** A change of a managed object. */
@@ -70,6 +71,7 @@ export function createWatcher(options: WatcherOptions): Watcher {
 class KindWatches implements Watcher {
   readonly #options: WatcherOptions
   readonly #gate: Gate = createGate(LISTS_AT_A_TIME)
+  readonly #storeCheck = new StoreCheck()
   readonly #kinds = new Map<string, KindWatch>()
 
   constructor(options: WatcherOptions) {
@@ -85,7 +87,8 @@ class KindWatches implements Watcher {
       kind = undefined
     }
     if (!kind) {
-      kind = new KindWatch({ ...this.#options, resource, metadataOnly: options.metadataOnly, gate: this.#gate })
+      const shared = { ...this.#options, gate: this.#gate, storeCheck: this.#storeCheck }
+      kind = new KindWatch({ ...shared, resource, metadataOnly: options.metadataOnly })
       this.#kinds.set(key, kind)
     } else {
       kind.demand(options.metadataOnly)
