@@ -224,6 +224,7 @@ test('the root of a repository and a single file can be rendered', () => {
   expect(declared(render({ 'a.yaml': configMap('a'), '.ci/b.yaml': 'x' }, { path: '' }))).toEqual([
     'a.yaml:1 ConfigMap/a',
   ])
+  expect(declared(render({ 'deploy/a.yaml': configMap('a') }, { path: './deploy//' }))).toHaveLength(1)
   expect(declared(render({ 'x/.a.txt': configMap('a') }, { path: 'x/.a.txt' }))).toEqual(['x/.a.txt:1 ConfigMap/a'])
 })
 

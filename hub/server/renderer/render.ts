@@ -47,7 +47,8 @@ export function inputHash(treeOid: string, { application, path, namespace }: Ren
 }
 
 /** Renders every `.yaml`, `.yml` and `.json` file of the tree; names that begin with a point are passed over. Never throws for what the files hold: that becomes problems. */
-export function renderApplication(tree: SourceTree, options: RenderOptions): RenderOutcome {
+export function renderApplication(tree: SourceTree, given: RenderOptions): RenderOutcome {
+  const options = { ...given, path: normalize(given.path) }
   const rendering = new Rendering(options)
   const unsupported = findUnsupportedFolders(tree.files, options.path)
   for (const [folder, file] of unsupported) rendering.refuseFolder(folder, file)
@@ -209,6 +210,14 @@ function findUnsupportedFolders(files: readonly SourceFile[], root: string): Map
     for (const other of found.keys()) if (other !== folder && isWithin(other, folder)) found.delete(other)
   }
   return found
+}
+
+/** As the tracker writes paths: without leading `./` and spare slashes. */
+function normalize(path: string): string {
+  return path
+    .split('/')
+    .filter((part) => part !== '' && part !== '.')
+    .join('/')
 }
 
 function isWithin(path: string, folder: string): boolean {

@@ -69,6 +69,9 @@ export async function listRefs(
   })
   const listing = answer.status === 200 ? parseAdvertisement(answer.body) : undefined
   if (listing) return listing
+  if (answer.body.includes('object-format=sha256')) {
+    throw new AppError('RepositoryUnreachable', 'repositories with SHA-256 object ids are not supported yet')
+  }
   throw new AppError('RepositoryUnreachable', `the answer is not that of a Git server (HTTP ${answer.status})`)
 }
 

@@ -13,7 +13,7 @@ import { createServer as createTlsServer } from 'node:https'
 import type { Socket } from 'node:net'
 import path from 'node:path'
 import { create, fromJsonString, toJsonString } from '@bufbuild/protobuf'
-import { type GitRepository, type GitServer, startGitServer } from '@fairlead/e2e/harness/git-server'
+import { type GitRepository, type GitServer, runGit, startGitServer } from '@fairlead/e2e/harness/git-server'
 import { makeRunFolder } from '@fairlead/e2e/harness/guardian'
 import { waitFor } from '@fairlead/e2e/harness/wait'
 import { type Problem, ProblemSchema } from '@fairlead/proto/common'
@@ -690,6 +690,19 @@ test('stopping ends polls and fetches that hang, within a second', async () => {
   await stopping.stop()
   expect(performance.now() - startedAt).toBeLessThan(1_000)
   expect(await problemOf('shop')).toBeUndefined()
+})
+
+test('a repository with SHA-256 ids is told apart', async () => {
+  const repository = git.createRepository('shop')
+  rmSync(repository.bare, { recursive: true })
+  runGit(git.folder, ['init', '-q', '--bare', '--object-format=sha256', '--initial-branch=main', repository.bare])
+  const tree = runGit(repository.bare, ['write-tree'])
+  runGit(repository.bare, ['update-ref', 'refs/heads/main', runGit(repository.bare, ['commit-tree', '-m', 'x', tree])])
+  await define('shop', repository.url)
+  await follow('shop', 'main')
+  start()
+  await broken('RepositoryUnreachable')
+  expect((await problemOf('shop'))?.message).toContain('SHA-256')
 })
 
 test('other schemes and addresses with credentials are refused before anything is opened', async () => {
