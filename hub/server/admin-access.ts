@@ -49,8 +49,18 @@ export interface AdminToken {
   readonly keep?: () => Promise<void>
 }
 
-/** Writes the context of this hub, or brings its address up to date. A context of another hub is never touched. */
+/** Writes the context of this hub, or brings its address up to date. A context of another hub is never touched. Where the file cannot be read or written, as in a container without a home, it becomes context.yaml in the data directory. */
 export async function writeAdminContext(options: AdminAccessOptions, admin: AdminToken): Promise<void> {
+  try {
+    await updateContext(options, admin)
+  } catch (error) {
+    const contextPath = path.join(options.dataDir, 'context.yaml')
+    options.logger.warn({ error, file: options.contextPath, instead: contextPath }, 'context cannot be written there')
+    if (admin.token !== undefined) await updateContext({ ...options, contextPath }, admin)
+  }
+}
+
+async function updateContext(options: AdminAccessOptions, admin: AdminToken): Promise<void> {
   const { contextPath, address, caPem, dataDir, logger } = options
   const file = readContexts(await findFile(contextPath))
   const contexts = [...(file.contexts ?? [])]

@@ -13,6 +13,7 @@ import type { Connections } from './nats/connections.ts'
 import { type NatsLink, type NatsOptions, startNats } from './nats/nats.ts'
 import { ensureStreams } from './nats/streams.ts'
 import { openPki, type Pki } from './pki/pki.ts'
+import { findFile } from './secret-file.ts'
 import { openStore, type Store } from './store/store.ts'
 
 /** A running link. */
@@ -22,6 +23,8 @@ export interface TestLink {
   readonly pki: Pki
   readonly link: NatsLink
   readonly connections: Connections
+  /** Process id of nats-server; 0 while it is down. */
+  natsPid(): Promise<number>
   stop(): Promise<void>
 }
 
@@ -50,7 +53,9 @@ export async function startTestLink(
     await link.stop()
     await store.close()
   }
-  return { dataDir, store, pki, link, connections, stop }
+  const pidFile = path.join(dataDir, 'nats', 'nats-server.pid')
+  const natsPid = async (): Promise<number> => Number((await findFile(pidFile)) ?? '0')
+  return { dataDir, store, pki, link, connections, natsPid, stop }
 }
 
 /** An agent as the hub knows it. */

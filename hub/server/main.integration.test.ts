@@ -131,6 +131,16 @@ test('the context of another hub is left alone', async () => {
   expect(currentContext).toBe('data')
 })
 
+test('a hub that cannot write the context there starts, and leaves it in its data directory', async () => {
+  await writeFile(path.join(folder, 'file'), '')
+  config = { ...config, adminContextPath: path.join(folder, 'file', 'config.yaml') }
+  hub = await runHub(config)
+  config = { ...config, adminContextPath: path.join(config.dataDir, 'context.yaml') }
+  const api = await connectApi()
+  await api.clusters.listClusters(create(ListClustersRequestSchema), api.options)
+  for (const client of [api.clusters, api.fleet, api.enrolment]) client.close()
+})
+
 test('a second hub on the same data is refused, and the first one goes on', async () => {
   hub = await runHub(config)
   await expect(runHub(config)).rejects.toMatchObject({ code: 'FailedPrecondition' })

@@ -1,7 +1,7 @@
 // The embedded nats-server and the credentials of agents through revocation, expiry, restarts and crashes.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { rm, stat, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { getNatsBinary } from '@fairlead/e2e/harness/nats'
 import { waitFor } from '@fairlead/e2e/harness/wait'
@@ -25,8 +25,7 @@ afterEach(async () => {
   for (const link of links.splice(0)) await link.stop()
 })
 
-const pidOf = async ({ dataDir }: TestLink): Promise<number> =>
-  Number(await readFile(path.join(dataDir, 'nats', 'nats-server.pid'), 'utf8').catch(() => '0'))
+const pidOf = (link: TestLink): Promise<number> => link.natsPid()
 
 function isAlive(pid: number): boolean {
   try {
