@@ -11,7 +11,7 @@ const { metafile } = await build({
   outdir,
   bundle: true,
   metafile: true,
-  // Keeps dynamic imports (gRPC, kubeconfig) in files of their own: what is not loaded costs no memory.
+  // Keeps dynamic imports (reading a kubeconfig) in files of their own: what is not loaded costs no memory.
   splitting: true,
   format: 'esm',
   platform: 'node',

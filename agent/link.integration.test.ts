@@ -472,7 +472,7 @@ describe('reporting', () => {
     const again = await waitFor(
       'the second full report to be stored',
       async () => {
-        const manager = await jetstreamManager(hub, { checkAPI: false })
+        const manager = await jetstreamManager(hub, { checkAPI: false, timeout: 500 })
         const message = await manager.streams.getMessage('STATUS', { last_by_subj: statusSubject(clusterId) })
         const report = message && fromBinary(ReportSchema, message.data)
         return report?.sequence !== full.of(clusterId)[0]?.sequence && report

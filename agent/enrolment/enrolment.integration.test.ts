@@ -222,6 +222,9 @@ test('joins with the token, keeps the key in the cluster, and needs neither toke
   const again = new Agent({ hubAddress: '127.0.0.1:1' })
   expect((await again.joined()).key.publicKey).toBe(identity.key.publicKey)
   expect(hub.joins.length).toBe(1)
+  again.enrolment.refresh()
+  expect((await again.problem('Unavailable')).message).toContain('127.0.0.1:1')
+  expect(again.identities.length).toBe(1)
 })
 
 test('a crash after the hub has consumed the token loses nothing: the same key asks again', async () => {

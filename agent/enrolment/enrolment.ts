@@ -8,7 +8,7 @@ import type { Logger } from '@fairlead/shared/logger'
 import { createNkey } from '@fairlead/shared/nkey'
 import type { Kube } from '../kube/kube.ts'
 import { fetchPinnedCa } from './ca-pin.ts'
-import type { HubEndpoint } from './hub-client.ts'
+import { type HubEndpoint, joinHub, renewCredentials } from './hub-client.ts'
 import { findJoined, type JoinedIdentity, jwtLifetime, type StoredIdentity } from './identity.ts'
 import { IdentityStore } from './identity-store.ts'
 
@@ -144,8 +144,7 @@ export class Enrolment {
     }
     const pending = this.#stored
     if (!pending) throw new AppError('Internal', 'no identity after it was saved')
-    const client = await import('./hub-client.ts')
-    const answer = await client.joinHub(
+    const answer = await joinHub(
       { address: config.hubAddress, caPem },
       { token, key: pending.key, facts: await facts() },
       signal,
@@ -164,12 +163,7 @@ export class Enrolment {
     if (!joined || !hub) throw new AppError('Internal', 'nothing to renew')
     const endpoint: HubEndpoint = { address: this.#options.config.hubAddress, caPem: hub.caPem }
     this.#renewedAtMs = Date.now()
-    const client = await import('./hub-client.ts')
-    const credentials = await client.renewCredentials(
-      endpoint,
-      { clusterId: joined.clusterId, key: stored.key },
-      signal,
-    )
+    const credentials = await renewCredentials(endpoint, { clusterId: joined.clusterId, key: stored.key }, signal)
     await this.#save({ ...stored, joined: { ...joined, credentials } }, signal)
     this.#isRevoked = false
     this.#options.logger.info({ expiresAt: new Date(jwtLifetime(credentials).expiresAtMs) }, 'renewed the credentials')

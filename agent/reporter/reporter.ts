@@ -286,6 +286,7 @@ export class Reporter implements ReportSink {
         const answer = await this.#options.connection.request(subject, bytes, Math.min(longest, first * 2 ** attempt))
         expectAck(answer.data)
         this.#settled.push({ sequence: report.sequence, atMs: Date.now() })
+        this.#options.logger.debug({ sequence: String(report.sequence), full: report.full, attempt }, 'reported')
         return true
       } catch (error) {
         if (!(error instanceof AppError)) throw error
