@@ -1,5 +1,6 @@
 // Renders plain YAML and JSON: every document of every file of a folder, in the order of files and documents.
 // Pure: no file system, no network, no clock. Equal trees give equal bytes.
+import { isUtf8 } from 'node:buffer'
 import { create } from '@bufbuild/protobuf'
 import { type ObjectReference, type Problem, ProblemSchema, SourceLocationSchema } from '@fairlead/proto/common'
 import { type Artifact, ArtifactSchema, type Manifest, ManifestSchema } from '@fairlead/proto/slice'
@@ -182,17 +183,19 @@ function decodeText(file: SourceFile): string {
     // A copy: a decoder does not read shared memory.
     return new TextDecoder('utf-8', { fatal: true }).decode(new Uint8Array(file.bytes))
   } catch {
-    const from = Buffer.from(file.bytes)
-    const line = from
-      .toString('latin1')
-      .split('\n')
-      .findIndex((_, index, lines) => !isUtf8Line(lines[index] ?? ''))
-    throw new YamlError('InvalidYaml', 'the file is not UTF-8 text', { line: Math.max(0, line) + 1 })
+    throw new YamlError('InvalidYaml', 'the file is not UTF-8 text', { line: findBrokenLine(Buffer.from(file.bytes)) })
   }
 }
 
-function isUtf8Line(latin1: string): boolean {
-  return !Buffer.from(latin1, 'latin1').toString('utf8').includes('\uFFFD')
+/** The first line, counted from 1, that is not UTF-8. */
+function findBrokenLine(bytes: Buffer): number {
+  let line = 1
+  for (let start = 0; start < bytes.length; line++) {
+    const end = bytes.indexOf(0x0a, start)
+    if (!isUtf8(bytes.subarray(start, end < 0 ? bytes.length : end)) || end < 0) break
+    start = end + 1
+  }
+  return line
 }
 
 /** Folders that another tool must render, each with the file that says so; folders inside such a folder are left out. */

@@ -18,10 +18,20 @@ function tree(content: string): SourceTree {
   return { commit: 'c'.repeat(40), treeOid: 't', files: [{ path: 'a.yaml', mode: '100644', bytes }], skipped: [] }
 }
 
+function manyFiles(content: string, count: number): SourceTree {
+  const one = tree(content)
+  const files = Array.from({ length: count }, (_, index) =>
+    one.files.map((file) => ({ ...file, path: `${index}.yaml` })),
+  )
+  return { ...one, files: files.flat() }
+}
+
 const good = tree('apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n')
 const noManifest = tree('x: [1]\n')
-/** Two million values: a second of work and hundreds of megabytes. */
-const heavy = tree(`a: [${'[],'.repeat(2_000_000)}]`)
+/** As many values as are allowed, again and again: seconds of work. */
+const heavy = manyFiles(`a: [${'[],'.repeat(490_000)}]`, 20)
+/** Many more than are allowed: without that limit they would take gigabytes. */
+const hostile = ['[],', '- \n', '---\n', 'a,', '{a: b},', '? \n'].map((text) => tree(text.repeat(5_000_000)))
 
 test('a render in a worker gives the artifact, its digest and the problems', async () => {
   renderer = createRenderer({ logger: silentLogger })
@@ -34,17 +44,21 @@ test('a render in a worker gives the artifact, its digest and the problems', asy
   expect(broken.problems[0]).toMatchObject({ code: 'InvalidManifest', source: { file: 'a.yaml', line: 1 } })
 })
 
-test('a render that takes too much memory or too long fails alone, and the next ones are rendered', async () => {
-  renderer = createRenderer({ logger: silentLogger, workers: 1, heapMegabytes: 64 })
-  const hungry = renderer.render(heavy, options)
-  const next = renderer.render(good, options)
-  await expect(hungry).rejects.toMatchObject({ code: 'LimitExceeded', message: expect.stringContaining('memory') })
-  expect((await next).artifact.manifests).toHaveLength(1)
-  await renderer.stop()
+test('files that would take gigabytes of memory are refused before they do, and the hub lives on', async () => {
+  renderer = createRenderer({ logger: silentLogger })
+  for (const each of hostile) {
+    const { problems } = await renderer.render(each, options)
+    expect(problems.map(({ code }) => code)).toEqual(['LimitExceeded'])
+  }
+  expect(process.memoryUsage().rss).toBeLessThan(1_500_000_000)
+})
 
-  renderer = createRenderer({ logger: silentLogger, workers: 1, timeoutMs: 200 })
-  await expect(renderer.render(heavy, options)).rejects.toMatchObject({ code: 'LimitExceeded' })
-  await expect(renderer.render(good, options)).resolves.toMatchObject({ incomplete: false })
+test('a render that takes too long fails alone, and the next ones are rendered', async () => {
+  renderer = createRenderer({ logger: silentLogger, workers: 1, timeoutMs: 500 })
+  const slow = renderer.render(heavy, options)
+  const next = renderer.render(good, options)
+  await expect(slow).rejects.toMatchObject({ code: 'LimitExceeded' })
+  await expect(next).resolves.toMatchObject({ incomplete: false })
 })
 
 test('a render is given up when its signal aborts, before or while it runs, and at stop', async () => {

@@ -16,7 +16,7 @@ export interface RendererOptions {
   readonly workers?: number
   /** Longest time of one render in milliseconds, default 20,000. */
   readonly timeoutMs?: number
-  /** Most memory of one render in megabytes, default 512. */
+  /** Most megabytes of JavaScript objects in one worker, default 1,024; the limits on files keep a render well below. */
   readonly heapMegabytes?: number
 }
 
@@ -38,7 +38,7 @@ export function createRenderer({
   logger,
   workers = 2,
   timeoutMs = 20_000,
-  heapMegabytes = 512,
+  heapMegabytes = 1_024,
 }: RendererOptions): Renderer {
   const pool = createWorkerPool({ url: workerUrl('render-worker', import.meta.url), size: workers, heapMegabytes })
   return {

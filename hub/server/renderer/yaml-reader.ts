@@ -50,11 +50,31 @@ export const YAML_MAX_DEPTH = 100
 /** Most values and characters that aliases and merge keys of one file may add. */
 export const YAML_MAX_EXPANSION = 4 * 1024 * 1024
 
+/** Most marks (`- `, `: `, `,`, `[`, `{` and the like) of one file, in its texts too. Every value needs one, so this bounds the memory before any is taken: a worker thread that runs out of memory at once can take the process along. */
+export const YAML_MAX_MARKS = 1_000_000
+
 /** Reads all documents of a file; documents without content are left out. Throws YamlError. */
 export function readYaml(source: string): YamlFile {
+  checkMarks(source)
   const composer = new Composer(source, parse(source))
   const documents = composer.compose()
   return { documents, lineOf: (value) => composer.lineOf(value) }
+}
+
+function checkMarks(source: string): void {
+  let marks = 0
+  for (let position = 0; position < source.length; position++) {
+    const character = source.charCodeAt(position)
+    if (character > 0x7b) continue
+    const isFlow = character === 0x2c || character === 0x5b || character === 0x7b
+    const isBlock = character === 0x2d || character === 0x3a || character === 0x3f
+    if (isFlow || (isBlock && !(source.charCodeAt(position + 1) > 0x20))) marks++
+  }
+  if (marks > YAML_MAX_MARKS) {
+    throw new YamlError('LimitExceeded', `the file has more than ${YAML_MAX_MARKS} values or marks; split it`, {
+      line: 1,
+    })
+  }
 }
 
 function parse(source: string): Event[] {

@@ -28,6 +28,9 @@ export interface ObjectSource {
 /** Largest object that is read at all, in bytes. */
 export const OBJECT_MAX_BYTES = 64 * 1024 * 1024
 
+/** Largest tree object, in bytes: some hundred thousand entries. */
+export const TREE_OBJECT_MAX_BYTES = 8 * 1024 * 1024
+
 /** The id of an object. */
 export function hashObject(type: ObjectType, data: Uint8Array): string {
   return createHash('sha1').update(`${type} ${data.length}\0`).update(data).digest('hex')
@@ -64,7 +67,7 @@ export function findCommit(source: ObjectSource, oid: string): { oid: string; tr
 
 /** The entries of a tree, in its order. Throws FetchFailed when it is missing or broken. */
 export function readTreeEntries(source: ObjectSource, oid: string): TreeEntry[] {
-  const object = source.find(oid)
+  const object = source.find(oid, TREE_OBJECT_MAX_BYTES)
   if (object?.type !== 'tree') throw damaged(`tree ${oid}`)
   const { data } = object
   const entries: TreeEntry[] = []

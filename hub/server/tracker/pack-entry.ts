@@ -21,6 +21,8 @@ const OFFSET_DELTA = 6
 const REFERENCE_DELTA = 7
 /** Longest chain of deltas that git makes. */
 const MAX_CHAIN = 4_095
+/** Most bytes of all deltas of one chain together. */
+const MAX_CHAIN_BYTES = 2 * OBJECT_MAX_BYTES
 
 /** Reads the header of the entry at `offset`. Throws FetchFailed when it is none. */
 export function readEntry(pack: Buffer, offset: number): PackEntry {
@@ -80,6 +82,7 @@ export interface BaseLookup {
 export function readPackObject(pack: Buffer, offset: number, lookup: BaseLookup, depth = 0): GitObject {
   // Not recursive along offsets: chains may be thousands long.
   const chain: Buffer[] = []
+  let chainBytes = 0
   let current = offset
   let object: GitObject | undefined
   while (object === undefined) {
@@ -94,6 +97,8 @@ export function readPackObject(pack: Buffer, offset: number, lookup: BaseLookup,
       lookup.cache(current, object)
     } else {
       chain.push(data)
+      chainBytes += data.length
+      if (chainBytes > MAX_CHAIN_BYTES) throw tooLarge(chainBytes, MAX_CHAIN_BYTES)
       if ('offset' in entry.base) current = entry.base.offset
       else object = lookup.getByOid(entry.base.oid, depth + chain.length)
     }

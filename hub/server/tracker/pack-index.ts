@@ -1,6 +1,7 @@
 // Pack indexes, version 2 (git-scm.com, gitformat-pack): made for packs that were fetched, and looked up.
 import { createHash } from 'node:crypto'
 import { crc32 } from 'node:zlib'
+import { AppError } from '@fairlead/shared/errors'
 import { damaged, type GitObject, hashObject, OBJECT_MAX_BYTES, type ObjectSource } from './git-object.ts'
 import { type BaseLookup, inflateEntry, readEntry, readPackObject } from './pack-entry.ts'
 
@@ -8,7 +9,7 @@ const MAGIC = 0xff744f63
 const FANOUT_START = 8
 const NAMES_START = FANOUT_START + 256 * 4
 /** Most objects of a pack. */
-const MAX_OBJECTS = 2_000_000
+const MAX_OBJECTS = 500_000
 
 /** Finds objects of one pack by id. */
 export class PackIndex {
@@ -72,7 +73,9 @@ function checkPack(pack: Buffer): number {
   const digest = createHash('sha1').update(pack.subarray(0, -20)).digest()
   if (!digest.equals(pack.subarray(-20))) throw damaged('the checksum of the pack')
   const count = pack.readUInt32BE(8)
-  if (count > MAX_OBJECTS) throw damaged(`${count} objects`)
+  if (count > MAX_OBJECTS) {
+    throw new AppError('LimitExceeded', `the pack has ${count} objects; the limit is ${MAX_OBJECTS}`)
+  }
   return count
 }
 

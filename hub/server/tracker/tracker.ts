@@ -95,7 +95,7 @@ class RunningTracker implements Tracker {
   constructor(options: TrackerOptions) {
     this.#options = options
     this.#logger = options.logger.child({ part: 'tracker' })
-    this.#workers = createWorkerPool({ url: workerUrl('git-worker', import.meta.url), size: 2, heapMegabytes: 512 })
+    this.#workers = createWorkerPool({ url: workerUrl('git-worker', import.meta.url), size: 2, heapMegabytes: 1_024 })
   }
 
   start(): void {
