@@ -1,6 +1,4 @@
 // For tests: a link with a real nats-server in a folder of its own, and agents that connect to it.
-import { mkdtemp } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
 import path from 'node:path'
 import type { Credentials } from '@fairlead/proto/enrolment'
 import { silentLogger } from '@fairlead/shared/logger'
@@ -28,12 +26,12 @@ export interface TestLink {
   stop(): Promise<void>
 }
 
-/** Starts a link with its streams; in `dataDir` when given, as after a restart. */
+/** Starts a link with its streams in `dataDir`, which may be an earlier link's, as after a restart. */
 export async function startTestLink(
   binary: string,
-  options: Partial<NatsOptions> & { dataDir?: string } = {},
+  options: Partial<NatsOptions> & { readonly dataDir: string },
 ): Promise<TestLink> {
-  const dataDir = options.dataDir ?? (await mkdtemp(path.join(tmpdir(), 'fairlead-link-')))
+  const { dataDir } = options
   const store = options.store ?? (await openStore(path.join(dataDir, 'fairlead.db'), { logger: silentLogger }))
   const pki = await openPki(path.join(dataDir, 'pki'), [])
   const link = await startNats({
@@ -45,7 +43,6 @@ export async function startTestLink(
     signingKeys: [generateSigningKey()],
     logger: silentLogger,
     ...options,
-    dataDir,
   })
   const connections = await link.connections
   await ensureStreams(await jetstreamManager(connections.hub))

@@ -1,10 +1,10 @@
 // The hub as a whole, in this process: it starts, serves, publishes, and stops; what it has made survives.
 
 import { existsSync } from 'node:fs'
-import { mkdtemp, readFile, stat, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { readFile, stat, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { create } from '@bufbuild/protobuf'
+import { makeRunFolder } from '@fairlead/e2e/harness/guardian'
 import { getNatsBinary } from '@fairlead/e2e/harness/nats'
 import { takePort } from '@fairlead/e2e/harness/ports'
 import { startProcess } from '@fairlead/e2e/harness/process'
@@ -34,7 +34,7 @@ let config: HubConfig
 let hub: RunningHub | undefined
 
 beforeEach(async () => {
-  folder = await mkdtemp(path.join(tmpdir(), 'fairlead-hub-'))
+  folder = makeRunFolder('fairlead-hub')
   config = parseHubConfig(
     {
       dataDir: path.join(folder, 'data'),
@@ -178,7 +178,7 @@ test('an existing NATS is used by the configuration that the hub writes for it, 
   hub = await runHub({ ...config, natsUrl: `nats://127.0.0.1:${port}` })
   expect(hub.natsUrls).toEqual([`nats://127.0.0.1:${port}`])
   const file = path.join(config.dataDir, 'nats', 'external-server.conf')
-  const store = await mkdtemp(path.join(tmpdir(), 'fairlead-nats-'))
+  const store = makeRunFolder('fairlead-nats')
   const conf = path.join(store, 'nats.conf')
   await writeFile(
     conf,

@@ -1,6 +1,7 @@
 // From a commit to the documents that an agent reads: the real store, renderer, publisher and nats-server; only Git is
 // played, by folders in memory.
 import { create, toBinary, toJsonString } from '@bufbuild/protobuf'
+import { makeRunFolder } from '@fairlead/e2e/harness/guardian'
 import { getNatsBinary } from '@fairlead/e2e/harness/nats'
 import { waitFor } from '@fairlead/e2e/harness/wait'
 import { ApplicationSpecSchema } from '@fairlead/proto/definitions'
@@ -36,7 +37,7 @@ let git: Map<string, Record<string, string> | AppError>
 let reads: string[]
 
 beforeEach(async () => {
-  link = await startTestLink(await getNatsBinary())
+  link = await startTestLink(await getNatsBinary(), { dataDir: makeRunFolder('link') })
   renderer = createRenderer({ logger: silentLogger })
   git = new Map()
   reads = []

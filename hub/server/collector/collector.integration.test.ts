@@ -1,5 +1,6 @@
 // What agents say, as the collector takes it from a real nats-server.
 import { create, toBinary } from '@bufbuild/protobuf'
+import { makeRunFolder } from '@fairlead/e2e/harness/guardian'
 import { getNatsBinary } from '@fairlead/e2e/harness/nats'
 import { waitFor } from '@fairlead/e2e/harness/wait'
 import { type Heartbeat, HeartbeatSchema, type Report, ReportSchema } from '@fairlead/proto/report'
@@ -21,7 +22,7 @@ let newer: string[]
 let gap: boolean
 
 beforeEach(async () => {
-  link = await startTestLink(await getNatsBinary())
+  link = await startTestLink(await getNatsBinary(), { dataDir: makeRunFolder('link') })
   js = jetstream(link.connections.hub)
   seen = []
   asked = []

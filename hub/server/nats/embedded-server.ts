@@ -105,9 +105,10 @@ export class EmbeddedServer {
     await writeSecretFile(this.#configFile, await formatConfig())
     // In the hub's process group, so that whoever ends the group leaves nothing behind.
     const child = spawn(binary, ['-c', this.#configFile], { stdio: 'ignore' })
-    const failed = once(child, 'error').then(([error]: unknown[]) => error)
-    const cause = await Promise.race([failed, once(child, 'spawn').then(() => undefined)])
-    if (cause !== undefined) throw new AppError('NatsUnavailable', `${binary} could not be started`, { cause })
+    child.on('error', (error) => logger.debug({ error }, 'nats-server process error'))
+    await once(child, 'spawn').catch((cause: unknown) => {
+      throw new AppError('NatsUnavailable', `${binary} could not be started`, { cause })
+    })
     this.#child = child
     // It may have been started after the stop began.
     if (this.#stopping.signal.aborted) child.kill('SIGTERM')

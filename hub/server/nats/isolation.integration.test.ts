@@ -1,5 +1,6 @@
 // What an agent may do over NATS and what it may not: our own permissions and streams on a real nats-server. Every probe
 // that must be refused to the agent is also made with the hub's rights, so that a probe that could never work shows up.
+import { makeRunFolder } from '@fairlead/e2e/harness/guardian'
 import { getNatsBinary } from '@fairlead/e2e/harness/nats'
 import { waitFor } from '@fairlead/e2e/harness/wait'
 import { createNkey } from '@fairlead/shared/nkey'
@@ -46,7 +47,7 @@ let violations: string[]
 let heard: string[]
 
 beforeAll(async () => {
-  link = await startTestLink(await getNatsBinary())
+  link = await startTestLink(await getNatsBinary(), { dataDir: makeRunFolder('link') })
   hub = link.connections.hub
   js = jetstream(hub)
   jsm = await jetstreamManager(hub)

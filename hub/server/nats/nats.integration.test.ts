@@ -2,8 +2,11 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { rm, stat, writeFile } from 'node:fs/promises'
+import { get } from 'node:https'
 import path from 'node:path'
+import { makeRunFolder } from '@fairlead/e2e/harness/guardian'
 import { getNatsBinary } from '@fairlead/e2e/harness/nats'
+import { takePort } from '@fairlead/e2e/harness/ports'
 import { waitFor } from '@fairlead/e2e/harness/wait'
 import { silentLogger } from '@fairlead/shared/logger'
 import { desiredSubject, STREAMS } from '@fairlead/shared/subjects'
@@ -15,8 +18,8 @@ import { Presence } from './presence.ts'
 import { checkServerBinary } from './server-binary.ts'
 
 const links: TestLink[] = []
-const start = async (...[options]: Parameters<typeof startTestLink> extends [string, ...infer R] ? R : never) => {
-  const link = await startTestLink(await getNatsBinary(), options)
+const start = async (options: Partial<Parameters<typeof startTestLink>[1]> = {}): Promise<TestLink> => {
+  const link = await startTestLink(await getNatsBinary(), { dataDir: makeRunFolder('link'), ...options })
   links.push(link)
   return link
 }
@@ -197,4 +200,19 @@ test('the hub’s keys are readable by their owner alone', async () => {
   for (const name of ['nats-operator.nk', 'nats-role-agent.nk']) {
     expect((await stat(path.join(link.dataDir, 'keys', name))).mode & 0o777).toBe(0o600)
   }
+})
+
+test('NATS is served over WebSocket too, with the same certificate', async () => {
+  const port = await takePort()
+  const link = await start({ websocketListen: `127.0.0.1:${port}` })
+  const headers = {
+    Connection: 'Upgrade',
+    Upgrade: 'websocket',
+    'Sec-WebSocket-Version': '13',
+    'Sec-WebSocket-Key': 'a2V5a2V5a2V5a2V5a2V5aw==',
+  }
+  const request = get({ host: '127.0.0.1', port, path: '/', ca: link.pki.caPem, headers })
+  const [response] = (await once(request, 'upgrade')) as [{ statusCode: number }]
+  expect(response.statusCode).toBe(101)
+  request.destroy()
 })

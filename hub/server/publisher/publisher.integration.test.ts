@@ -1,4 +1,5 @@
 // What NATS holds, against the database: a real nats-server.
+import { makeRunFolder } from '@fairlead/e2e/harness/guardian'
 import { getNatsBinary } from '@fairlead/e2e/harness/nats'
 import { waitFor } from '@fairlead/e2e/harness/wait'
 import { sha256Hex } from '@fairlead/shared/digest'
@@ -19,7 +20,7 @@ let manager: JetStreamManager
 let publisher: Publisher
 
 beforeEach(async () => {
-  link = await startTestLink(await getNatsBinary())
+  link = await startTestLink(await getNatsBinary(), { dataDir: makeRunFolder('link') })
   manager = await jetstreamManager(link.connections.hub)
   publisher = createPublisher({
     store: link.store,
