@@ -190,6 +190,30 @@ test('connects and disconnects are seen at once, by key, and after a reconnect o
   await later.close()
 })
 
+test('an agent that connects while the connections are being listed counts as connected', async () => {
+  const link = await start()
+  const [early, late] = [await enrolAgent(link), await enrolAgent(link)]
+  const seen: string[] = []
+  const connections = [await connectAgent(early)]
+  const presence = new Presence({
+    system: link.connections.system,
+    account: link.link.trust.agents.publicKey,
+    findClusterId: async (key) => {
+      if (key !== early.user.publicKey) return late.id
+      // The list has been read and does not hold this one.
+      connections.push(await connectAgent(late))
+      await waitFor('the connect', () => seen.includes(`+${late.id}`))
+      return early.id
+    },
+    onConnected: (id) => seen.push(`+${id}`),
+    onDisconnected: (id) => seen.push(`-${id}`),
+    logger: silentLogger,
+  })
+  await presence.resync()
+  expect(seen).toEqual([`+${late.id}`, `+${early.id}`])
+  await Promise.all(connections.map((connection) => connection.close()))
+})
+
 test('a binary that is missing or no nats-server is refused with what to do', async () => {
   await expect(checkServerBinary('/no/such/nats-server')).rejects.toThrow(/--nats-server.*--nats-url/)
   await expect(checkServerBinary(process.execPath)).rejects.toThrow(/needs nats-server 2\.14\.0 or newer/)

@@ -41,6 +41,7 @@ export class Presence {
   /** Connections that ended while a list was being read, which may still show them. */
   #endedMeanwhile: Set<string> | undefined
   #events: Promise<void> = Promise.resolve()
+  #resyncing: Promise<void> = Promise.resolve()
 
   constructor(options: PresenceOptions) {
     this.#options = options
@@ -53,16 +54,24 @@ export class Presence {
     })
   }
 
-  /** Reads the list of connections and sets right what was missed: after the start and after each reconnect. */
+  /** Reads the list of connections and sets right what was missed: after the start and after each reconnect. One at a time. */
   async resync(): Promise<void> {
+    const run = this.#resyncing.then(() => this.#compare())
+    this.#resyncing = run.catch(() => {})
+    await run
+  }
+
+  async #compare(): Promise<void> {
     this.#endedMeanwhile = new Set()
+    // What opens from here on may be missing in the list, and is told by its event.
+    const openBefore = [...this.#open.keys()]
     try {
       const seen = new Set<string>()
       for (const [id, publicKey] of await this.#list()) {
         seen.add(id)
         if (!this.#endedMeanwhile.has(id)) await this.#opened(id, publicKey)
       }
-      for (const id of [...this.#open.keys()].filter((open) => !seen.has(open))) this.#closed(id)
+      for (const id of openBefore.filter((open) => !seen.has(open))) this.#closed(id)
     } finally {
       this.#endedMeanwhile = undefined
     }
