@@ -124,6 +124,8 @@ class ClusterReconciler implements Reconciler {
       this.#options.logger.warn({ application: application.name }, 'application is not in the slice; left as it is')
       application.setTarget(undefined)
     }
+    // What an application that is left alone owns, another may have.
+    for (const application of this.#applications.values()) if (application.contested.length > 0) application.wake()
     for (const name of this.#removed) if (!listed.has(name)) this.#removed.delete(name)
   }
 
@@ -186,6 +188,7 @@ class ClusterReconciler implements Reconciler {
     clearTimeout(this.#reportTimers.get(application))
     this.#reportTimers.delete(application)
     this.#removed.add(application.name)
+    this.#context.kinds.releaseUnused(this.#context.table.all())
     this.#options.logger.info({ application: application.name }, 'application removed')
     this.#options.reports.removed(application.name)
   }
@@ -250,7 +253,9 @@ class ClusterReconciler implements Reconciler {
       const report = this.#refreshReport(application)
       if (report !== last) this.#options.reports.put(report)
     }
-    this.#reportTimers.set(application, setTimeout(send, this.#context.limits.reportDelayMs))
+    // Large reports cost more to make: they are merged for longer.
+    const delayMs = Math.max(this.#context.limits.reportDelayMs, (application.loaded?.declared.size ?? 0) / 10)
+    this.#reportTimers.set(application, setTimeout(send, delayMs))
   }
 
   /** The application's report; the same object as before while nothing in it changed. */

@@ -59,6 +59,12 @@ test('annotations say what is special', () => {
   expect(declared({ ...base, metadata: { name: 'c', annotations: { 'fairlead.dev/wave': 'x' } } }).wave).toBe(0)
 })
 
+test('stringData of a Secret becomes data, as the API server would make it', () => {
+  const secret = { ...base, kind: 'Secret', data: { a: 'b2xk', b: 'Yg==' }, stringData: { a: 'new' } }
+  const object = readDeclared(declared(secret, { ...configMaps, kind: 'Secret' }))
+  expect([object.data, object.stringData]).toEqual([{ a: 'bmV3', b: 'Yg==' }, undefined])
+})
+
 test('spec.replicas can be left out', () => {
   const body = bodyWithoutReplicas(declared({ ...base, spec: { replicas: 3, paused: true } }))
   expect(JSON.parse(Buffer.from(body).toString()).spec).toEqual({ paused: true })

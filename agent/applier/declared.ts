@@ -76,7 +76,7 @@ export function declare(
   else metadata.namespace = namespace
   // Written by the API server alone; an apply that carries them is refused.
   for (const field of SERVER_FIELDS) delete metadata[field]
-  const { status: _status, ...rest } = object
+  const { status: _status, ...rest } = group === '' && kind === 'Secret' ? withoutStringData(object) : object
   const complete = { ...rest, metadata }
   return {
     key: objectKey({ group, kind, namespace, name }),
@@ -109,6 +109,14 @@ export function bodyWithoutReplicas(declared: Pick<Declared, 'body'>): Uint8Arra
   if (typeof spec !== 'object' || spec === null) return declared.body
   const { replicas: _replicas, ...rest } = spec as Record<string, unknown>
   return Buffer.from(JSON.stringify({ ...object, spec: rest }))
+}
+
+/** As the API server would: stringData is write-only, so what it sets could neither be owned nor be taken back. */
+function withoutStringData(secret: KubernetesObject): KubernetesObject {
+  const { stringData, ...rest } = secret
+  if (typeof stringData !== 'object' || stringData === null) return secret
+  const encoded = Object.entries(stringData).map(([key, text]) => [key, Buffer.from(String(text)).toString('base64')])
+  return { ...rest, data: { ...(rest.data as object | undefined), ...Object.fromEntries(encoded) } } as KubernetesObject
 }
 
 function parseWave(text: string | undefined): number {

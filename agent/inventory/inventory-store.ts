@@ -1,7 +1,8 @@
 // Keeps inventories in the agent's own namespace.
+import { sha256Hex } from '@fairlead/shared/digest'
 import type { Logger } from '@fairlead/shared/logger'
 import type { Kube, ResourceType } from '../kube/kube.ts'
-import { type Inventory, recordKey } from './inventory.ts'
+import type { Inventory } from './inventory.ts'
 import { decodeInventories, encodeInventory, INVENTORY_LABEL, type StoredInventory } from './inventory-codec.ts'
 
 const CONFIG_MAPS: ResourceType = {
@@ -81,19 +82,10 @@ function remember(stored: StoredInventory): Saved {
   return { content: contentOf(stored), sequence: stored.sequence, names: stored.names }
 }
 
-/** Text that is equal exactly when what would be written is. */
-/** Equal exactly for equal inventories, whatever the order of records and of their fields. */
+/** Equal exactly when what would be written is. */
 function contentOf({ artifactDigest, appliedAtMs, records }: Inventory): string {
-  const rows = records.map((record) => [
-    recordKey(record),
-    record.version,
-    record.plural,
-    record.namespaced,
-    record.wave,
-    record.uid,
-    record.declaredHash,
-    record.entryHash,
-  ])
-  rows.sort(([left = ''], [right = '']) => (left < right ? -1 : left > right ? 1 : 0))
-  return JSON.stringify([artifactDigest, appliedAtMs, rows])
+  const rows = records.map(({ group, version, kind, plural, namespace, name, wave, uid, declaredHash, entryHash }) =>
+    [group, kind, namespace, name, version, plural, wave, uid, declaredHash, entryHash].join(' '),
+  )
+  return sha256Hex(JSON.stringify([artifactDigest, appliedAtMs, rows.sort()]))
 }

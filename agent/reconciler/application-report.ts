@@ -28,6 +28,9 @@ import { findDifference, isPending, type ObjectRecord, referenceOfRecord } from 
 
 const DRIFT_KINDS = { changed: DriftKind.CHANGED, added: DriftKind.ADDED, deleted: DriftKind.DELETED } as const
 
+/** More problems or unhealthy objects than this tell nobody anything. */
+const LISTED_MAX = 100
+
 /** A drift for reports. */
 export function toDrift({ record, kind, manager, detectedAtMs, remediatedAtMs, fields }: SeenDrift): Drift {
   return create(DriftSchema, {
@@ -62,8 +65,8 @@ export function buildReport(application: Application): ApplicationReport {
     objects: application.loaded
       ? application.loaded.declared.size + application.loaded.unresolved.length
       : records.length,
-    problems: problemsOf(application, records),
-    unhealthy: counted.filter((record) => healthOf(record).health !== HealthState.HEALTHY).map(toStatus),
+    problems: problemsOf(application, records).slice(0, LISTED_MAX),
+    unhealthy: counted.filter(isUnhealthy).slice(0, LISTED_MAX).map(toStatus),
     drifts: [...drifts],
     remediations,
     ...(isApplied ? { appliedAt: timestampFromMs(completed.atMs) } : {}),
@@ -72,6 +75,10 @@ export function buildReport(application: Application): ApplicationReport {
 
 function healthOf({ health, live, declared, applied }: ObjectRecord): Health {
   return !live && declared?.expires && applied ? { health: HealthState.HEALTHY, message: '' } : health
+}
+
+function isUnhealthy(record: ObjectRecord): boolean {
+  return healthOf(record).health !== HealthState.HEALTHY
 }
 
 function toStatus(record: ObjectRecord) {
@@ -115,6 +122,7 @@ function problemsOf(application: Application, records: readonly ObjectRecord[]):
         contestedProblem(record, `also declared by application ${others.join(', ')}; this application keeps it`, nowMs),
       )
   }
+  problems.push(...watchProblems(application, records, nowMs))
   for (const key of contested) {
     const record = context.table.find(key)
     if (!record?.declared) continue
@@ -129,6 +137,20 @@ function problemsOf(application: Application, records: readonly ObjectRecord[]):
     )
   }
   return problems.map((problem) => keepSince(problem, application.report))
+}
+
+/** Kinds that the agent may not watch: what others change of them stays unseen. */
+function watchProblems({ context, target }: Application, records: readonly ObjectRecord[], nowMs: number): Problem[] {
+  if (!target) return []
+  const reasons = new Map<string, string>()
+  for (const { resource } of records) {
+    const reason = context.kinds.forbiddenReason(resource)
+    if (reason !== undefined) reasons.set(resource.plural, reason)
+  }
+  return [...reasons].map(([plural, reason]) => {
+    const message = `${plural} cannot be watched, so drift of them is not seen: ${reason}`
+    return toProblem({ code: 'ApplyForbidden', message }, nowMs)
+  })
 }
 
 function contestedProblem(record: ObjectRecord, why: string, nowMs: number, source = record.declared?.source): Problem {

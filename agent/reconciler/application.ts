@@ -4,14 +4,15 @@ import type { ApplicationReport, Drift } from '@fairlead/proto/report'
 import { backoffMs } from '@fairlead/shared/backoff'
 import { AppError, isAborted, toAppError } from '@fairlead/shared/errors'
 import { retryDelayMs } from '../applier/retry.ts'
-import { diffInventory, type Inventory } from '../inventory/inventory.ts'
+import type { Inventory } from '../inventory/inventory.ts'
 import { toDrift } from './application-report.ts'
 import { applyDeclared } from './apply-run.ts'
+import { claimDeclared } from './claim.ts'
 import type { DesiredTarget, Neighbour, ReconcilerContext, Target } from './context.ts'
 import type { SeenDrift } from './drift-repair.ts'
 import { leave } from './leave-run.ts'
 import { type LoadedManifests, loadDeclared, resolveManifests } from './load-declared.ts'
-import { newRecord, type ObjectRecord, toInventoryRecord } from './object-record.ts'
+import { type ObjectRecord, toInventoryRecord } from './object-record.ts'
 import { pruneDropped } from './prune-run.ts'
 
 /** What applications tell the reconciler. */
@@ -89,12 +90,12 @@ export class Application implements Neighbour {
       this.loaded = undefined
       this.context.table.contest(this.name, [])
       this.contested = []
+      this.pruneWaitSinceMs = 0
     }
     for (const record of this.records()) {
       if (!target) record.declared = undefined
       if (record.failure) record.failure = { ...record.failure, retryAtMs: 0 }
     }
-    this.pruneWaitSinceMs = 0
     this.failure = undefined
     this.#attempts = 0
     this.#unresolvedAttempts = 0
@@ -242,7 +243,7 @@ export class Application implements Neighbour {
       // Others may wait to hear what this one declares.
       for (const neighbour of this.context.neighbours.values()) neighbour.nudge()
     } else if (this.loaded.unresolved.length > 0) await this.#resolveAgain(target.policy.namespace, this.loaded)
-    this.#claim(this.loaded)
+    claimDeclared(this, this.loaded)
     await this.#watchKinds(signal)
     await applyDeclared(this, target, signal)
     await pruneDropped(this, target, signal)
@@ -262,47 +263,6 @@ export class Application implements Neighbour {
     const again = await resolveManifests(this.context, this.name, namespace, parsed)
     const declared = new Map([...again.declared, ...loaded.declared])
     this.loaded = { ...loaded, declared, unresolved: again.unresolved }
-  }
-
-  /** Says which objects are its own from now on. Without a wait in between: owners never change half. */
-  #claim({ declared }: LoadedManifests): void {
-    const { table, neighbours } = this.context
-    const diff = diffInventory({
-      application: this.name,
-      declared: declared.keys(),
-      owned: this.records().map(({ key }) => key),
-      ownerOf: (key) => table.find(key)?.application,
-      isClaimedByOwner: (key) => isClaimed(table.find(key), neighbours),
-    })
-    for (const [key, object] of declared) {
-      const record = table.find(key)
-      if (!record) table.add(newRecord(object, this.name))
-      else if (record.application === this.name) redeclare(record, object)
-    }
-    for (const key of diff.moved) this.#takeFrom(key, declared)
-    for (const key of diff.dropped) {
-      const record = table.find(key)
-      if (record) record.declared = undefined
-    }
-    this.contested = diff.contested
-    table.contest(this.name, diff.contested)
-    for (const key of diff.contested) neighbours.get(table.find(key)?.application ?? '')?.wake()
-    // Others may have waited to hear whether these are let go.
-    for (const key of diff.dropped) for (const other of table.contesters(key)) neighbours.get(other)?.wake()
-  }
-
-  #takeFrom(key: string, declared: LoadedManifests['declared']): void {
-    const record = this.context.table.find(key)
-    const object = declared.get(key)
-    if (!record || !object) return
-    const owner = record.application
-    this.context.table.move(record, this.name)
-    redeclare(record, object)
-    // Only after this application has it in its inventory does the other one forget it.
-    void this.save().then(
-      () => this.context.neighbours.get(owner)?.wake(),
-      () => undefined,
-    )
   }
 
   async #watchKinds(signal: AbortSignal): Promise<void> {
@@ -369,19 +329,4 @@ export class Application implements Neighbour {
 function isSameContent(a: Target | undefined, b: Target | undefined): boolean {
   if (a?.kind !== 'desired' || b?.kind !== 'desired') return false
   return a.artifact.digest === b.artifact.digest && a.policy.namespace === b.policy.namespace
-}
-
-/** True while the owner of an object declares it, or has not yet said whether it does. */
-function isClaimed(record: ObjectRecord | undefined, neighbours: ReconcilerContext['neighbours']): boolean {
-  const owner = record && neighbours.get(record.application)
-  if (!record || !owner?.target || owner.target.kind === 'tombstone') return false
-  return !owner.isLoaded || record.declared !== undefined
-}
-
-function redeclare(record: ObjectRecord, declared: ObjectRecord['declared']): void {
-  // What is new is applied at once, also in a fight over what was.
-  if (record.declared?.hash !== declared?.hash) record.yieldUntilMs = 0
-  if (record.declared?.hash !== declared?.hash || record.failure?.error.code === 'PruneHeld') record.failure = undefined
-  record.declared = declared
-  record.wave = declared?.wave ?? record.wave
 }

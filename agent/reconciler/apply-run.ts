@@ -117,7 +117,10 @@ async function applyBatch(run: Run, batch: readonly ObjectRecord[]): Promise<voi
       else outage = await applyOne(run, record)
     }
   }
-  await Promise.all(Array.from({ length: Math.min(WORKERS, batch.length) }, work))
+  const aborted = Promise.withResolvers<void>()
+  signal.addEventListener('abort', () => aborted.resolve(), { once: true })
+  // What is in flight when something newer comes finishes by itself; nobody waits for a slow webhook.
+  await Promise.race([Promise.all(Array.from({ length: Math.min(WORKERS, batch.length) }, work)), aborted.promise])
   if (signal.aborted) throw new AppError('Aborted', 'something newer came')
 }
 
@@ -129,6 +132,7 @@ async function applyOne({ application, target, signal }: Run, record: ObjectReco
     failDependent(application, record, namespace)
     return undefined
   }
+  const { declared } = record
   try {
     await context.applies.run(async () => {
       // A repair may be quicker.
@@ -144,7 +148,7 @@ async function applyOne({ application, target, signal }: Run, record: ObjectReco
     })
   } catch (thrown) {
     const error = toAppError(thrown)
-    if (isAborted(error)) return undefined
+    if (isAborted(error) || record.declared !== declared) return undefined
     fail(application, record, error)
     if (error.code === 'ApiServerUnavailable' && !(error instanceof KubeError)) return error
   } finally {

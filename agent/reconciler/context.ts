@@ -45,6 +45,8 @@ export interface Neighbour {
   wake(): void
   /** Looks again at what it waits for. */
   nudge(): void
+  /** Something that its report speaks of changed. */
+  noteChange(): void
 }
 
 /** Times that tests shorten. */

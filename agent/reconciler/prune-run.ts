@@ -35,6 +35,7 @@ export async function pruneDropped(
   await application.save()
   await pruneRecords(application, dropped().filter(isDue), false, signal)
   await application.save()
+  context.kinds.releaseUnused(context.table.all())
 }
 
 /** Waits until all applications have said what they declare: an object may be moving to one of them. False when one cannot say. */

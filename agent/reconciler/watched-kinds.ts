@@ -7,12 +7,15 @@ import type { Watcher, WatchState } from '../watcher/watcher.ts'
 /** How long an application waits for the first list of a kind before it goes on without. */
 const FIRST_LIST_TIMEOUT_MS = 15_000
 
+type Asked = PromiseWithResolvers<void> & { readonly resource: ResourceType }
+
 /** Watches by kind. */
 export class WatchedKinds {
   readonly #watcher: Watcher
   /** For each watched kind: resolves when there is nothing more to wait for. */
-  readonly #asked = new Map<string, PromiseWithResolvers<void>>()
+  readonly #asked = new Map<string, Asked>()
   readonly #live = new Set<string>()
+  readonly #forbidden = new Map<string, string>()
 
   constructor(watcher: Watcher) {
     this.#watcher = watcher
@@ -31,11 +34,11 @@ export class WatchedKinds {
     if (signal.aborted) throw new AppError('Aborted', 'given up')
   }
 
-  #ask(resource: ResourceType): PromiseWithResolvers<void> {
+  #ask(resource: ResourceType): Asked {
     const key = keyOf(resource)
     const known = this.#asked.get(key)
     if (known) return known
-    const first = Promise.withResolvers<void>()
+    const first = { ...Promise.withResolvers<void>(), resource }
     this.#asked.set(key, first)
     const metadataOnly = !needsWholeObject(resource)
     // Rejects when it is released meanwhile: then nobody waits for it any more.
@@ -47,9 +50,11 @@ export class WatchedKinds {
   }
 
   /** Takes in what the watcher says of a kind. While the API server is away what is known stays good: the watch resumes, or lists again. */
-  noteState({ resource, state }: WatchState): void {
+  noteState({ resource, state, message }: WatchState): void {
     const key = keyOf(resource)
     if (state === 'live') this.#live.add(key)
+    if (state === 'forbidden') this.#forbidden.set(key, message)
+    else this.#forbidden.delete(key)
     if (state !== 'forbidden' && state !== 'gone') return
     this.#live.delete(key)
     this.#asked.get(key)?.resolve()
@@ -60,12 +65,20 @@ export class WatchedKinds {
     return this.#live.has(keyOf(resource))
   }
 
-  /** Ends the watches of kinds of which nothing is owned any more. */
-  release(released: Iterable<ResourceType>, used: Iterable<ResourceType>): void {
-    const keys = new Set([...used].map(keyOf))
-    for (const resource of released) {
-      if (keys.has(keyOf(resource)) || !this.#asked.delete(keyOf(resource))) continue
-      this.#live.delete(keyOf(resource))
+  /** Why a kind may not be watched; undefined when it may. */
+  forbiddenReason(resource: ResourceType): string | undefined {
+    return this.#forbidden.get(keyOf(resource))
+  }
+
+  /** Ends the watches of kinds that are not in use any more. */
+  releaseUnused(used: Iterable<{ readonly resource: ResourceType }>): void {
+    const keys = new Set<string>()
+    for (const { resource } of used) keys.add(keyOf(resource))
+    for (const [key, { resource }] of this.#asked) {
+      if (keys.has(key)) continue
+      this.#asked.delete(key)
+      this.#live.delete(key)
+      this.#forbidden.delete(key)
       this.#watcher.release(resource)
     }
   }
