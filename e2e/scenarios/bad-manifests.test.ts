@@ -173,6 +173,61 @@ describe('a kind that the API server does not serve', () => {
   })
 })
 
+describe('an object in a namespace that nobody has made', () => {
+  const orphan = configMapReference('orphan', 'not-yet')
+
+  test('is told with the file; the rest is applied', async () => {
+    shop.commit({
+      'web/good.yaml': configMap('web-good', { version: '7' }),
+      'web/orphan.yaml': configMap('orphan', { version: '1' }, 'not-yet'),
+    })
+    await waitForData('web-good', '7')
+    await waitForProblems('web', 'NamespaceNotFound ConfigMap not-yet/orphan web/orphan.yaml')
+  })
+
+  test('is applied when another application makes the namespace', async () => {
+    const commit = shop.commit({
+      'tax/namespace.yaml': JSON.stringify({ apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'not-yet' } }),
+    })
+    await waitUntilRunning(commit)
+    expect(await wide().find(orphan)).toBeDefined()
+    expect(problemsOf(await fleet.status(), 'web')).toEqual([])
+  })
+})
+
+describe('a field that cannot be changed', () => {
+  const job = (command: string) =>
+    JSON.stringify({
+      apiVersion: 'batch/v1',
+      kind: 'Job',
+      metadata: { name: 'once' },
+      spec: {
+        template: { spec: { restartPolicy: 'Never', containers: [{ name: 'main', image: 'job:1', args: [command] }] } },
+      },
+    })
+  const reference = { apiVersion: 'batch/v1', kind: 'Job', metadata: { name: 'once', namespace } }
+
+  test('is told with the file; the object stays as it is, and the rest is applied', async () => {
+    shop.commit({ 'web/job.yaml': job('first') })
+    await waitFor('the Job to be applied', async () => (await wide().find(reference)) !== undefined, {
+      logs: [fleet.getCluster('wide').kubelet],
+    })
+    const before = await wide().get(reference)
+    shop.commit({ 'web/job.yaml': job('second'), 'web/good.yaml': configMap('web-good', { version: '8' }) })
+    await waitForData('web-good', '8')
+    await waitForProblems('web', `ImmutableField Job.batch ${namespace}/once web/job.yaml`)
+    expect((await wide().get(reference)).metadata).toMatchObject({
+      uid: before.metadata.uid,
+      generation: before.metadata.generation,
+    })
+  })
+
+  test('is forgotten when Git says again what is there', async () => {
+    shop.commit({ 'web/job.yaml': job('first') })
+    await fleet.waitForStatus('no problem to be left', (status) => problemsOf(status, 'web').length === 0)
+  })
+})
+
 describe('an object outside the namespaces that the agent may manage', () => {
   test('is told with the file; the rest is applied', async () => {
     shop.commit({

@@ -1,11 +1,12 @@
 // What is changed by hand is put right, whoever did it, and the status says who: also without the hub, and after a restart.
+import { SyncState } from '@fairlead/proto/common'
 import { DriftKind } from '@fairlead/proto/report'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type Fleet, type FleetCluster, startFleet } from '../harness/fleet.ts'
 import type { GitRepository } from '../harness/git-server.ts'
 import { getField, type KubeObject, type KubeReference } from '../harness/kube-client.ts'
 import { waitFor } from '../harness/wait.ts'
-import { driftsOf, findDeployment } from './fleet-status.ts'
+import { driftsOf, findDeployment, runs } from './fleet-status.ts'
 import {
   applicationDefinition,
   configMap,
@@ -174,6 +175,28 @@ describe('an object', () => {
       (live) => JSON.stringify(live.metadata.labels) === JSON.stringify(before.metadata.labels),
     )
     expect(after.metadata.uid).toBe(before.metadata.uid)
+  })
+})
+
+describe('an application that is only to be watched', () => {
+  test('is left as a person changed it, and the status says so; told to repair, it is put back', async () => {
+    const watched = configMapReference('watched')
+    const commit = shop.commit({ 'watched/config.yaml': configMap('watched', { a: '1' }) })
+    const sync = { remediate: false }
+    await fleet.apply(applicationDefinition('watched', { repository: 'shop', namespace: 'default', sync }))
+    await fleet.waitForStatus('watched to run', (status) => runs(status, 'watched', 'eu', commit))
+    await eu.cluster.admin.patch(watched, { data: { a: 'hacked' } })
+    await fleet.waitForStatus(
+      'watched to be out of sync',
+      (status) => findDeployment(status, 'watched', 'eu')?.sync === SyncState.OUT_OF_SYNC,
+    )
+    expect(await fleet.cli('status')).toMatch(
+      /watched on eu: ConfigMap default\/watched: changed by kubectl-edit .*not put back/,
+    )
+    expect(getField(await eu.cluster.admin.get(watched), 'data.a')).toBe('hacked')
+    await fleet.apply(applicationDefinition('watched', { repository: 'shop', namespace: 'default' }))
+    await fleet.waitForStatus('watched to be in sync again', (status) => runs(status, 'watched', 'eu', commit))
+    expect(getField(await eu.cluster.admin.get(watched), 'data.a')).toBe('1')
   })
 })
 

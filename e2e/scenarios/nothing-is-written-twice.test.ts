@@ -7,6 +7,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { writeVerbs } from '../harness/audit.ts'
 import { agentNamespace, type Fleet, type FleetCluster, startFleet } from '../harness/fleet.ts'
 import type { GitRepository } from '../harness/git-server.ts'
+import { waitFor } from '../harness/wait.ts'
 import { connectionOf, runs } from './fleet-status.ts'
 import { applicationDefinition, configMap, deployment, namespace, repositoryDefinition } from './manifests.ts'
 
@@ -75,6 +76,17 @@ describe('the agent writes nothing at all', () => {
   test('when the hub is stopped and started again', async () => {
     await fleet.stopHub()
     await fleet.startHub()
+    await waitUntilHeard(Date.now())
+    expect(takeWrites()).toEqual([])
+  })
+
+  test('when the API server is killed and started again', async () => {
+    await eu.cluster.restartApiServer()
+    const since = Date.now()
+    await waitFor('the watches to be open again', () => eu.agentRequests({ since, verbs: ['watch'] }).length > 0, {
+      timeoutMs: 30_000,
+      logs: [eu.kubelet],
+    })
     await waitUntilHeard(Date.now())
     expect(takeWrites()).toEqual([])
   })
