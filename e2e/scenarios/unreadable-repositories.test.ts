@@ -10,7 +10,7 @@ import { type Fleet, startFleet } from '../harness/fleet.ts'
 import { type GitRepository, type GitServer, startGitServer } from '../harness/git-server.ts'
 import { getField, type KubeObject } from '../harness/kube-client.ts'
 import { waitFor } from '../harness/wait.ts'
-import { problemsOf, repositoryProblems, runs } from './fleet-status.ts'
+import { connectionOf, problemsOf, repositoryProblems, runs } from './fleet-status.ts'
 import { applicationDefinition, configMap, configMapReference, repositoryDefinition } from './manifests.ts'
 
 let fleet: Fleet
@@ -137,6 +137,25 @@ describe('a Git host', () => {
     await writeFile(file, 'dev:right')
     await waitForVersion('away', '4')
     fleet.git.credentials = undefined
+  })
+})
+
+describe('a hub', () => {
+  test('that is started again while the Git host is away changes nothing, and follows it when it is back', async () => {
+    const before = await Promise.all(['away', 'rewritten', 'refless'].map(get))
+    await expectToStay('away', 'RepositoryUnreachable', () => fleet.git.setFault('down'))
+    await fleet.stopHub()
+    await fleet.startHub()
+    await fleet.apply(repositoryDefinition('away', getRepository('away').url))
+    await waitForProblem('away', 'RepositoryUnreachable')
+    await fleet.waitForStatus('eu to be Online', (status) => connectionOf(status, 'eu') === 'ONLINE')
+    const after = await Promise.all(['away', 'rewritten', 'refless'].map(get))
+    expect(after.map(({ metadata }) => metadata.resourceVersion)).toEqual(
+      before.map(({ metadata }) => metadata.resourceVersion),
+    )
+    await fleet.git.setFault('none')
+    getRepository('away').commit({ 'away/config.yaml': configMap('away', { version: '5' }) })
+    await waitForVersion('away', '5')
   })
 })
 
