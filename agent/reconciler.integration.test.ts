@@ -328,6 +328,45 @@ test('an object annotated fairlead.dev/prune: disabled is kept, and that is said
   expect(getField(await find('ConfigMap', 'kept'), 'data')).toEqual({ a: '1' })
 })
 
+test('an object held by a finalizer is waited for without asking, and confirmed when it is gone', async () => {
+  const bed = await start()
+  const held = configMap('held', { a: '1' }, { finalizers: ['example.com/hold'] })
+  bed.update({ web: { objects: [held] } })
+  await bed.synced('web')
+  bed.update({ web: { tombstone: 'prune' } })
+  const waits = ({ problems }: { problems: readonly { message: string }[] }) =>
+    problems[0]?.message.includes('example.com/hold') ?? false
+  await bed.reported('web', 'waiting for the finalizer', waits)
+  const deletes = () => bed.requests(['delete']).filter(({ name }) => name === 'held').length
+  expect(deletes()).toBe(1)
+  await cluster.admin.patch(
+    { ...held, metadata: { name: 'held', namespace } },
+    { metadata: { finalizers: null } },
+    { type: 'merge' },
+  )
+  await waitFor('the confirmation', () => bed.removed.includes('web'), { timeoutMs: 2_000 })
+  expect(deletes()).toBe(1)
+})
+
+test('a CRD deleted by hand comes back, and its custom resources with it', async () => {
+  const bed = await start()
+  const apiVersion = `${namespace}.example.com/v1`
+  const custom = { apiVersion, kind: 'Thing', metadata: { name: 'g' }, spec: { size: 1 } }
+  bed.update({ web: { objects: [custom, crd('things', 'Thing')] } })
+  await bed.synced('web', { healthy: true })
+  const before = await find('Thing', 'g', apiVersion)
+  await cluster.admin.delete(crd('things', 'Thing'))
+  await waitFor(
+    'another custom resource',
+    async () => {
+      const found = await find('Thing', 'g', apiVersion)
+      return found && found.metadata.uid !== before?.metadata.uid
+    },
+    { timeoutMs: 30_000 },
+  )
+  await bed.synced('web', { healthy: true })
+})
+
 test('most of an application at once is held, in smaller steps it is not', async () => {
   const bed = await start()
   const some = (count: number) =>

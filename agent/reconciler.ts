@@ -12,18 +12,18 @@ import { isCrd } from './applier/apply-order.ts'
 import { Limiter } from './applier/limiter.ts'
 import type { ArtifactLoader, Reconciler, ReportSink } from './desired-state.ts'
 import { InventoryStore } from './inventory/inventory-store.ts'
-import type { Kube } from './kube/kube.ts'
+import type { Kube, ResourceType } from './kube/kube.ts'
 import { Application } from './reconciler/application.ts'
 import { buildReport, toDrift } from './reconciler/application-report.ts'
 import type { ReconcilerContext, ReconcilerLimits, Target } from './reconciler/context.ts'
 import { DriftRepair } from './reconciler/drift-repair.ts'
-import { type ObjectRecord, recordFromInventory } from './reconciler/object-record.ts'
+import { type ObjectRecord, observeGone, recordFromInventory } from './reconciler/object-record.ts'
 import { ObjectTable } from './reconciler/object-table.ts'
 import { ObjectWriter } from './reconciler/object-writer.ts'
 import { WatchedKinds } from './reconciler/watched-kinds.ts'
 import { FightLedger, type FightLimits } from './remediator/fight-ledger.ts'
 import { PERSON_MANAGERS } from './remediator/managed-fields.ts'
-import { createWatcher, type Watcher, type WatcherOptions } from './watcher/watcher.ts'
+import { createWatcher, type Watcher, type WatcherOptions, type WatchState } from './watcher/watcher.ts'
 
 /** With what a reconciler is made. */
 export interface ReconcilerOptions {
@@ -154,9 +154,29 @@ class ClusterReconciler implements Reconciler {
       labelSelector: `${MANAGED_BY_LABEL}=${MANAGED_BY}`,
       namespaces,
       onEvent: (event) => this.#repair.handle(event),
-      onState: (state) => this.#context.kinds.noteState(state),
+      onState: (state) => this.#noteWatchState(state),
+      onSynced: (resource) => this.#wakeOwners(resource),
       logger,
     })
+  }
+
+  #noteWatchState(state: WatchState): void {
+    this.#context.kinds.noteState(state)
+    if (state.state !== 'gone') return
+    // With the CRD all its objects went; they are tried again until there is one.
+    for (const record of this.#context.table.all()) {
+      if (!isOfKind(record, state.resource) || !record.declared) continue
+      observeGone(record)
+      record.dirty = true
+    }
+    this.#wakeOwners(state.resource)
+  }
+
+  /** What is there of a kind is known anew: those who own some of it compare. */
+  #wakeOwners(resource: ResourceType): void {
+    for (const application of this.#applications.values()) {
+      if (application.records().some((record) => isOfKind(record, resource))) application.wake()
+    }
   }
 
   #updateEntry(entry: SliceEntry, generation: bigint): void {
@@ -264,6 +284,10 @@ class ClusterReconciler implements Reconciler {
     if (!application.report || !isSameReport(application.report, report)) application.report = report
     return application.report
   }
+}
+
+function isOfKind(record: ObjectRecord, { group, kind }: ResourceType): boolean {
+  return record.group === group && record.kind === kind
 }
 
 function toTarget({ intent }: SliceEntry, generation: bigint): Target | undefined {

@@ -31,6 +31,8 @@ export interface NotedFailure {
 
 /** How many drifts are kept for reports. */
 const DRIFTS_KEPT = 10
+/** Never sooner than this after a pass, unless woken, in milliseconds. */
+const RETRY_MIN_MS = 200
 /** How soon and how seldom manifests of kinds that are not served are looked at again. */
 const UNRESOLVED_RETRY = { baseMs: 250, maxMs: 60_000 }
 
@@ -301,7 +303,8 @@ export class Application implements Neighbour {
     let next = Infinity
     if (this.loaded && this.loaded.unresolved.length > 0) next = backoffMs(this.#unresolvedAttempts++, UNRESOLVED_RETRY)
     for (const { failure } of this.records()) if (failure) next = Math.min(next, failure.retryAtMs - nowMs)
-    return Math.max(1, next)
+    // What is due and was not tried waits for an event; it must not make the loop spin.
+    return Math.max(RETRY_MIN_MS, next)
   }
 
   async #sleep(ms: number, signal: AbortSignal): Promise<void> {

@@ -1,6 +1,5 @@
 // Applies what an application declares and the cluster does not hold: CRDs and Namespaces, then wave by wave. What
 // fails stops nothing but what depends on it.
-import { HealthState } from '@fairlead/proto/common'
 import { sleep } from '@fairlead/shared/backoff'
 import { AppError, isAborted, toAppError } from '@fairlead/shared/errors'
 import { formatObjectReference } from '@fairlead/shared/object-reference'
@@ -10,7 +9,7 @@ import type { ResourceType } from '../kube/kube.ts'
 import { KubeError } from '../kube/kube-error.ts'
 import type { Application } from './application.ts'
 import type { DesiredTarget } from './context.ts'
-import { findDifference, isPending, needsApply, type ObjectRecord } from './object-record.ts'
+import { findDifference, isPending, isWorking, needsApply, type ObjectRecord } from './object-record.ts'
 
 /** In flight for one application; the limiter holds all applications together to as many. */
 const WORKERS = 8
@@ -54,33 +53,33 @@ interface Run {
 async function applyPhase(run: Run, batch: readonly ObjectRecord[], before: readonly ObjectRecord[]): Promise<void> {
   const { application, signal } = run
   const { context } = application
-  const areHealthy = (): boolean => before.every((record) => !isPending(record) && isHealthy(record))
+  const areHealthy = (): boolean => before.every((record) => !isPending(record) && isWorking(record))
   const failed = (): ObjectRecord | undefined => before.find((record) => record.failure && isPending(record))
   await application.waitUntil(() => areHealthy() || failed() !== undefined, context.limits.waveTimeoutMs, signal)
   if (!areHealthy()) {
-    const cause = failed() ?? before.find((record) => !isHealthy(record))
+    const cause = failed() ?? before.find((record) => !isWorking(record))
     for (const record of batch) failDependent(application, record, cause)
     return
   }
-  const own = batch.filter((record) => findCrd(application, record))
+  const own = new Set(batch.filter((record) => findCrd(application, record)))
   await applyBatch(
     run,
-    batch.filter((record) => !own.includes(record)),
+    batch.filter((record) => !own.has(record)),
   )
   if (batch.some(isNamespace)) context.noteFoundation('')
-  if (own.length > 0) await applyCustomResources(run, own)
+  if (own.size > 0) await applyCustomResources(run, [...own])
 }
 
 async function applyCustomResources(run: Run, records: readonly ObjectRecord[]): Promise<void> {
   const { application, signal } = run
   const { context } = application
   const crds = new Set(records.map((record) => findCrd(application, record)).filter((crd) => crd !== undefined))
-  const areSettled = (): boolean => [...crds].every((crd) => crd.failure !== undefined || isHealthy(crd))
+  const areSettled = (): boolean => [...crds].every((crd) => crd.failure !== undefined || isWorking(crd))
   await application.waitUntil(areSettled, context.limits.establishedTimeoutMs, signal)
   const ready: ObjectRecord[] = []
   for (const record of records) {
     const crd = findCrd(application, record)
-    if (crd && (isPending(crd) || !isHealthy(crd))) failDependent(application, record, crd)
+    if (crd && (isPending(crd) || !isWorking(crd))) failDependent(application, record, crd)
     else ready.push(record)
   }
   const resources = new Map(
@@ -161,11 +160,6 @@ function findCrd(application: Application, { group, kind }: ObjectRecord): Objec
   const name = application.loaded?.definedKinds.get(`${group}/${kind}`)
   const crd = name && application.context.table.find(`apiextensions.k8s.io/CustomResourceDefinition//${name}`)
   return crd ? crd : undefined
-}
-
-function isHealthy({ health, declared, applied, live }: ObjectRecord): boolean {
-  if (!live && declared?.expires && applied) return true
-  return health.health === HealthState.HEALTHY || health.health === HealthState.SUSPENDED
 }
 
 function failDependent(application: Application, record: ObjectRecord, cause: ObjectRecord | undefined): void {

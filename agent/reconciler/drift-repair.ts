@@ -96,6 +96,7 @@ export class DriftRepair {
     observeGone(record)
     this.#options.onChange(record)
     if (!record.declared || record.deleting) {
+      if (record.failure) record.failure = { ...record.failure, retryAtMs: 0 }
       this.#options.onAttention(record)
       return
     }
@@ -142,11 +143,19 @@ export class DriftRepair {
       return
     }
     if (record.failure && record.failure.retryAtMs > detectedAtMs && record.failure.error.code !== 'FieldFight') return
-    if (this.#timers.has(record)) return
+    // In a fight with a controller we yield, to a person never.
+    if (this.#timers.has(record) && !found.person) return
+    this.#cancel(record)
     const rival = findRival(found.evidence)
     const delayMs = found.person ? 0 : this.#options.fights.note(record.key, `${found.kind}:${rival}`, detectedAtMs)
     if (delayMs === 0) void this.#repair(record, found, policy.adopt, detectedAtMs)
     else this.#yieldTo(record, found, rival, delayMs)
+  }
+
+  #cancel(record: ObjectRecord): void {
+    clearTimeout(this.#timers.get(record))
+    this.#timers.delete(record)
+    record.yieldUntilMs = 0
   }
 
   #yieldTo(record: ObjectRecord, found: Found, rival: string, delayMs: number): void {
@@ -194,7 +203,6 @@ export class DriftRepair {
     const { fights, clock, onChange } = this.#options
     record.failure = fight
     const check = (): void => {
-      this.#timers.delete(record)
       if (record.failure !== fight) return
       record.failure = undefined
       onChange(record)

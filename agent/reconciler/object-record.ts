@@ -195,6 +195,13 @@ export function needsApply(record: ObjectRecord, { nowMs, isWatched, remediate }
   return remediate && findDifference(record, isWatched) !== undefined
 }
 
+/** True when the object works as far as can be told: nothing has to wait for it. */
+export function isWorking({ health, declared, applied, live }: ObjectRecord): boolean {
+  if (!live && declared?.expires && applied) return true
+  const { HEALTHY, SUSPENDED, UNKNOWN } = HealthState
+  return health.health === HEALTHY || health.health === SUSPENDED || health.health === UNKNOWN
+}
+
 /** True while what is declared has not been applied. */
 export function isPending(record: ObjectRecord): boolean {
   return record.declared !== undefined && record.applied?.declaredHash !== record.declared.hash

@@ -1,6 +1,5 @@
 // Deletes what an application owns and no longer declares: after what replaces it is there, in reverse order, only what
 // the guards let go.
-import { HealthState } from '@fairlead/proto/common'
 import { AppError, isAborted, toAppError } from '@fairlead/shared/errors'
 import { APPLICATION_LABEL } from '@fairlead/shared/labels'
 import { compareApplyOrder, isFoundation } from '../applier/apply-order.ts'
@@ -9,7 +8,7 @@ import { decidePrune, type PruneCandidate } from '../pruner/prune-guards.ts'
 import type { Application } from './application.ts'
 import { fail } from './apply-run.ts'
 import type { DesiredTarget } from './context.ts'
-import { isPending, type ObjectRecord, observeGone } from './object-record.ts'
+import { isPending, isWorking, type ObjectRecord, observeGone } from './object-record.ts'
 
 const WORKERS = 8
 
@@ -54,14 +53,7 @@ export async function awaitNeighbours(
 }
 
 function isReplaced(application: Application): boolean {
-  return application
-    .records()
-    .every(
-      (record) =>
-        !record.declared ||
-        (!isPending(record) &&
-          (record.health.health === HealthState.HEALTHY || record.health.health === HealthState.SUSPENDED)),
-    )
+  return application.records().every((record) => !record.declared || (!isPending(record) && isWorking(record)))
 }
 
 /** Deletes objects that the guards let go; returns those that they hold. Throws Aborted. */
@@ -143,7 +135,9 @@ async function remove(application: Application, record: ObjectRecord): Promise<v
   const { context } = application
   // Declared again while it waited for its turn.
   if (record.declared || record.application !== application.name) return
-  if (record.live?.terminating) return
+  // The watch tells when it is gone; until then there is nothing to ask.
+  if (record.live?.terminating) return failGoing(application, record)
+  if (record.deleting && !record.live && context.kinds.isWatched(record.resource)) return context.table.remove(record)
   const uid = await findUid(application, record)
   if (uid === undefined) return context.table.remove(record)
   try {
@@ -151,8 +145,7 @@ async function remove(application: Application, record: ObjectRecord): Promise<v
     if (outcome === 'terminating') {
       record.deleting = true
       record.dirty = true
-      const error = new AppError('PruneFailed', 'it is being deleted, and waits for its finalizers')
-      return fail(application, record, error)
+      return failGoing(application, record)
     }
   } catch (error) {
     // Somebody made another object of that name: not ours.
@@ -160,6 +153,11 @@ async function remove(application: Application, record: ObjectRecord): Promise<v
   }
   observeGone(record)
   context.table.remove(record)
+}
+
+function failGoing(application: Application, record: ObjectRecord): void {
+  const message = record.live?.terminating ? record.health.message : 'being deleted'
+  fail(application, record, new AppError('PruneFailed', `it is ${message}`))
 }
 
 /** The uid of the object that we made; undefined when there is none. */
