@@ -158,8 +158,14 @@ export class Cluster implements AsyncDisposable {
   /** Waits until the API server says it is ready and the namespaces of the system exist. */
   async waitUntilReady(signal?: AbortSignal): Promise<void> {
     const ready = async () => {
-      const answer = await this.harness.requestText('GET', '/readyz')
-      return answer === 'ok' && (await this.harness.find({ ...namespaceKind, metadata: { name: 'default' } }))
+      try {
+        const answer = await this.harness.requestText('GET', '/readyz')
+        return answer === 'ok' && (await this.harness.find({ ...namespaceKind, metadata: { name: 'default' } }))
+      } catch (error) {
+        // The CA's file may have been read while it was being written: the next look reads it again.
+        this.harness.close()
+        throw error
+      }
     }
     const alive = ['etcd', 'kube-apiserver'].map((name) => this.process(name as ToolName))
     await waitFor(`cluster ${this.name} to be ready`, ready, {
