@@ -344,6 +344,16 @@ test('a fetch that fails for a moment is tried again', async () => {
   expect(await problemsOf('web')).toEqual([])
 })
 
+test('a read that somebody else gave up is tried again, and is no problem of the application', async () => {
+  const prod = await addCluster('prod', { env: 'prod' })
+  await addApplication('web')
+  await push('c1', new AppError('Aborted', 'given up'))
+  await waitFor('the read', () => reads.includes('c1 web'))
+  git.set('c1', { 'web/a.yaml': configMap('a') })
+  await sees(prod, { web: 'c1' })
+  expect(await problemsOf('web')).toEqual([])
+})
+
 test('streams that are lost are made again and filled from the database', async () => {
   const prod = await addCluster('prod', { env: 'prod' })
   await addApplication('web')
@@ -378,6 +388,17 @@ test('a database restored from an old backup is obeyed: its slices are signed as
   await link.store.db.updateTable('slices').set(old).execute()
   startStages()
   await waitFor('a newer slice', async () => ((await readSlice(prod))?.generation ?? 0n) > obeyed.generation)
+})
+
+test('a slice that was to be signed again when the hub was killed is signed after the start', async () => {
+  const prod = await addCluster('prod', { env: 'prod' })
+  await addApplication('web')
+  await push('c1', { 'web/a.yaml': configMap('a') })
+  const { generation } = await sees(prod, { web: 'c1' })
+  await stopStages()
+  await link.store.db.updateTable('slices').set({ content_hash: '' }).execute()
+  startStages()
+  await waitFor('a newer slice', async () => ((await readSlice(prod))?.generation ?? 0n) > generation)
 })
 
 test('documents of clusters that were removed leave NATS', async () => {

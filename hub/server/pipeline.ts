@@ -213,8 +213,10 @@ class PipelineLoop implements Pipeline {
       this.#settle(application, key)
       logger.debug({ application, commit, outcome }, 'application rendered')
     } catch (cause) {
-      if (signal.aborted || isAborted(cause)) return
-      await this.#recordFailure(target, key, toAppError(cause))
+      if (signal.aborted) return
+      // Given up by somebody else, such as a tracker that stops: no problem of the application, but to be done again.
+      if (isAborted(cause)) this.#retryLater(application, key)
+      else await this.#recordFailure(target, key, toAppError(cause))
     }
     // Problems may have come or gone, whatever happened to the artifact.
     this.#options.onChange([])
@@ -231,9 +233,16 @@ class PipelineLoop implements Pipeline {
       await recordFailure(store, target, error)
     } catch (cause) {
       logger.error({ application, error: cause }, 'failed render could not be recorded')
+      return this.#retryLater(application, key)
     }
+    if (error.kind === 'user') this.#settled.set(application, key)
+    else this.#retryLater(application, key)
+  }
+
+  /** Settles what was tried, and has it tried again after a while. */
+  #retryLater(application: string, key: string): void {
+    const failures = this.#failures.get(application) ?? 0
     this.#settled.set(application, key)
-    if (error.kind === 'user') return
     this.#failures.set(application, failures + 1)
     const retry = sleep(backoffMs(failures, RENDER_RETRY), this.#stopping.signal)
     void retry.then(

@@ -67,7 +67,8 @@ async function placeChunk(transaction: Transaction<Schema>, request: PlaceReques
   const joined = new Set(clusters.filter((cluster) => cluster.hasJoined).map((cluster) => cluster.id))
   const slices = await readSlices(transaction, ids)
   const generationOf = (id: string): bigint => nextGeneration(BigInt(slices.get(id)?.generation ?? 0), request.nowMs)
-  const touched = new Set(ids.filter((id) => request.mustSlice.has(id) || !slices.has(id)))
+  // Without a hash it is to be signed again, whoever asked for that and died before it was done.
+  const touched = new Set(ids.filter((id) => request.mustSlice.has(id) || !slices.get(id)?.contentHash))
   const rows = await readDeployments(transaction, ids, request.applications)
   const upserts: Selectable<DeploymentsTable>[] = []
   for (const application of await presentApplications(transaction, request.applications)) {
