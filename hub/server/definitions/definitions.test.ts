@@ -221,6 +221,23 @@ describe('applying', () => {
     expect(row.uid).not.toBe(uid)
   })
 
+  test('an application that is applied again with another source while it is deleted runs nothing of the old one', async () => {
+    await apply([repository(), application()])
+    await deploy('c1', 'desired')
+    const render = { commit: 'c', input_hash: 'h', attempted_commit: 'c', problems: '[]', rendered_at: 1 }
+    await store.db
+      .insertInto('renders')
+      .values({ ...render, application: 'web', artifact_digest: null, revision: null })
+      .execute()
+    const countRenders = async () => (await store.db.selectFrom('renders').select('application').execute()).length
+    await definitions.deleteApplication({ name: 'web', orphan: false }, 'admin')
+    await apply([application()])
+    expect(await countRenders()).toBe(1)
+    await definitions.deleteApplication({ name: 'web', orphan: false }, 'admin')
+    await apply([application({ source: { repository: 'shop', path: 'other' } })])
+    expect(await countRenders()).toBe(0)
+  })
+
   test.each([[[]], [['x']], [[null]], [[[repository()]]]])('refuses %j, which is no document', async (documents) => {
     await expect(apply(documents)).rejects.toMatchObject({ code: 'InvalidArgument' })
     expect(await stored()).toEqual({ repositories: [], applications: [] })

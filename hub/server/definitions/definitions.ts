@@ -223,7 +223,10 @@ async function storeDefinition(
   const identity = isNew ? { uid: randomUUID(), created_at: nowMs } : { uid: before.uid, created_at: before.created_at }
   const row = { name, labels, spec, generation, ...identity }
   if (kind === 'Repository') await upsertRepository(transaction, row, isNew)
-  else await upsertApplication(transaction, { ...row, deleting: null })
+  else {
+    await upsertApplication(transaction, { ...row, deleting: null })
+    if (before && isNew && !isSameSource(before.spec, spec)) await forgetRender(transaction, name)
+  }
   const detail = { action, generation, spec: JSON.parse(spec), labels: definition.labels }
   await writeAudit(
     transaction,
@@ -268,6 +271,16 @@ async function upsertApplication(
     .values(row)
     .onConflict((conflict) => conflict.column('name').doUpdateSet(row))
     .execute()
+}
+
+function isSameSource(before: string, after: string): boolean {
+  const sourceOf = (spec: string): string => JSON.stringify(readApplicationSpec(spec).source)
+  return sourceOf(before) === sourceOf(after)
+}
+
+/** What an earlier application of the same name was rendered to is nothing that this one ever said. */
+async function forgetRender(transaction: Transaction<Schema>, application: string): Promise<void> {
+  await transaction.deleteFrom('renders').where('application', '=', application).execute()
 }
 
 async function forgetTracking(db: Kysely<Schema>, repository: string): Promise<void> {
