@@ -367,6 +367,62 @@ test('a CRD deleted by hand comes back, and its custom resources with it', async
   await bed.synced('web', { healthy: true })
 })
 
+test('what the agent may not do is reported, the rest is applied and repaired', async () => {
+  const { admin } = cluster
+  const account = { apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name: 'narrow', namespace } }
+  const rbac = { apiVersion: 'rbac.authorization.k8s.io/v1', metadata: { name: 'narrow', namespace } }
+  await admin.create(account)
+  await admin.create({
+    ...rbac,
+    kind: 'Role',
+    rules: [
+      { apiGroups: [''], resources: ['configmaps'], verbs: ['*'] },
+      { apiGroups: [''], resources: ['serviceaccounts'], verbs: ['get', 'create', 'patch', 'delete'] },
+    ],
+  } as never)
+  await admin.create({
+    ...rbac,
+    kind: 'RoleBinding',
+    roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'Role', name: 'narrow' },
+    subjects: [{ kind: 'ServiceAccount', name: 'narrow', namespace }],
+  } as never)
+  const { token } = await admin.createToken(namespace, 'narrow')
+  const kubeconfigPath = cluster.writeKubeconfig(`narrow-${namespace}`, { token })
+  const narrow = { kubeconfigPath, auditLog: cluster.auditLog.bind(cluster) }
+  const bed = await ReconcilerBed.start({ cluster: narrow, namespace, waitFor }, { namespaces: [namespace] })
+  beds.push(bed)
+  const objects = [configMap('a'), configMap('far', {}, { namespace: 'default' }), serviceAccount('s')]
+  bed.update({ web: { objects } })
+  const report = await bed.reported('web', 'with two problems', ({ problems }) => problems.length === 2)
+  expect(report.problems.map(({ code }) => code)).toEqual(['ApplyForbidden', 'ApplyForbidden'])
+  expect(report.problems.find(({ object }) => object)).toMatchObject({
+    object: { name: 'far', namespace: 'default' },
+    source: { line: 11 },
+  })
+  expect(report.problems.find(({ object }) => !object)?.message).toContain('serviceaccounts cannot be watched')
+  await waitFor('what it may write', async () => (await find('ConfigMap', 'a')) && (await find('ServiceAccount', 's')))
+  await admin.patch({ ...configMap('a'), metadata: { name: 'a', namespace } }, { data: { a: '9' } }, { type: 'merge' })
+  await bed.reported('web', 'repaired', ({ remediations }) => remediations === 1n)
+})
+
+test('an immutable field that was changed is reported, and applied again when it is put back', async () => {
+  const bed = await start()
+  const fixed = (a: string): TestObject => ({ ...configMap('fixed', { a }), immutable: true })
+  bed.update({ web: { objects: [fixed('1'), configMap('b')] } })
+  await bed.synced('web')
+  bed.update({ web: { objects: [fixed('2'), configMap('b', { a: '2' })] } })
+  const report = await bed.reported('web', 'with a problem', ({ problems }) => problems.length > 0)
+  expect(report.problems[0]).toMatchObject({
+    code: 'ImmutableField',
+    object: { name: 'fixed' },
+    source: { file: 'deploy/web.yaml' },
+  })
+  expect(report.revision).toBeDefined()
+  await waitFor('the other', async () => (await find('ConfigMap', 'b'))?.data?.a === '2')
+  bed.update({ web: { objects: [fixed('1'), configMap('b', { a: '2' })] } })
+  await bed.synced('web')
+})
+
 test('most of an application at once is held, in smaller steps it is not', async () => {
   const bed = await start()
   const some = (count: number) =>
