@@ -77,16 +77,16 @@ export class Issuer implements CredentialIssuer {
     await this.pushClaims()
   }
 
-  /** What NATS must refuse; forgets keys whose last JWT has expired. */
+  /** What NATS must refuse: all that a revoked key was ever issued, by whatever clock, as it never comes back. Forgets keys whose last JWT has expired. */
   async readRevocations(): Promise<Revocations> {
     const { db } = this.#options.store
     await db.deleteFrom('revoked_keys').where('expires_at', '<', Date.now()).execute()
     const rows = await db
       .selectFrom('revoked_keys')
-      .select(['public_key', 'revoked_at'])
+      .select(['public_key', 'expires_at'])
       .orderBy('public_key')
       .execute()
-    return Object.fromEntries(rows.map((row) => [row.public_key, Math.floor(row.revoked_at / 1000)]))
+    return Object.fromEntries(rows.map((row) => [row.public_key, Math.floor(row.expires_at / 1000)]))
   }
 
   /** Uses this connection to the SYS account from now on. */

@@ -61,6 +61,19 @@ test('many revocations within one second all hold', async () => {
   for (const agent of agents) await expect(connectAgent(agent)).rejects.toThrow(/revoked|authorization/i)
 })
 
+test('a revocation by a clock that was set back holds for credentials that were issued before', async () => {
+  const link = await start()
+  const agent = await enrolAgent(link)
+  const { publicKey } = agent.user
+  const now = Date.now()
+  await link.store.db
+    .insertInto('revoked_keys')
+    .values({ public_key: publicKey, revoked_at: now - 3_600_000, expires_at: now + 172_800_000 })
+    .execute()
+  await link.link.pushClaims()
+  await expect(connectAgent(agent)).rejects.toThrow(/revoked|authorization/i)
+})
+
 test('a revocation holds after a restart of the hub, also when NATS has lost its files', async () => {
   const link = await start()
   const agent = await enrolAgent(link)

@@ -149,8 +149,8 @@ class StoredClusters implements Omit<Registry, keyof Enrolment> {
       deleteCluster(transaction, { name, actor, nowMs: clock() }),
     )
     logger.info({ cluster: name, clusterId: cluster.id }, 'cluster removed')
-    await enrolment.disconnect(cluster.publicKey)
     onChange()
+    await enrolment.disconnect(cluster.publicKey)
   }
 
   async #addToken(transaction: Transaction<Schema>, clusterId: string, ttlMs: number): Promise<JoinInstructions> {
