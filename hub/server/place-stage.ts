@@ -2,6 +2,8 @@
 // slices that change, with their outbox rows, in one transaction.
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { create, toJsonString } from '@bufbuild/protobuf'
+import { timestampFromMs } from '@bufbuild/protobuf/wkt'
+import { ProblemSchema } from '@fairlead/proto/common'
 import { type SyncPolicy, SyncPolicySchema } from '@fairlead/proto/slice'
 import type { SigningKeyPair } from '@fairlead/shared/signing'
 import { nextGeneration } from '@fairlead/shared/slice'
@@ -10,6 +12,7 @@ import type { ApplicationDefinition, ClusterDefinition, RenderState } from './fl
 import { placeApplication } from './placer/placer.ts'
 import { type ApplicationIntent, type DeploymentRow, planDeployments } from './slicer/deployment-plan.ts'
 import { type SliceDeployment, signSlice, sliceContent } from './slicer/slicer.ts'
+import { readProblem } from './store/definition-rows.ts'
 import type { DeploymentsTable, Schema, SlicesTable } from './store/schema.ts'
 import type { Store } from './store/store.ts'
 
@@ -27,6 +30,8 @@ export interface PlaceRequest {
 /** Bounds how long one transaction keeps the database. */
 const CLUSTERS_PER_TRANSACTION = 50
 const ROWS_PER_STATEMENT = 500
+/** Largest slice: the broker's 1 MiB, less some room for headers. */
+const MAX_SLICE_BYTES = 1_048_576 - 1_024
 const NAMES_PER_QUERY = 500
 
 /** Places, and returns the clusters whose slice is new. */
@@ -115,15 +120,23 @@ async function sliceClusters(
     clusters.map((cluster) => cluster.id),
   )
   const changed: Insertable<SlicesTable>[] = []
+  const tooLarge = new Map<string, number>()
   for (const cluster of clusters) {
     const held = slices.get(cluster.id)
     const content = sliceContent(cluster, deployments.get(cluster.id) ?? [])
     if (held?.contentHash === content.hash) continue
     const lastGeneration = BigInt(held?.generation ?? 0)
     const { generation, document } = signSlice(content, { lastGeneration, nowMs, key })
-    changed.push({ cluster_id: cluster.id, generation, content_hash: content.hash, document })
+    // NATS would refuse it: the cluster keeps the last one.
+    if (document.length > MAX_SLICE_BYTES) tooLarge.set(cluster.id, document.length)
+    else changed.push({ cluster_id: cluster.id, generation, content_hash: content.hash, document })
   }
   await saveSlices(transaction, changed, nowMs)
+  await saveSliceProblems(
+    transaction,
+    clusters.map((cluster) => cluster.id),
+    { tooLarge, nowMs },
+  )
   return changed.map((row) => row.cluster_id)
 }
 
@@ -139,6 +152,27 @@ async function saveSlices(
     .execute()
   const outbox = rows.map((row) => ({ kind: 'slice' as const, key: row.cluster_id, created_at: nowMs }))
   await transaction.insertInto('outbox').values(outbox).execute()
+}
+
+/** Records which of these clusters' slices are too large, and that the others' are not. */
+async function saveSliceProblems(
+  transaction: Transaction<Schema>,
+  ids: readonly string[],
+  { tooLarge, nowMs }: { tooLarge: ReadonlyMap<string, number>; nowMs: number },
+): Promise<void> {
+  const rows = await transaction.selectFrom('slice_problems').selectAll().where('cluster_id', 'in', ids).execute()
+  const since = new Map(rows.map((row) => [row.cluster_id, readProblem(row.problem).since]))
+  if (rows.length > 0) await transaction.deleteFrom('slice_problems').where('cluster_id', 'in', ids).execute()
+  for (const [id, sizeBytes] of tooLarge) {
+    const message = `what this cluster should run takes ${sizeBytes} bytes to say, and at most ${MAX_SLICE_BYTES} can be sent; it keeps the last slice: place fewer applications on it`
+    const problem = create(ProblemSchema, {
+      code: 'LimitExceeded',
+      message,
+      since: since.get(id) ?? timestampFromMs(nowMs),
+    })
+    const row = { cluster_id: id, problem: toJsonString(ProblemSchema, problem) }
+    await transaction.insertInto('slice_problems').values(row).execute()
+  }
 }
 
 /** Those that still exist, as they are now: a cluster may have been removed or joined since the snapshot. */

@@ -5,10 +5,17 @@ import type { Migration } from 'kysely/migration'
 /** Migrations by name; they run in the order of the names, each in a transaction. */
 export const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '0001-first': { up: createFirstTables },
+  '0002-slice-problems': { up: createSliceProblems },
 }
 
 async function createFirstTables(db: Kysely<unknown>): Promise<void> {
   for (const statement of FIRST_TABLES) await sql.raw(statement).execute(db)
+}
+
+async function createSliceProblems(db: Kysely<unknown>): Promise<void> {
+  const statement = `CREATE TABLE slice_problems (
+    cluster_id TEXT PRIMARY KEY REFERENCES clusters(id) ON DELETE CASCADE ${DEFERRED}, problem TEXT NOT NULL) STRICT`
+  await sql.raw(statement).execute(db)
 }
 
 // Deferred references are checked at commit, so that the order of the statements within a transaction is free.

@@ -22,6 +22,7 @@ export interface Schema {
   join_tokens: JoinTokensTable
   deployments: DeploymentsTable
   slices: SlicesTable
+  slice_problems: SliceProblemsTable
   outbox: OutboxTable
   cluster_reports: ClusterReportsTable
   application_reports: ApplicationReportsTable
@@ -176,6 +177,13 @@ export interface SlicesTable {
   content_hash: string
   /** The signed bytes. */
   document: Uint8Array
+}
+
+/** Why a cluster has not been sent what it should run; no row when it has. */
+export interface SliceProblemsTable {
+  cluster_id: string
+  /** fairlead.v1.Problem as proto JSON. */
+  problem: Json
 }
 
 /** What is to be published to NATS. */

@@ -50,7 +50,10 @@ export interface ClusterEntry {
   /** As last shown to listeners. */
   connection: ConnectionState
   refusals: Refusals | undefined
+  /** As its agent says. */
   problems: Problem[]
+  /** Why it was not sent what it should run. */
+  sliceProblem: Problem | undefined
   readonly cells: Map<string, Cell>
 }
 

@@ -90,7 +90,7 @@ export function describeCluster(entry: ClusterEntry): Cluster {
     createdAt: timestampFromMs(entry.createdAtMs),
     publishedGeneration: entry.publishedGeneration,
     verifiedGeneration: entry.verifiedGeneration,
-    problems: entry.problems,
+    problems: entry.sliceProblem ? [entry.sliceProblem, ...entry.problems] : entry.problems,
     ...(entry.lastSeenAtMs === undefined ? {} : { lastSeenAt: timestampFromMs(entry.lastSeenAtMs) }),
     ...(entry.joinedAtMs === undefined ? {} : { joinedAt: timestampFromMs(entry.joinedAtMs) }),
     ...(entry.facts ? { facts: entry.facts } : {}),

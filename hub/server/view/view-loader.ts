@@ -1,10 +1,11 @@
 // Reads what the view shows from the database, in pages, so that no read holds up the process.
 import { setImmediate as nextTurn } from 'node:timers/promises'
-import { fromJson, fromJsonString, type JsonValue } from '@bufbuild/protobuf'
-import { ConnectionState, ProblemSchema, RevisionSchema } from '@fairlead/proto/common'
+import { fromJsonString } from '@bufbuild/protobuf'
+import { ConnectionState, RevisionSchema } from '@fairlead/proto/common'
 import { AgentFactsSchema, RefusalsSchema } from '@fairlead/proto/report'
 import type { Kysely, Selectable } from 'kysely'
 import type { Labels } from '../label-selector.ts'
+import { readProblem, readProblems } from '../store/definition-rows.ts'
 import type { ClustersTable, DeploymentsTable, Schema } from '../store/schema.ts'
 import type { ClusterEntry } from './cluster-entry.ts'
 import type { DesiredDeployment } from './deployment-sync.ts'
@@ -42,6 +43,8 @@ export async function loadClusters(db: Kysely<Schema>, entries: Map<string, Clus
   const rows = await db.selectFrom('clusters').selectAll().orderBy('name').execute()
   const slices = await db.selectFrom('slices').select(['cluster_id', 'generation']).execute()
   const generations = new Map(slices.map((slice) => [slice.cluster_id, BigInt(slice.generation)]))
+  const problems = await db.selectFrom('slice_problems').selectAll().execute()
+  const sliceProblems = new Map(problems.map((row) => [row.cluster_id, readProblem(row.problem)]))
   const ids = new Set(rows.map((row) => row.id))
   for (const id of [...entries.keys()]) if (!ids.has(id)) entries.delete(id)
   for (const row of rows) {
@@ -51,6 +54,7 @@ export async function loadClusters(db: Kysely<Schema>, entries: Map<string, Clus
     entry.labels = JSON.parse(row.labels) as Labels
     entry.joinedAtMs = row.joined_at ?? undefined
     entry.publishedGeneration = generations.get(row.id) ?? 0n
+    entry.sliceProblem = sliceProblems.get(row.id)
   }
 }
 
@@ -74,6 +78,7 @@ function createEntry(row: Selectable<ClustersTable>): ClusterEntry {
     connection: ConnectionState.UNSPECIFIED,
     refusals: undefined,
     problems: [],
+    sliceProblem: undefined,
     cells: new Map(),
   }
 }
@@ -129,8 +134,7 @@ export async function loadReports(db: Kysely<Schema>, entries: ReadonlyMap<strin
     entry.verifiedGeneration = BigInt(row.slice_generation)
     entry.lastSeenAtMs = row.last_seen_at
     entry.refusals = fromJsonString(RefusalsSchema, row.refusals, LENIENT)
-    const problems = JSON.parse(row.problems) as JsonValue[]
-    entry.problems = problems.map((problem) => fromJson(ProblemSchema, problem, LENIENT))
+    entry.problems = readProblems(row.problems)
   }
   for (const page of pages([...entries.values()])) {
     const rows = await db
