@@ -1,4 +1,6 @@
-// Drift where it is not simply put back: fights, policies, autoscalers, adoption, and what happened while nobody watched.
+// Where others stand in the way: fights, policies, autoscalers, adoption, webhooks, and what happened while nobody watched.
+import { once } from 'node:events'
+import { type AddressInfo, createServer, type Socket } from 'node:net'
 import { type Cluster, startCluster } from '@fairlead/e2e/harness/cluster'
 import { getField } from '@fairlead/e2e/harness/kube-client'
 import { waitFor } from '@fairlead/e2e/harness/wait'
@@ -158,6 +160,58 @@ test('an equal object made with client-side apply is adopted by ifEqual without 
   bed.update({ web: { objects: [deployment('nginx:1')], adopt: 'ifEqual' } })
   await bed.reported('web', 'refused', ({ problems }) => problems[0]?.code === 'AdoptionRefused')
 })
+
+test('a webhook that hangs holds up only its own objects, which are applied when it is gone', async () => {
+  await using silent = await listenSilently()
+  const webhook = {
+    apiVersion: 'admissionregistration.k8s.io/v1',
+    kind: 'ValidatingWebhookConfiguration',
+    metadata: { name: `slow-${namespace}` },
+    webhooks: [
+      {
+        name: 'slow.example.com',
+        clientConfig: { url: `https://127.0.0.1:${silent.port}/` },
+        rules: [{ apiGroups: [''], apiVersions: ['v1'], operations: ['CREATE'], resources: ['configmaps'] }],
+        objectSelector: { matchLabels: { slow: namespace } },
+        failurePolicy: 'Fail',
+        sideEffects: 'None',
+        admissionReviewVersions: ['v1'],
+        timeoutSeconds: 3,
+      },
+    ],
+  }
+  await cluster.admin.create(webhook as never)
+  const slow = (name: string): TestObject => ({ ...configMap(name), metadata: { name, labels: { slow: namespace } } })
+  const bed = await start()
+  const some = (make: (name: string) => TestObject, prefix: string) =>
+    Array.from({ length: 20 }, (_, index) => make(`${prefix}${index}`))
+  // A webhook takes a moment to be known to the API server: the first of these may slip through.
+  bed.update({ slow: { objects: some(slow, 's') } })
+  await waitFor('objects that hang', () => silent.connections() > 0)
+  bed.update({ slow: { objects: some(slow, 's') }, quick: { objects: some(configMap, 'q') } })
+  await bed.synced('quick', { timeoutMs: 2_900 })
+  const report = await bed.reported('slow', 'refused', ({ problems }) => problems.length > 0)
+  expect(report.problems[0]).toMatchObject({ code: 'ApplyRefused', source: { file: 'deploy/slow.yaml' } })
+  await cluster.admin.delete(webhook)
+  await bed.synced('slow', { timeoutMs: 30_000 })
+})
+
+/** A server that takes connections and never says a word. */
+async function listenSilently() {
+  let count = 0
+  const open = new Set<Socket>()
+  const server = createServer((socket) => {
+    count++
+    open.add(socket.on('error', () => undefined))
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const stop = async (): Promise<void> => {
+    for (const socket of open) socket.destroy()
+    await new Promise((resolve) => server.close(resolve))
+  }
+  return { port: (server.address() as AddressInfo).port, connections: () => count, [Symbol.asyncDispose]: stop }
+}
 
 test('an object that a wave waits for holds back the later wave', async () => {
   const bed = await start()
