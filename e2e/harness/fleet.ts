@@ -4,6 +4,7 @@
 import { spawn } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import path from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
 import { fromJson } from '@bufbuild/protobuf'
 import { ConnectionState, HealthState, SyncState } from '@fairlead/proto/common'
 import { type FleetStatus, FleetStatusSchema } from '@fairlead/proto/fleet'
@@ -49,6 +50,8 @@ export interface FleetClusterOptions extends Omit<ClusterOptions, 'name'> {
   readonly agentValues?: readonly string[]
   /** The only namespaces that the agent may manage; they are made first. Default: the whole cluster. */
   readonly namespaces?: readonly string[]
+  /** How long each byte between the agent and the API server is under way, in ms per direction: long enough, a test can act in the middle of a batch. Default: no proxy in between. */
+  readonly apiServerDelayMs?: number
 }
 
 /** Starts a Git host and the hub; clusters are added one by one. */
@@ -131,6 +134,31 @@ export class Fleet implements AsyncDisposable {
       },
       { logs: [this.hub] },
     )
+  }
+
+  /** SIGSTOP to the hub's embedded nats-server: it keeps its sockets and answers nothing. Call what is returned to let it go on, also when the hub has died meanwhile. */
+  pauseNats(): () => void {
+    const pid = this.#findNatsPid()
+    if (pid === undefined) throw new Error('the hub runs no nats-server')
+    process.kill(pid, 'SIGSTOP')
+    return () => {
+      try {
+        process.kill(pid, 'SIGCONT')
+      } catch (error) {
+        // Killed in the meantime.
+        if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error
+      }
+    }
+  }
+
+  /** Rows of the hub's database by SQL, read beside the hub: what it has decided, whether or not it has told anybody. */
+  query(sql: string, ...values: readonly (string | number)[]): Record<string, unknown>[] {
+    const database = new DatabaseSync(path.join(this.dataDir, 'fairlead.db'), { readOnly: true })
+    try {
+      return database.prepare(sql).all(...values)
+    } finally {
+      database.close()
+    }
   }
 
   /** Linux only. */
@@ -216,7 +244,7 @@ export class Fleet implements AsyncDisposable {
   /** Starts a cluster, registers it, and installs the agent by the printed way. */
   async addCluster(
     name: string,
-    { labels = {}, agentValues = [], namespaces, ...options }: FleetClusterOptions = {},
+    { labels = {}, agentValues = [], namespaces, apiServerDelayMs, ...options }: FleetClusterOptions = {},
   ): Promise<FleetCluster> {
     const cluster = await startCluster({ name, ...options })
     const flags = Object.entries(labels).map(([key, value]) => `--label=${key}=${value}`)
@@ -225,7 +253,7 @@ export class Fleet implements AsyncDisposable {
     }
     if (namespaces) flags.push(`--namespaces=${namespaces.join(',')}`)
     const printed = await this.cli('cluster', 'register', name, ...flags)
-    const member = await FleetCluster.connect(this, cluster, printed.trim())
+    const member = await FleetCluster.connect(this, cluster, printed.trim(), apiServerDelayMs)
     this.clusters.set(name, member)
     await member.install(agentValues)
     await member.kubelet.waitUntilReady()
@@ -269,6 +297,8 @@ export class FleetCluster implements AsyncDisposable {
   readonly apiProxy: TcpProxy
   /** Between the agent and NATS. */
   readonly natsProxy: TcpProxy
+  /** Between the agent and the API server, when there is a delay. */
+  readonly kubeProxy: TcpProxy | undefined
 
   /** The command that the hub printed for this cluster. */
   readonly installCommand: string
@@ -276,28 +306,37 @@ export class FleetCluster implements AsyncDisposable {
 
   private constructor(
     fleet: Fleet,
-    parts: Pick<FleetCluster, 'cluster' | 'kubelet' | 'apiProxy' | 'natsProxy'>,
+    parts: Pick<FleetCluster, 'cluster' | 'kubelet' | 'apiProxy' | 'natsProxy' | 'kubeProxy'>,
     installCommand: string,
   ) {
     this.cluster = parts.cluster
     this.kubelet = parts.kubelet
     this.apiProxy = parts.apiProxy
     this.natsProxy = parts.natsProxy
+    this.kubeProxy = parts.kubeProxy
     this.installCommand = installCommand
     this.#fleet = fleet
   }
 
   /** Starts the proxies and the kubelet stand-in of a registered cluster; nothing is installed yet. */
-  static async connect(fleet: Fleet, cluster: Cluster, installCommand: string): Promise<FleetCluster> {
+  static async connect(
+    fleet: Fleet,
+    cluster: Cluster,
+    installCommand: string,
+    apiServerDelayMs?: number,
+  ): Promise<FleetCluster> {
     const apiProxy = await startProxy({ port: fleet.apiPort })
     const natsProxy = await startProxy({ port: fleet.natsPort })
+    const kubeProxy = apiServerDelayMs === undefined ? undefined : await startProxy({ port: cluster.port })
+    if (kubeProxy) kubeProxy.delayMs = apiServerDelayMs ?? 0
     const kubelet = startKubelet({
       cluster,
       namespace: agentNamespace,
       deployment: 'fairlead-agent',
       images: { 'fairlead/agent': ({ command, args }) => agentCommand([...command, ...args]) },
+      ...(kubeProxy && { apiServer: { port: kubeProxy.port } }),
     })
-    return new FleetCluster(fleet, { cluster, kubelet, apiProxy, natsProxy }, installCommand)
+    return new FleetCluster(fleet, { cluster, kubelet, apiProxy, natsProxy, kubeProxy }, installCommand)
   }
 
   /** Runs the printed command (or another one like it), with the proxies' addresses in the place of the hub's and these further values. */
@@ -330,7 +369,7 @@ export class FleetCluster implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.kubelet.stop()
-    await Promise.all([this.apiProxy.stop(), this.natsProxy.stop()])
+    await Promise.all([this.apiProxy.stop(), this.natsProxy.stop(), this.kubeProxy?.stop()])
     await this.cluster.stop()
   }
 }
