@@ -6,7 +6,7 @@ import { blobSubject, desiredSubject, eventSubject, STREAMS, statusSubject } fro
 import { JetStreamApiCodes, JetStreamApiError, type JetStreamClient } from '@nats-io/jetstream'
 import { headers, type MsgHdrs } from '@nats-io/transport-node'
 import type { Selectable } from 'kysely'
-import type { OutboxKind, OutboxTable } from '../store/schema.ts'
+import type { OutboxKind, OutboxTable, SlicesTable } from '../store/schema.ts'
 import type { Store } from '../store/store.ts'
 import { forEachInFlight } from './in-flight.ts'
 
@@ -24,8 +24,12 @@ export interface OutboxOptions {
   /** Sends the accounts' claims. */
   readonly pushClaims: () => Promise<void>
   readonly logger: Logger
+  /** Rejects when answers that are waited for will not come any more. */
+  readonly interrupted: Promise<never>
 }
 
+/** Room that the headers of a slice need within NATS's limit. */
+const HEADER_BYTES = 1_024
 const BATCH = 500
 const SLICES_IN_FLIGHT = 256
 /** Chunks are large: this bounds the memory. */
@@ -34,20 +38,50 @@ const PUBLISH_TIMEOUT_MS = 10_000
 
 /** Publishes one batch in order: claims, artifacts, slices, then what is to be forgotten. Returns the number of rows done; throws when NATS does not take something, and leaves those rows. */
 export async function drainBatch(options: OutboxOptions): Promise<number> {
-  const { db } = options.store
-  const rows = await db.selectFrom('outbox').selectAll().orderBy('id').limit(BATCH).execute()
+  const { rows, slices } = await readBatch(options.store)
   const keysOf = (kind: OutboxKind): string[] => [
     ...new Set(rows.filter((row) => row.kind === kind).map((row) => row.key)),
   ]
   if (keysOf('claims').length > 0) await options.pushClaims()
   for (const digest of keysOf('artifact')) await publishArtifact(options, digest)
-  await publishSlices(options, keysOf('slice'))
+  await publishSlices(options, slices)
   for (const clusterId of keysOf('purge-cluster')) await purgeCluster(options.js, clusterId)
   await deleteRows(options.store, rows)
   return rows.length
 }
 
-async function publishArtifact({ store, js }: OutboxOptions, digest: string): Promise<void> {
+/** Publishes and waits for the acknowledgement, or until it will not come any more. */
+async function publish(
+  { js, interrupted }: OutboxOptions,
+  subject: string,
+  message: { readonly bytes: Uint8Array; readonly headers?: MsgHdrs },
+): Promise<void> {
+  const { bytes, headers } = message
+  const acknowledged = js.publish(subject, bytes, { timeout: PUBLISH_TIMEOUT_MS, ...(headers && { headers }) })
+  await Promise.race([acknowledged, interrupted])
+}
+
+/** The next rows, and the slices that they name as they are at that moment: one that is signed later may need artifacts that are not in this batch. */
+async function readBatch(
+  store: Store,
+): Promise<{ rows: Selectable<OutboxTable>[]; slices: Selectable<SlicesTable>[] }> {
+  return await store.transaction(async (transaction) => {
+    const rows = await transaction
+      .selectFrom('outbox')
+      .selectAll()
+      // A slice is newer than its row when it was signed again, and needs artifacts that were queued after that row.
+      .orderBy((query) => query.case().when('kind', 'in', ['claims', 'artifact']).then(0).else(1).end())
+      .orderBy('id')
+      .limit(BATCH)
+      .execute()
+    const ids = rows.filter((row) => row.kind === 'slice').map((row) => row.key)
+    const slices = await transaction.selectFrom('slices').selectAll().where('cluster_id', 'in', ids).execute()
+    return { rows, slices }
+  })
+}
+
+async function publishArtifact(options: OutboxOptions, digest: string): Promise<void> {
+  const { store } = options
   const chunks = await store.db
     .selectFrom('artifact_chunks')
     .select('digest')
@@ -60,15 +94,14 @@ async function publishArtifact({ store, js }: OutboxOptions, digest: string): Pr
       .where('digest', '=', chunk.digest)
       .executeTakeFirst()
     // It is gone when nothing needs it any more.
-    if (row) await js.publish(blobSubject(chunk.digest), row.bytes, { timeout: PUBLISH_TIMEOUT_MS })
+    if (row) await publish(options, blobSubject(chunk.digest), row)
   })
 }
 
-async function publishSlices({ store, js, maxPayloadBytes, logger }: OutboxOptions, ids: string[]): Promise<void> {
-  if (ids.length === 0) return
-  const rows = await store.db.selectFrom('slices').selectAll().where('cluster_id', 'in', ids).execute()
-  await forEachInFlight(rows, SLICES_IN_FLIGHT, async ({ cluster_id, document, generation }) => {
-    if (document.length > maxPayloadBytes) {
+async function publishSlices(options: OutboxOptions, slices: readonly Selectable<SlicesTable>[]): Promise<void> {
+  const { maxPayloadBytes, logger } = options
+  await forEachInFlight(slices, SLICES_IN_FLIGHT, async ({ cluster_id, document, generation }) => {
+    if (document.length > maxPayloadBytes - HEADER_BYTES) {
       // No retry helps; everything else goes on, and the cluster keeps what it has.
       logger.error(
         { clusterId: cluster_id, sizeBytes: document.length, maxPayloadBytes },
@@ -76,9 +109,8 @@ async function publishSlices({ store, js, maxPayloadBytes, logger }: OutboxOptio
       )
       return
     }
-    const header = documentHeaders(document, generation)
-    const subject = desiredSubject(cluster_id, 'main')
-    await js.publish(subject, document, { headers: header, timeout: PUBLISH_TIMEOUT_MS })
+    const message = { bytes: document, headers: documentHeaders(document, generation) }
+    await publish(options, desiredSubject(cluster_id, 'main'), message)
     logger.debug({ clusterId: cluster_id, generation }, 'slice published')
   })
 }

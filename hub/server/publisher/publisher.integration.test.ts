@@ -78,14 +78,33 @@ test('artifacts are in NATS before the slices that name them', async () => {
   expect(await held(STREAMS.desired, desiredSubject(id, 'main'))).toBe('slice')
 })
 
-test('a slice that is too large holds up no other', async () => {
-  const large = await addSlice(Buffer.alloc(2_000_000))
+test('they are also when the queue is long and a slice in front of it was signed again', async () => {
   const id = await addSlice(Buffer.from('slice'))
+  const row = { kind: 'slice' as const, key: id, created_at: 1 }
+  await link.store.db
+    .insertInto('outbox')
+    .values(Array.from({ length: 600 }, () => row))
+    .execute()
+  const chunk = await addArtifact('a')
+  const order: string[] = []
+  const note = (_error: Error | null, message: { subject: string }) => void order.push(message.subject)
+  for (const subject of ['blob.>', 'desired.>']) link.connections.hub.subscribe(subject, { callback: note })
   publisher.start()
   await isDrained()
-  expect(await held(STREAMS.desired, desiredSubject(id, 'main'))).toBe('slice')
-  expect(await held(STREAMS.desired, desiredSubject(large, 'main'))).toBeUndefined()
+  expect(order[0]).toBe(blobSubject(chunk))
 })
+
+test.for([2_000_000, 1_048_576])(
+  'a slice of %i bytes is too large with its headers, and holds up no other',
+  async (size) => {
+    const large = await addSlice(Buffer.alloc(size))
+    const id = await addSlice(Buffer.from('slice'))
+    publisher.start()
+    await isDrained()
+    expect(await held(STREAMS.desired, desiredSubject(id, 'main'))).toBe('slice')
+    expect(await held(STREAMS.desired, desiredSubject(large, 'main'))).toBeUndefined()
+  },
+)
 
 test('what was published before a crash is published again without harm, and what was not is published', async () => {
   const ids = await Promise.all([addSlice(Buffer.from('one')), addSlice(Buffer.from('two'))])
@@ -141,3 +160,28 @@ test('an artifact that nothing uses is deleted after the grace, and not one that
   expect(await held(STREAMS.blobs, blobSubject(unused))).toBeUndefined()
   expect(await held(STREAMS.blobs, blobSubject(used))).toBe('used')
 })
+
+test.each(['wake', 'resync'] as const)(
+  'what nats-server has not answered when it is killed is asked again as soon as it is back: after a %s',
+  async (call) => {
+    await addSlice(Buffer.from('first'))
+    publisher.start()
+    await isDrained()
+    const { hub } = link.connections
+    const back = new Promise<void>((resolve) => link.link.onReconnect('hub', resolve))
+    link.link.onReconnect('hub', () => publisher.resync())
+    const pid = await link.natsPid()
+    process.kill(pid, 'SIGSTOP')
+    const sent = hub.stats().outMsgs
+    const id = await addSlice(Buffer.from('slice'))
+    publisher[call]()
+    await waitFor('something to be asked', () => hub.stats().outMsgs > sent)
+    process.kill(pid, 'SIGKILL')
+    await back
+    const startedAt = performance.now()
+    await isDrained()
+    // Much sooner than an answer that will never come would be given up.
+    expect(performance.now() - startedAt).toBeLessThan(3_000)
+    expect(await held(STREAMS.desired, desiredSubject(id, 'main'))).toBe('slice')
+  },
+)

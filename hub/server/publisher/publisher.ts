@@ -3,7 +3,7 @@ import { create } from '@bufbuild/protobuf'
 import { timestampFromMs } from '@bufbuild/protobuf/wkt'
 import { CommandSchema } from '@fairlead/proto/slice'
 import { backoffMs, jittered, sleep } from '@fairlead/shared/backoff'
-import { isAborted } from '@fairlead/shared/errors'
+import { AppError, isAborted } from '@fairlead/shared/errors'
 import type { Logger } from '@fairlead/shared/logger'
 import type { SigningKeyPair } from '@fairlead/shared/signing'
 import { encodeCommand } from '@fairlead/shared/slice'
@@ -39,7 +39,7 @@ export interface Publisher {
   start(): void
   /** There are new outbox rows. */
   wake(): void
-  /** NATS may have lost something: compare again. */
+  /** NATS was away and may have lost something: waits for no answer from before, and compares again. */
   resync(): void
   /** Asks an agent for a full report; not kept in the database, as the next gap asks again. */
   requestReport(clusterId: string): Promise<void>
@@ -79,6 +79,7 @@ class PublishLoop {
   #running: Promise<void> = Promise.resolve()
   #wakeUp = Promise.withResolvers<void>()
   #mustRebuild = true
+  #interruption = new AbortController()
 
   constructor(options: PublisherOptions) {
     this.#options = options
@@ -96,11 +97,13 @@ class PublishLoop {
 
   resync(): void {
     this.#mustRebuild = true
+    this.#interruption.abort()
     this.#wakeUp.resolve()
   }
 
   async stop(): Promise<void> {
     this.#stopping.abort()
+    this.#interruption.abort()
     this.#wakeUp.resolve()
     await this.#running
   }
@@ -110,12 +113,15 @@ class PublishLoop {
     for (let failures = 0; !signal.aborted; ) {
       // Before the work, so that a wake during the work is not lost.
       this.#wakeUp = Promise.withResolvers()
+      const interruption = new AbortController()
+      this.#interruption = interruption
       try {
-        await this.#work()
+        await this.#work(interruption.signal)
         failures = 0
         await this.#waitForWork()
       } catch (error) {
         if (signal.aborted) return
+        if (interruption.signal.aborted) continue
         // Streams may be gone; the comparison makes them again.
         this.#mustRebuild = true
         this.#options.logger.warn({ error, failures }, 'publishing failed; trying again')
@@ -124,16 +130,22 @@ class PublishLoop {
     }
   }
 
-  async #work(): Promise<void> {
+  /** The signal aborts when answers that are waited for will not come any more. */
+  async #work(interruption: AbortSignal): Promise<void> {
+    const interrupted = rejectOnAbort(interruption)
     if (this.#mustRebuild) {
       this.#mustRebuild = false
-      await this.#options.ensureStreams()
-      await rebuild({ ...this.#options, js: this.#js })
+      await Promise.race([this.#rebuild(), interrupted])
     }
     const { store, connection, pushClaims, logger } = this.#options
     const maxPayloadBytes = connection.info?.max_payload ?? 1_048_576
-    const batch = { store, js: this.#js, maxPayloadBytes, pushClaims, logger }
+    const batch = { store, js: this.#js, maxPayloadBytes, pushClaims, logger, interrupted }
     while ((await drainBatch(batch)) > 0) this.#stopping.signal.throwIfAborted()
+  }
+
+  async #rebuild(): Promise<void> {
+    await this.#options.ensureStreams()
+    await rebuild({ ...this.#options, js: this.#js })
   }
 
   /** Until there are new rows, or until it is time to compare. */
@@ -151,4 +163,14 @@ class PublishLoop {
     const swept = await this.#sweeper.sweep(Date.now())
     if (swept.artifacts + swept.blobs > 0) this.#options.logger.info(swept, 'unused artifacts deleted')
   }
+}
+
+/** A promise that rejects with Aborted when the signal does, and else stays open. */
+function rejectOnAbort(signal: AbortSignal): Promise<never> {
+  const { promise, reject } = Promise.withResolvers<never>()
+  const abort = (): void => reject(new AppError('Aborted', 'the connection to NATS was lost'))
+  if (signal.aborted) abort()
+  else signal.addEventListener('abort', abort, { once: true })
+  promise.catch(() => {})
+  return promise
 }
