@@ -160,6 +160,24 @@ describe('a call', () => {
     await expect(list(bearer())).resolves.toBeDefined()
   })
 
+  test('with one wrong token after the other is soon refused unexamined, and counted', async () => {
+    const limited = makeServer()
+    const to = `127.0.0.1:${(await limited.start()).port}`
+    const client = connect(FleetService, to)
+    const ask = (token: string) => client.getHubStatus(message('fairlead.v1.GetHubStatusRequest'), bearer(token))
+    const before = await ask(TOKEN)
+    expect(before.refusedBearers).toBe(0n)
+    expect(Number(before.certificateExpiresAt?.seconds) * 1_000).toBeGreaterThan(Date.now())
+    await ask('wrong').catch(() => {})
+    expect((await ask(TOKEN)).refusedBearers).toBe(1n)
+    const codes = []
+    for (let guess = 0; guess < 30; guess++) codes.push((await failureOf(ask(`guess-${guess}`))).code)
+    expect(codes.slice(0, 19)).toEqual(Array(19).fill(grpc.status.UNAUTHENTICATED))
+    expect(codes.slice(19)).toEqual(Array(11).fill(grpc.status.RESOURCE_EXHAUSTED))
+    expect((await failureOf(ask(TOKEN))).details).toMatch(/too many wrong bearer tokens.* wait \d+ s/)
+    await limited.stop()
+  })
+
   test('that is larger than the limit is refused', async () => {
     const error = await failureOf(applyDocuments({ padding: 'x'.repeat(5 * 1024 * 1024) }))
     expect(error.code).toBe(grpc.status.RESOURCE_EXHAUSTED)

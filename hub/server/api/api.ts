@@ -16,7 +16,7 @@ import type { Definitions } from '../definitions/definitions.ts'
 import type { Registry } from '../registry/registry.ts'
 import type { Store } from '../store/store.ts'
 import type { FleetView } from '../view/view.ts'
-import { requireBearer } from './bearer.ts'
+import { type BearerGuard, createBearerGuard } from './bearer.ts'
 import { clustersHandlers, enrolmentHandlers } from './clusters-service.ts'
 import {
   applicationsHandlers,
@@ -69,16 +69,19 @@ export function createApiServer(options: ApiServerOptions): ApiServer {
   const { config, logger, tls } = options
   const stopping = new AbortController()
   const health = new HealthImplementation({ '': 'NOT_SERVING' })
+  const guard = createBearerGuard({
+    tokenSha256: options.adminTokenSha256,
+    openPaths: [`/${EnrolmentService.typeName}/`, '/grpc.health.v1.Health/'],
+    logger,
+  })
   const server = new grpc.Server({
-    interceptors: [
-      requireBearer(options.adminTokenSha256, [`/${EnrolmentService.typeName}/`, '/grpc.health.v1.Health/']),
-    ],
+    interceptors: [guard.interceptor],
     'grpc.max_receive_message_length': MAX_REQUEST_BYTES,
     'grpc.max_concurrent_streams': 200,
     'grpc.keepalive_time_ms': 30_000,
     'grpc.keepalive_timeout_ms': 20_000,
   })
-  addHandlers(server, options, stopping.signal)
+  addHandlers(server, options, { guard, stopping: stopping.signal })
   health.addToServer(server)
   addReflection(server, SERVICES)
   return {
@@ -96,8 +99,12 @@ export function createApiServer(options: ApiServerOptions): ApiServer {
   }
 }
 
-function addHandlers(server: grpc.Server, options: ApiServerOptions, stopping: AbortSignal): void {
-  const { store, registry, definitions, view, tracker, logger, isNatsConnected = () => false } = options
+function addHandlers(
+  server: grpc.Server,
+  options: ApiServerOptions,
+  { guard, stopping }: { guard: BearerGuard; stopping: AbortSignal },
+): void {
+  const { store, registry, definitions, view, tracker, tls, logger, isNatsConnected = () => false } = options
   // Who may call was decided before the message was read.
   const intercept: Interceptor = () => {}
   const toStatus = (error: unknown): Partial<grpc.StatusObject> => {
@@ -116,7 +123,16 @@ function addHandlers(server: grpc.Server, options: ApiServerOptions, stopping: A
   addService(
     server,
     FleetService,
-    fleetHandlers({ store, registry, view, isNatsConnected, startedAtMs, stopping }),
+    fleetHandlers({
+      store,
+      registry,
+      view,
+      isNatsConnected,
+      certificate: tls.cert,
+      refusedBearers: guard.refused,
+      startedAtMs,
+      stopping,
+    }),
     hooks,
   )
 }

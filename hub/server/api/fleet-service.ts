@@ -1,4 +1,5 @@
 // FleetService over the view.
+import { X509Certificate } from 'node:crypto'
 import { create, toBinary } from '@bufbuild/protobuf'
 import { timestampFromMs } from '@bufbuild/protobuf/wkt'
 import {
@@ -24,6 +25,10 @@ export interface FleetServiceOptions {
   readonly view: FleetView
   /** Whether NATS is connected now. */
   readonly isNatsConnected: () => boolean
+  /** Calls with a wrong bearer token since the start. */
+  readonly refusedBearers: () => number
+  /** PEM of the server's certificate. */
+  readonly certificate: string
   readonly startedAtMs: number
   /** Aborts when the server stops: watches end then. */
   readonly stopping: AbortSignal
@@ -31,7 +36,8 @@ export interface FleetServiceOptions {
 
 /** Handlers of FleetService. */
 export function fleetHandlers(options: FleetServiceOptions): Handlers<typeof FleetService> {
-  const { store, registry, view, isNatsConnected, startedAtMs, stopping } = options
+  const { store, registry, view, isNatsConnected, refusedBearers, startedAtMs, stopping } = options
+  const certificateExpiresAt = timestampFromMs(Date.parse(new X509Certificate(options.certificate).validTo))
   return {
     getFleetStatus: async ({ cluster, application }) => {
       await view.refresh([])
@@ -49,6 +55,8 @@ export function fleetHandlers(options: FleetServiceOptions): Handlers<typeof Fle
         natsConnected: isNatsConnected(),
         outbox: waiting,
         refusedTokens: BigInt(registry.refusedTokens()),
+        refusedBearers: BigInt(refusedBearers()),
+        certificateExpiresAt,
       })
     },
   }

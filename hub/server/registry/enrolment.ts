@@ -8,12 +8,12 @@ import type { Logger } from '@fairlead/shared/logger'
 import { isPublicNkey, verifyNkey } from '@fairlead/shared/nkey'
 import { CLUSTER_ID_PATTERN } from '@fairlead/shared/subjects'
 import type { Transaction } from 'kysely'
+import { AttemptLimiter, type AttemptLimits, JOIN_LIMITS, peerHost } from '../attempt-limiter.ts'
 import { writeAudit } from '../store/audit.ts'
 import type { Schema } from '../store/schema.ts'
 import type { Store } from '../store/store.ts'
 import { createChallenges } from './challenge.ts'
 import type { CredentialIssuer } from './credential-issuer.ts'
-import { JoinLimiter, type JoinLimits, peerHost } from './join-limiter.ts'
 import { consumeToken, findToken, type TokenRefusal } from './join-token.ts'
 import { revokeKey } from './revocation.ts'
 
@@ -62,7 +62,7 @@ interface EnrolmentOptions {
   readonly onChange: () => void
   readonly logger: Logger
   readonly clock: () => number
-  readonly limits?: JoinLimits
+  readonly limits?: AttemptLimits
 }
 
 const TOKEN_REFUSED =
@@ -82,13 +82,13 @@ export function createEnrolment(options: EnrolmentOptions): Enrolment {
 
 class Door {
   readonly #options: EnrolmentOptions
-  readonly #limiter: JoinLimiter
+  readonly #limiter: AttemptLimiter
   readonly #challenges = createChallenges()
   refusedTokens = 0
 
   constructor(options: EnrolmentOptions) {
     this.#options = options
-    this.#limiter = new JoinLimiter(options.limits)
+    this.#limiter = new AttemptLimiter(options.limits ?? JOIN_LIMITS)
   }
 
   async join(attempt: JoinAttempt): Promise<Joined> {

@@ -5,6 +5,7 @@ import { type JoinInstructions, JoinInstructionsSchema } from '@fairlead/proto/c
 import { AppError } from '@fairlead/shared/errors'
 import type { Logger } from '@fairlead/shared/logger'
 import type { Transaction } from 'kysely'
+import type { AttemptLimits } from '../attempt-limiter.ts'
 import { type Labels, matchesSelector, parseSelector } from '../label-selector.ts'
 import { writeAudit } from '../store/audit.ts'
 import type { Schema } from '../store/schema.ts'
@@ -19,7 +20,6 @@ import {
 } from './cluster-record.ts'
 import type { CredentialIssuer } from './credential-issuer.ts'
 import { createEnrolment, type Enrolment } from './enrolment.ts'
-import type { JoinLimits } from './join-limiter.ts'
 import { checkTokenTtl, createToken, storeToken } from './join-token.ts'
 import { revokeKey } from './revocation.ts'
 
@@ -37,7 +37,7 @@ export interface RegistryOptions {
   /** Milliseconds since the epoch, default Date.now. */
   readonly clock?: () => number
   /** Bounds on wrong join tokens, default JOIN_LIMITS. */
-  readonly limits?: JoinLimits
+  readonly limits?: AttemptLimits
 }
 
 /** The clusters of the fleet. Every method that changes takes the actor for the audit trail. */

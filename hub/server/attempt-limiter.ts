@@ -1,26 +1,28 @@
-// Bounds how often wrong join tokens may be tried, for one peer and for all together, without touching the database.
+// Bounds how often wrong tokens may be tried, for one peer and for all together, without touching the database.
 
 /** How many wrong tokens are let through. */
-export interface JoinLimits {
-  /** Wrong tokens of one peer within the window, default 10. */
+export interface AttemptLimits {
+  /** Wrong tokens of one peer within the window. */
   readonly perPeer: number
-  /** Wrong tokens of all peers within the window, default 100. */
+  /** Wrong tokens of all peers within the window. */
   readonly total: number
-  /** Length of the window in milliseconds, default one minute. */
+  /** Length of the window in milliseconds. */
   readonly windowMs: number
 }
 
-/** The default limits. */
-export const JOIN_LIMITS: JoinLimits = { perPeer: 10, total: 100, windowMs: 60_000 }
+/** For join tokens. */
+export const JOIN_LIMITS: AttemptLimits = { perPeer: 10, total: 100, windowMs: 60_000 }
+/** For bearer tokens. The administrator must not be locked out by others: all together only bound the memory. */
+export const BEARER_LIMITS: AttemptLimits = { perPeer: 20, total: 100_000, windowMs: 60_000 }
 
 /** Counts wrong tokens in windows of fixed length. */
-export class JoinLimiter {
-  readonly #limits: JoinLimits
+export class AttemptLimiter {
+  readonly #limits: AttemptLimits
   readonly #wrong = new Map<string, number>()
   #windowEndMs = 0
   #total = 0
 
-  constructor(limits: JoinLimits = JOIN_LIMITS) {
+  constructor(limits: AttemptLimits) {
     this.#limits = limits
   }
 

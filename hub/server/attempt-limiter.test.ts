@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { JoinLimiter, peerHost } from './join-limiter.ts'
+import { AttemptLimiter, peerHost } from './attempt-limiter.ts'
 
 test.each([
   ['ipv4:10.0.0.1:5000', '10.0.0.1'],
@@ -14,7 +14,7 @@ test.each([
 })
 
 test('a clock that was set back does not keep the door shut', () => {
-  const limiter = new JoinLimiter({ perPeer: 1, total: 10, windowMs: 60_000 })
+  const limiter = new AttemptLimiter({ perPeer: 1, total: 10, windowMs: 60_000 })
   limiter.countWrong('p', 1_000_000)
   expect(limiter.waitMs('p', 1_000_000)).toBe(60_000)
   expect(limiter.waitMs('p', 1_060_000)).toBe(0)
