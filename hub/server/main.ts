@@ -12,6 +12,7 @@ import { createApiServer } from './api/api.ts'
 import { type Collector, createCollector } from './collector/collector.ts'
 import { type HubConfig, splitAddress } from './config.ts'
 import { createDefinitions } from './definitions/definitions.ts'
+import { startHousekeeping } from './housekeeping.ts'
 import type { Connections } from './nats/connections.ts'
 import { type NatsLink, startNats } from './nats/nats.ts'
 import { Presence } from './nats/presence.ts'
@@ -62,6 +63,7 @@ async function startParts(config: HubConfig, logger: Logger, lifecycle: Lifecycl
   const view = createFleetView({ store, thresholds, logger })
   await view.load()
   lifecycle.add('view', () => view.stop())
+  lifecycle.add('housekeeping', startHousekeeping({ store, certificate: pki.serverChainPem, logger }))
   const nats = await startLink(config, { store, pki, signingKey, logger })
   lifecycle.add('nats', () => nats.stop())
   const flow = startFlow(config, { store, view, nats, signingKey, logger }, lifecycle)
@@ -134,7 +136,8 @@ function startFlow(config: HubConfig, parts: FlowParts, lifecycle: Lifecycle): F
   lifecycle.add('publisher and collector', async () => await linked?.stop())
   nats.connections.then(
     (connections) => {
-      if (!lifecycle.signal.aborted) linked = startLinkedParts({ ...parts, pipeline, connections })
+      const { signal } = lifecycle
+      if (!signal.aborted) linked = startLinkedParts({ ...parts, pipeline, connections, signal })
     },
     (error: unknown) => logger.error({ error }, 'NATS was never reached'),
   )
@@ -152,8 +155,10 @@ interface LinkedParts {
 }
 
 /** What needs NATS. */
-function startLinkedParts(parts: FlowParts & { pipeline: Pipeline; connections: Connections }): LinkedParts {
-  const { store, view, nats, pipeline, connections, signingKey, logger } = parts
+function startLinkedParts(
+  parts: FlowParts & { pipeline: Pipeline; connections: Connections; signal: AbortSignal },
+): LinkedParts {
+  const { store, view, nats, pipeline, connections, signal, signingKey, logger } = parts
   const publisher = createPublisher({
     store,
     connection: connections.hub,
@@ -185,7 +190,9 @@ function startLinkedParts(parts: FlowParts & { pipeline: Pipeline; connections: 
     logger,
   })
   const resyncPresence = (): void => {
-    presence.resync().catch((error: unknown) => logger.warn({ error }, 'connections could not be listed'))
+    presence.resync().catch((error: unknown) => {
+      if (!signal.aborted) logger.warn({ error }, 'connections could not be listed')
+    })
   }
   nats.onReconnect('hub', () => {
     publisher.resync()
@@ -216,20 +223,23 @@ async function startApi(config: HubConfig, parts: ApiParts, lifecycle: Lifecycle
   const { caPem } = pki
   let port = splitAddress(config.listen).port
   const publicAddress = (): string => config.publicAddress ?? `${publicHost(config, config.listen)}:${port}`
-  const onChange = (): void => {
-    flow.tracker.refresh()
+  const onClustersChange = (): void => {
     flow.pipeline.wake()
     flow.refreshView([])
+  }
+  const onDefinitionsChange = (): void => {
+    flow.tracker.refresh()
+    onClustersChange()
   }
   const registry = createRegistry({
     store,
     issuer: nats.issuer,
     hubAddress: publicAddress,
     caPin: caPin(caPem),
-    onChange,
+    onChange: onClustersChange,
     logger,
   })
-  const definitions = createDefinitions({ store, placeApplication, onChange, logger })
+  const definitions = createDefinitions({ store, placeApplication, onChange: onDefinitionsChange, logger })
   const access = { dataDir: config.dataDir, contextPath: config.adminContextPath, caPem, logger }
   const admin = await keepAdminToken(access)
   const api = createApiServer({
