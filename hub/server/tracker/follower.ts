@@ -2,21 +2,24 @@
 // application of the repository.
 import { setTimeout as delay } from 'node:timers/promises'
 import { jittered } from '@fairlead/shared/backoff'
-import { AppError, isAborted, toAppError } from '@fairlead/shared/errors'
+import { AppError, toAppError } from '@fairlead/shared/errors'
 import type { Logger } from '@fairlead/shared/logger'
 import { type CredentialSources, readAuthorization } from './credentials.ts'
 import { addressOf, type GitHttp, type GitRemote, GitServerBusy } from './git-http.ts'
 import { isObjectId } from './git-object.ts'
-import { listRefs, type RefListing } from './git-wire.ts'
 import type { HostGate } from './host-gate.ts'
-import type { Mirror } from './mirror.ts'
+import { type FetchOutcome, isOfOneCommit, type Mirror, type Want } from './mirror.ts'
+import { fromListedRefs, listRefs, type RefListing } from './ref-listing.ts'
 import { prefixesFor, resolveRef } from './ref-resolution.ts'
 import type { FollowedRepository, PollOutcome, RefOutcome } from './tracked-rows.ts'
 
 /** What a follower works with. */
 export interface FollowerContext {
   readonly http: GitHttp
+  /** For listings of refs. */
   readonly gate: HostGate
+  /** For fetches. */
+  readonly fetchGate: HostGate
   readonly mirror: Mirror
   readonly credentials: CredentialSources
   readonly logger: Logger
@@ -39,7 +42,8 @@ export class Follower {
   #wake = new AbortController()
   #loop: Promise<void> = Promise.resolve()
   #lock: Promise<unknown> = Promise.resolve()
-  #protocol: RefListing['protocol'] | undefined
+  /** True when the server does not speak Git's protocol version 2. */
+  #isOldServer = false
   #failures = 0
   #fetches = 0
   /** Commits by what the server lists for the refs, of those that are known to be in the mirror. */
@@ -80,7 +84,7 @@ export class Follower {
 
   /** Takes a changed definition over and polls at once. */
   update(repository: FollowedRepository): void {
-    if (repository.spec.url !== this.#repository.spec.url) this.#protocol = undefined
+    if (repository.spec.url !== this.#repository.spec.url) this.#isOldServer = false
     this.#repository = repository
     this.#failures = 0
     this.refresh()
@@ -89,15 +93,12 @@ export class Follower {
   /** Fetches everything anew, and `commit` as well, because the mirror turned out to lack or to have lost something. Rejects as a poll's fetch does. */
   async repair(commit: string): Promise<void> {
     await this.#exclusive(async (signal) => {
-      const remote = this.#remote()
       const known = await this.#context.readCommits()
-      const wants = [...new Set([commit, ...known.values()])]
-      try {
-        await this.#fetch(remote, wants, { replace: true, signal })
-      } catch (error) {
-        if (wants.length === 1 || isAborted(error)) throw error
-        await this.#fetch(remote, [commit], { replace: false, haves: [], signal })
-      }
+      const others = new Set(known.values())
+      others.delete(commit)
+      const wants = [commit, ...others].map((oid) => ({ oid }))
+      const [outcome] = await this.#replace(this.#remote(), wants, signal)
+      if (typeof outcome !== 'string') throw outcome
     })
   }
 
@@ -150,7 +151,6 @@ export class Follower {
     const { refs } = this.#repository
     const remote = this.#remote()
     const listing = await this.#list(remote, prefixesFor(refs), signal)
-    this.#protocol = listing.protocol
     if (listing.refs.size === 0) await this.#checkEmpty(remote, signal)
     const outcomes = new Map<string, RefOutcome>()
     const wanted = new Map<string, string>()
@@ -161,18 +161,23 @@ export class Follower {
         outcomes.set(ref, { ref, problem: toAppError(error) })
       }
     }
-    const commits = await this.#bring(remote, [...new Set(wanted.values())], signal)
+    const commits = await this.#bring(remote, wanted, signal)
     for (const [ref, oid] of wanted) {
       const commit = commits.get(oid) ?? new AppError('FetchFailed', 'the commit could not be fetched')
-      outcomes.set(ref, typeof commit === 'string' ? { ref, commit } : { ref, problem: commit })
+      outcomes.set(ref, typeof commit === 'string' ? { ref, commit } : { ref, problem: describeProblem(ref, commit) })
     }
     return refs.flatMap((ref) => outcomes.get(ref) ?? [])
   }
 
   #list(remote: GitRemote, prefixes: readonly string[], signal: AbortSignal): Promise<RefListing> {
-    const { http, gate, listTimeoutMs } = this.#context
-    const options = { timeoutMs: listTimeoutMs, signal, known: this.#protocol }
-    return gate.run(addressOf(remote.url, '').host, signal, () => listRefs(http, remote, prefixes, options))
+    const { http, gate, mirror, listTimeoutMs: timeoutMs } = this.#context
+    return gate.run(addressOf(remote.url, '').host, signal, async () => {
+      const listing = this.#isOldServer ? undefined : await listRefs(http, remote, prefixes, { timeoutMs, signal })
+      if (listing) return listing
+      const old = fromListedRefs(await mirror.listRefs(remote, timeoutMs, signal))
+      this.#isOldServer = true
+      return old
+    })
   }
 
   async #checkEmpty(remote: GitRemote, signal: AbortSignal): Promise<void> {
@@ -180,78 +185,99 @@ export class Follower {
     if (refs.size === 0) throw new AppError('RepositoryEmpty', 'the repository has no commits')
   }
 
-  /** Makes sure that what the ids name is here; answers each one's commit, or why not. */
+  /** Makes sure that what the refs name is here; answers each id's commit, or why not. */
   async #bring(
     remote: GitRemote,
-    oids: readonly string[],
+    wanted: ReadonlyMap<string, string>,
     signal: AbortSignal,
-  ): Promise<ReadonlyMap<string, string | AppError>> {
+  ): Promise<ReadonlyMap<string, FetchOutcome>> {
     const { mirror } = this.#context
-    const commits = new Map<string, string | AppError>()
-    for (const oid of oids) {
+    const commits = new Map<string, FetchOutcome>()
+    for (const oid of new Set(wanted.values())) {
       // Looking into the mirror costs reading it: once for each commit is enough, and reading a tree finds out the rest.
       const commit = this.#here.get(oid) ?? (await mirror.findCommits([oid], signal))[0]
       if (commit !== undefined) commits.set(oid, commit)
     }
-    const missing = oids.filter((oid) => !commits.has(oid))
-    if (missing.length > 0) await this.#bringMissing(remote, { oids, missing, commits }, signal)
+    if ([...wanted.values()].some((oid) => !commits.has(oid))) {
+      const wants = await this.#findWants(wanted, signal)
+      for (const [oid, outcome] of await this.#bringMissing(remote, { wants, commits }, signal)) {
+        commits.set(oid, outcome)
+      }
+    }
     this.#here = new Map([...commits].filter((entry): entry is [string, string] => typeof entry[1] === 'string'))
     return commits
   }
 
+  /** What is wanted, each with the commit that its ref pointed at before, if that is in the mirror. */
+  async #findWants(wanted: ReadonlyMap<string, string>, signal: AbortSignal): Promise<readonly Want[]> {
+    const known = await this.#context.readCommits()
+    const commits = [...new Set(known.values())]
+    const here = new Set(await this.#context.mirror.findCommits(commits, signal))
+    const wants = new Map<string, Want>()
+    for (const [ref, oid] of wanted) {
+      const last = known.get(ref)
+      if (last !== undefined && here.has(last)) wants.set(oid, { oid, last })
+      else if (!wants.has(oid)) wants.set(oid, { oid })
+    }
+    return [...wants.values()]
+  }
+
   async #bringMissing(
     remote: GitRemote,
-    {
-      oids,
-      missing,
-      commits,
-    }: { oids: readonly string[]; missing: readonly string[]; commits: Map<string, string | AppError> },
+    { wants, commits }: { wants: readonly Want[]; commits: ReadonlyMap<string, FetchOutcome> },
     signal: AbortSignal,
-  ): Promise<void> {
-    const { mirror } = this.#context
-    const known = [...new Set((await this.#context.readCommits()).values())]
-    const isHere = await mirror.findCommits(known, signal)
-    const haves = isHere.flatMap((commit) => commit ?? [])
-    // When there are many packs all the others come along, and the old packs go.
-    const replace = haves.length === 0 || mirror.isCrowded
-    const wants = replace ? [...new Set([...missing, ...oids])] : missing
+  ): Promise<readonly (readonly [oid: string, outcome: FetchOutcome])[]> {
+    const { mirror, logger } = this.#context
+    const missing = wants.filter(({ oid }) => !commits.has(oid))
     try {
-      const fetched = await this.#fetch(remote, wants, { replace, haves, signal })
-      for (const [index, oid] of wants.entries()) commits.set(oid, fetched[index] ?? oid)
+      if (wants.some(({ last }) => last !== undefined) && !mirror.isCrowded(wants.length)) {
+        return await this.#fetchEach(remote, missing, signal)
+      }
     } catch (error) {
-      if (!isOfOneRef(error)) throw error
-      for (const oid of missing) commits.set(oid, await this.#fetchAlone(remote, oid, signal))
+      if (!isOfOneCommit(error)) throw error
+      // A force-push, a merge of an old branch, or damage: with their history commits may be larger than without.
+      logger.debug({ error }, 'history could not be fetched, fetching everything anew')
+    }
+    try {
+      const outcomes = await this.#replace(remote, wants, signal)
+      return wants.map(({ oid }, index) => [oid, outcomes[index] ?? oid])
+    } catch (error) {
+      if (!isOfOneCommit(error)) throw error
+      const alone = missing.map(({ oid }) => ({ oid }))
+      return await this.#fetchEach(remote, alone, signal)
     }
   }
 
-  /** After a fetch failed: each ref on its own and from nothing, so that one that cannot be fetched holds up no other. */
-  async #fetchAlone(remote: GitRemote, oid: string, signal: AbortSignal): Promise<string | AppError> {
-    try {
-      const [commit] = await this.#fetch(remote, [oid], { replace: false, haves: [], signal })
-      return commit ?? oid
-    } catch (error) {
-      if (!isOfOneRef(error)) throw error
-      const problem = toAppError(error)
-      const isUnknown = problem.code === 'FetchFailed' && /not our ref|unadvertised/.test(problem.message)
-      if (!isUnknown || !isObjectId(oid)) return problem
-      const message = `the server has no commit ${oid}, or does not give it out by its id`
-      return new AppError('RefNotFound', message, { cause: problem })
-    }
-  }
-
-  async #fetch(
+  /** Each on its own, so that one that cannot be fetched holds up no other. Rejects when the history of one cannot be fetched. */
+  async #fetchEach(
     remote: GitRemote,
-    wants: readonly string[],
-    { replace, haves = [], signal }: { replace: boolean; haves?: readonly string[]; signal: AbortSignal },
-  ): Promise<readonly string[]> {
-    const { gate, mirror, logger } = this.#context
+    wants: readonly Want[],
+    signal: AbortSignal,
+  ): Promise<readonly (readonly [string, FetchOutcome])[]> {
+    const outcomes: [string, FetchOutcome][] = []
+    for (const want of wants) {
+      try {
+        const fetch = (): Promise<string> => this.#context.mirror.fetch(remote, want, signal)
+        outcomes.push([want.oid, await this.#gated(remote, signal, fetch)])
+      } catch (error) {
+        if (!isOfOneCommit(error) || want.last !== undefined) throw error
+        outcomes.push([want.oid, error])
+      }
+    }
+    return outcomes
+  }
+
+  #replace(remote: GitRemote, wants: readonly Want[], signal: AbortSignal): Promise<readonly FetchOutcome[]> {
+    return this.#gated(remote, signal, () => this.#context.mirror.replace(remote, wants, signal))
+  }
+
+  async #gated<T>(remote: GitRemote, signal: AbortSignal, fetch: () => Promise<T>): Promise<T> {
+    const { fetchGate, logger } = this.#context
     const startedAt = performance.now()
-    const options = { protocol: this.#protocol ?? 'v2', haves, replace, signal } as const
-    const host = addressOf(remote.url, '').host
-    const commits = await gate.run(host, signal, () => mirror.fetch(remote, wants, options))
+    const answer = await fetchGate.run(addressOf(remote.url, '').host, signal, fetch)
     this.#fetches++
-    logger.debug({ commits, replace, durationMs: Math.round(performance.now() - startedAt) }, 'repository fetched')
-    return commits
+    logger.debug({ answer, durationMs: Math.round(performance.now() - startedAt) }, 'repository fetched')
+    return answer
   }
 
   #remote(): GitRemote {
@@ -272,7 +298,9 @@ export class Follower {
   }
 }
 
-/** True for failures that may concern one ref; the others concern the whole repository. */
-function isOfOneRef(error: unknown): boolean {
-  return error instanceof AppError && ['FetchFailed', 'LimitExceeded', 'RefNotFound'].includes(error.code)
+/** A commit id comes from a person, who may have mistyped it; the ids of refs come from the server. */
+function describeProblem(ref: string, problem: AppError): AppError {
+  if (!isObjectId(ref) || problem.code !== 'FetchFailed') return problem
+  const message = `the server has no commit ${ref}, or does not give it out by its id`
+  return new AppError('RefNotFound', message, { cause: problem })
 }

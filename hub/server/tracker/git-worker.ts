@@ -1,24 +1,19 @@
-// The worker thread that indexes packs and reads trees, so that neither holds up the hub's event loop.
-import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+// The worker thread that fetches, indexes packs and reads trees, so that none of it holds up the hub's event loop.
+import { existsSync } from 'node:fs'
 import path from 'node:path'
 import { AppError } from '@fairlead/shared/errors'
 import { answerRequests } from '../worker-answer.ts'
-import { damaged, findCommit } from './git-object.ts'
+import type { CommitFetch, ListedRef } from './git-fetch.ts'
+import { createGitHttp, type GitRemote, GitServerBusy } from './git-http.ts'
+import { findCommit } from './git-object.ts'
 import { listPacks, ObjectStore } from './object-store.ts'
-import { buildPackIndex } from './pack-index.ts'
 import { findTreeOid, readSourceTree } from './source-reader.ts'
 import type { SourceTree } from './source-tree.ts'
 
-/** What the worker is asked; `gitDir` is the mirror's folder. */
+/** What the worker is asked; `gitDir` is a bare repository. */
 export type GitRequest =
-  | {
-      readonly verb: 'add-pack'
-      readonly gitDir: string
-      readonly pack: Uint8Array
-      readonly name: string
-      readonly replace: boolean
-      readonly wants: readonly string[]
-    }
+  | ({ readonly verb: 'fetch' } & CommitFetch)
+  | { readonly verb: 'list-refs'; readonly remote: GitRemote; readonly timeoutMs: number }
   | { readonly verb: 'find-commits'; readonly gitDir: string; readonly oids: readonly string[] }
   | { readonly verb: 'read-tree'; readonly gitDir: string; readonly commit: string; readonly path: string }
   | {
@@ -28,18 +23,24 @@ export type GitRequest =
       readonly paths: readonly string[]
     }
 
-/** Answer to add-pack and find-commits. */
+/** Answer to find-commits and fetch. */
 export interface CommitsAnswer {
   /** For each id the commit that it names, tags followed; undefined when it is not there. */
   readonly commits: readonly (string | undefined)[]
-  /** Packs in the mirror. */
+  /** Packs in the repository. */
   readonly packs: number
 }
 
 /** Answer to find-tree-oids: for each path its treeOid; undefined when it has none, for reasons that reading it tells. */
 export type TreeOidsAnswer = readonly (string | undefined)[]
 
+/** Answer to fetch and list-refs when the server asks to be left alone: an error's fields cross threads, but not its class. */
+export interface BusyAnswer {
+  readonly busy: { readonly message: string; readonly retryAfterMs: number | undefined }
+}
+
 const CACHE_MS = 10_000
+const http = createGitHttp()
 
 /** The store that was used last, kept for a moment: applications of one repository are read one after the other. */
 let cached: { key: string; store: ObjectStore; timer: NodeJS.Timeout } | undefined
@@ -59,10 +60,14 @@ function openStore(gitDir: string): ObjectStore {
   return cached.store
 }
 
-function handle(request: GitRequest): CommitsAnswer | SourceTree | TreeOidsAnswer {
+type Answer = CommitsAnswer | SourceTree | TreeOidsAnswer | readonly ListedRef[] | BusyAnswer
+
+async function handle(request: GitRequest): Promise<Answer> {
   switch (request.verb) {
-    case 'add-pack':
-      return addPack(request)
+    case 'fetch':
+      return unlessBusy(() => fetch(request))
+    case 'list-refs':
+      return unlessBusy(() => listRefs(request))
     case 'find-commits':
       return findCommits(request.gitDir, request.oids)
     case 'read-tree':
@@ -72,28 +77,25 @@ function handle(request: GitRequest): CommitsAnswer | SourceTree | TreeOidsAnswe
   }
 }
 
-function addPack({ gitDir, pack, name, replace, wants }: GitRequest & { verb: 'add-pack' }): CommitsAnswer {
-  const bytes = Buffer.from(pack.buffer, pack.byteOffset, pack.byteLength)
-  const index = buildPackIndex(bytes, replace ? undefined : new ObjectStore(gitDir))
-  const folder = path.join(gitDir, 'objects/pack')
-  mkdirSync(folder, { recursive: true })
-  // The index comes last: a pack without it is not seen.
-  write(folder, `${name}.pack`, bytes)
-  write(folder, `${name}.idx`, index)
-  if (replace) {
-    for (const file of readdirSync(folder)) {
-      if (!file.startsWith(`${name}.`)) rmSync(path.join(folder, file), { force: true })
-    }
+async function unlessBusy<T>(work: () => Promise<T>): Promise<T | BusyAnswer> {
+  try {
+    return await work()
+  } catch (error) {
+    if (!(error instanceof GitServerBusy)) throw error
+    return { busy: { message: error.message, retryAfterMs: error.retryAfterMs } }
   }
-  const answer = findCommits(gitDir, wants)
-  if (answer.commits.includes(undefined)) throw damaged('the pack lacks what was asked for')
-  return answer
 }
 
-function write(folder: string, name: string, bytes: Buffer): void {
-  const partial = path.join(folder, `tmp-${name}`)
-  writeFileSync(partial, bytes)
-  renameSync(partial, path.join(folder, name))
+async function fetch(request: CommitFetch): Promise<CommitsAnswer> {
+  // Only when it is needed: most threads only read.
+  const { fetchCommit } = await import('./git-fetch.ts')
+  await fetchCommit(http, request)
+  return findCommits(request.gitDir, [request.oid])
+}
+
+async function listRefs(request: GitRequest & { verb: 'list-refs' }): Promise<readonly ListedRef[]> {
+  const { listAllRefs } = await import('./git-fetch.ts')
+  return listAllRefs(http, request.remote, request.timeoutMs)
 }
 
 function findCommits(gitDir: string, oids: readonly string[]): CommitsAnswer {

@@ -1,24 +1,29 @@
 // One repository's objects on disk: fetches what is missing, and everything anew when what is there cannot be used.
 // Nothing here is precious: a mirror that is deleted or damaged is fetched again.
 import { randomBytes } from 'node:crypto'
+import { existsSync } from 'node:fs'
+import { readdir, rename, rm } from 'node:fs/promises'
 import path from 'node:path'
+import { AppError } from '@fairlead/shared/errors'
 import type { WorkerPool } from '../worker-pool.ts'
-import type { GitHttp, GitRemote } from './git-http.ts'
-import { fetchPack, type GitProtocol } from './git-wire.ts'
-import type { CommitsAnswer, GitRequest, TreeOidsAnswer } from './git-worker.ts'
+import type { ListedRef } from './git-fetch.ts'
+import { type GitRemote, GitServerBusy } from './git-http.ts'
+import { damaged } from './git-object.ts'
+import type { BusyAnswer, CommitsAnswer, GitRequest, TreeOidsAnswer } from './git-worker.ts'
 import type { SourceTree } from './source-tree.ts'
 
 /** Largest pack that is fetched, in bytes; packs come without history. */
 export const PACK_MAX_BYTES = 50 * 1024 * 1024
 /** With this many packs everything is fetched anew into one. */
 export const MIRROR_MAX_PACKS = 50
-const MAX_HAVES = 32
 const WORK_TIMEOUT_MS = 60_000
 
 /** What mirrors work with. */
 export interface MirrorContext {
-  readonly http: GitHttp
-  readonly workers: WorkerPool
+  /** Read trees. */
+  readonly readers: WorkerPool
+  /** Fetch; others than the readers, because a fetch waits for its server. */
+  readonly fetchers: WorkerPool
   /** Longest fetch in milliseconds. */
   readonly fetchTimeoutMs: number
   /** Largest pack in bytes. */
@@ -27,76 +32,161 @@ export interface MirrorContext {
   readonly maxPacks: number
 }
 
-/** How a fetch goes. */
-export interface FetchOptions {
-  readonly protocol: GitProtocol
-  /** Commits that may be built upon, if they are here. */
-  readonly haves: readonly string[]
-  /** Fetch everything and drop what was there before. */
-  readonly replace?: boolean
-  readonly signal: AbortSignal
+/** A commit to fetch. */
+export interface Want {
+  /** Id of the commit. */
+  readonly oid: string
+  /** The commit that the ref pointed at before; it is in the mirror. */
+  readonly last?: string | undefined
 }
+
+/** The commit that came, or why it did not. */
+export type FetchOutcome = string | AppError
 
 /** One repository's objects. */
 export class Mirror {
-  readonly gitDir: string
+  /** Holds one bare repository, whose name tells its age; a newer one takes its place when it is complete. */
+  readonly folder: string
   readonly #context: MirrorContext
+  readonly #reads = new Set<Promise<unknown>>()
+  #current: string | undefined
   #packs = 0
 
-  constructor(gitDir: string, context: MirrorContext) {
-    this.gitDir = gitDir
+  constructor(folder: string, context: MirrorContext) {
+    this.folder = folder
     this.#context = context
   }
 
-  /** True when the next fetch should take everything anew. */
-  get isCrowded(): boolean {
-    return this.#packs >= this.#context.maxPacks
+  /** True when the next fetch should take everything anew; each of `wanted` commits takes a pack then. */
+  isCrowded(wanted: number): boolean {
+    return this.#packs >= this.#context.maxPacks + wanted - 1
   }
 
   /** For each id the commit that it names, or undefined when it is not here. */
   async findCommits(oids: readonly string[], signal: AbortSignal): Promise<readonly (string | undefined)[]> {
     if (oids.length === 0) return []
-    return this.#keepCount(await this.#run({ verb: 'find-commits', gitDir: this.gitDir, oids }, signal))
+    const answer = await this.#read((gitDir) => ({ verb: 'find-commits', gitDir, oids }), signal)
+    return this.#keepCount(answer as CommitsAnswer)
   }
 
-  /** Fetches `wants` without their history; answers the commits that they name. Rejects as fetchPack does, and with FetchFailed or LimitExceeded for packs that cannot be used. */
-  async fetch(remote: GitRemote, wants: readonly string[], options: FetchOptions): Promise<readonly string[]> {
-    const { protocol, replace = false, signal } = options
-    const { http, fetchTimeoutMs, maxPackBytes } = this.#context
-    const haves = replace ? [] : options.haves.slice(0, MAX_HAVES)
-    const wish = { wants, haves, protocol, maxPackBytes }
-    const pack = await fetchPack(http, remote, wish, { timeoutMs: fetchTimeoutMs, signal })
-    // Sorts by time, so that the newest is looked into first.
-    const name = `pack-${String(Date.now()).padStart(15, '0')}-${randomBytes(6).toString('hex')}`
-    const request: GitRequest = { verb: 'add-pack', gitDir: this.gitDir, pack, name, replace, wants }
-    const commits = this.#keepCount(await this.#run(request, signal, [pack.buffer]))
-    return commits.map((commit, index) => commit ?? wants[index] ?? '')
+  /** Fetches one commit into what is here: with the history since `want.last`, or without any. Rejects as fetchCommit does. */
+  async fetch(remote: GitRemote, want: Want, signal: AbortSignal): Promise<string> {
+    const gitDir = await this.#findCurrent()
+    if (gitDir !== undefined) return await this.#fetchInto(gitDir, remote, want, signal)
+    const [commit] = await this.replace(remote, [{ oid: want.oid }], signal)
+    if (typeof commit !== 'string') throw commit ?? missing(want.oid)
+    return commit
+  }
+
+  /** Fetches all of `wants` without their history into a new repository, which takes the place of the old one if each is there, or at least its `last`. Rejects when that is not so, and for what concerns the whole repository. */
+  async replace(remote: GitRemote, wants: readonly Want[], signal: AbortSignal): Promise<readonly FetchOutcome[]> {
+    // Sorts by time: the newest is the current one.
+    const name = `${String(Date.now()).padStart(15, '0')}-${randomBytes(4).toString('hex')}`
+    const partial = path.join(this.folder, `tmp-${name}`)
+    try {
+      const outcomes: FetchOutcome[] = []
+      for (const want of wants) outcomes.push(await this.#fetchAnew(partial, remote, want, signal))
+      if (outcomes.some((outcome) => typeof outcome === 'string')) await this.#swap(partial, name)
+      return outcomes
+    } finally {
+      await rm(partial, { recursive: true, force: true })
+    }
+  }
+
+  /** All refs in the old way. Rejects as listAllRefs does. */
+  async listRefs(remote: GitRemote, timeoutMs: number, signal: AbortSignal): Promise<readonly ListedRef[]> {
+    return (await this.#ask({ verb: 'list-refs', remote, timeoutMs }, timeoutMs, signal)) as readonly ListedRef[]
   }
 
   /** Every file below a path at a commit. Rejects as readSourceTree throws. */
   async readTree(commit: string, below: string, signal: AbortSignal): Promise<SourceTree> {
-    const request: GitRequest = { verb: 'read-tree', gitDir: this.gitDir, commit, path: below }
-    return (await this.#run(request, signal)) as SourceTree
+    const answer = await this.#read((gitDir) => ({ verb: 'read-tree', gitDir, commit, path: below }), signal)
+    return answer as SourceTree
   }
 
   /** The treeOid of each path at a commit; undefined where reading it would fail. Rejects with FetchFailed for damage. */
   async findTreeOids(commit: string, paths: readonly string[], signal: AbortSignal): Promise<TreeOidsAnswer> {
-    const request: GitRequest = { verb: 'find-tree-oids', gitDir: this.gitDir, commit, paths }
-    return (await this.#run(request, signal)) as TreeOidsAnswer
+    const answer = await this.#read((gitDir) => ({ verb: 'find-tree-oids', gitDir, commit, paths }), signal)
+    return answer as TreeOidsAnswer
   }
 
-  #keepCount(answer: unknown): readonly (string | undefined)[] {
-    const { commits, packs } = answer as CommitsAnswer
+  async #fetchAnew(gitDir: string, remote: GitRemote, want: Want, signal: AbortSignal): Promise<FetchOutcome> {
+    try {
+      return await this.#fetchInto(gitDir, remote, { oid: want.oid }, signal)
+    } catch (error) {
+      if (!isOfOneCommit(error)) throw error
+      if (want.last !== undefined) await this.#fetchInto(gitDir, remote, { oid: want.last }, signal)
+      return error
+    }
+  }
+
+  async #fetchInto(gitDir: string, remote: GitRemote, { oid, last }: Want, signal: AbortSignal): Promise<string> {
+    const { fetchTimeoutMs: timeoutMs, maxPackBytes } = this.#context
+    const request: GitRequest = { verb: 'fetch', gitDir, remote, oid, have: last, maxPackBytes, timeoutMs }
+    const answer = await this.#ask(request, timeoutMs, signal)
+    const [commit] = this.#keepCount(answer as CommitsAnswer)
+    if (commit === undefined) throw missing(oid)
+    return commit
+  }
+
+  async #swap(partial: string, name: string): Promise<void> {
+    const reads = [...this.#reads]
+    const names = await readdir(this.folder)
+    this.#current = path.join(this.folder, name)
+    await rename(partial, this.#current)
+    await Promise.allSettled(reads)
+    for (const old of names) await rm(path.join(this.folder, old), { recursive: true, force: true })
+  }
+
+  async #findCurrent(): Promise<string | undefined> {
+    if (this.#current !== undefined && existsSync(this.#current)) return this.#current
+    const names = existsSync(this.folder) ? await readdir(this.folder) : []
+    const newest = names
+      .filter((name) => /^\d{15}-/.test(name))
+      .sort()
+      .at(-1)
+    this.#current = newest === undefined ? undefined : path.join(this.folder, newest)
+    return this.#current
+  }
+
+  async #read(request: (gitDir: string) => GitRequest, signal: AbortSignal): Promise<unknown> {
+    const gitDir = (await this.#findCurrent()) ?? this.folder
+    const answer = this.#context.readers.run(request(gitDir), { signal, timeoutMs: WORK_TIMEOUT_MS })
+    this.#reads.add(answer)
+    try {
+      return await answer
+    } finally {
+      this.#reads.delete(answer)
+    }
+  }
+
+  /** Asks a fetcher, which ends by itself within `timeoutMs` and the time to index. */
+  async #ask(request: GitRequest, timeoutMs: number, signal: AbortSignal): Promise<unknown> {
+    const answer = await this.#context.fetchers.run(request, { signal, timeoutMs: timeoutMs + WORK_TIMEOUT_MS })
+    if (isBusy(answer)) throw new GitServerBusy(answer.busy.message, answer.busy.retryAfterMs)
+    return answer
+  }
+
+  #keepCount({ commits, packs }: CommitsAnswer): readonly (string | undefined)[] {
     this.#packs = packs
     return commits
-  }
-
-  #run(request: GitRequest, signal: AbortSignal, transfer: readonly ArrayBuffer[] = []): Promise<unknown> {
-    return this.#context.workers.run(request, { signal, timeoutMs: WORK_TIMEOUT_MS, transfer })
   }
 }
 
 /** The folder of a repository's mirror. */
 export function mirrorFolder(gitDir: string, repository: string): string {
   return path.join(gitDir, `${repository}.git`)
+}
+
+/** True for failures of a fetch that concern the commit; the others concern the whole repository. */
+export function isOfOneCommit(error: unknown): error is AppError {
+  return error instanceof AppError && ['FetchFailed', 'LimitExceeded', 'RefNotFound'].includes(error.code)
+}
+
+function isBusy(answer: unknown): answer is BusyAnswer {
+  return typeof answer === 'object' && answer !== null && 'busy' in answer
+}
+
+function missing(oid: string): AppError {
+  return damaged(`the server sends no commit ${oid}`)
 }

@@ -1,6 +1,6 @@
-// The object store and the pack indexer against git itself: packs with long chains of deltas, several packs, loose objects.
+// The object store against git itself: packs with long chains of deltas, several packs, loose objects.
 import { execFileSync } from 'node:child_process'
-import { copyFileSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { copyFileSync, mkdirSync, rmSync } from 'node:fs'
 import path from 'node:path'
 import { runGit } from '@fairlead/e2e/harness/git-server'
 import { makeRunFolder } from '@fairlead/e2e/harness/guardian'
@@ -8,7 +8,6 @@ import { sha256Hex } from '@fairlead/shared/digest'
 import { beforeAll, expect, test } from 'vitest'
 import { hashObject } from './git-object.ts'
 import { ObjectStore } from './object-store.ts'
-import { buildPackIndex } from './pack-index.ts'
 
 const folder = path.join(makeRunFolder('objects'), 'repository.git')
 let objects: { oid: string; type: string; size: number }[] = []
@@ -51,16 +50,6 @@ test('every object of several packs and of loose files is read as git reads it',
     expect(object && [object.type, object.data.length, hashObject(object.type, object.data)]).toEqual([type, size, oid])
   }
   expect(store.find('0123456789012345678901234567890123456789')).toBeUndefined()
-})
-
-test("the index of a pack is byte for byte git's own", () => {
-  const packs = path.join(folder, 'objects/pack')
-  const names = readdirSync(packs).filter((name) => name.endsWith('.pack'))
-  expect(names.length).toBeGreaterThan(0)
-  for (const name of names) {
-    const own = buildPackIndex(readFileSync(path.join(packs, name)), undefined)
-    expect(own.equals(readFileSync(path.join(packs, name.replace(/\.pack$/, '.idx'))))).toBe(true)
-  }
 })
 
 test('an object that is not what its id says is damage', () => {

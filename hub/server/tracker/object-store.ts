@@ -27,8 +27,7 @@ export class ObjectStore implements ObjectSource {
     this.#gitDir = gitDir
     const folder = path.join(gitDir, 'objects/pack')
     const names = existsSync(folder) ? listPacks(folder) : []
-    // The newest first: what is asked for is mostly there.
-    this.#packs = names.reverse().map((name) => new Pack(path.join(folder, name), this))
+    this.#packs = names.map((name) => new Pack(path.join(folder, name), this))
   }
 
   /** The object, checked against its id. Undefined when there is none. Throws FetchFailed when it is damaged, LimitExceeded when it is larger than `maxBytes`. */
@@ -64,7 +63,7 @@ export class ObjectStore implements ObjectSource {
   }
 }
 
-/** Names of the packs of a folder, oldest first, without ending. */
+/** Names of the packs of a folder, sorted, without ending. */
 export function listPacks(folder: string): string[] {
   return readdirSync(folder)
     .filter((name) => name.startsWith('pack-') && name.endsWith('.idx'))

@@ -141,6 +141,18 @@ export function applyDelta(delta: Buffer, base: Buffer): Buffer {
   return result
 }
 
+/** What the header of a delta says that it makes, and how many commands follow. Throws FetchFailed when it ends early. */
+export function measureDelta(delta: Buffer): { targetBytes: number; commands: number } {
+  const target = readLength(delta, readLength(delta, 0).end)
+  let commands = 0
+  for (let position = target.end; position < delta.length; commands++) {
+    const command = byteAt(delta, position++)
+    if (!(command & 0x80)) position += command
+    else for (let bit = 1; bit < 0x80; bit <<= 1) if (command & bit) position++
+  }
+  return { targetBytes: target.value, commands }
+}
+
 function readLength(bytes: Buffer, start: number): { value: number; end: number } {
   let value = 0
   let position = start

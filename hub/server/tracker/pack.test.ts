@@ -3,8 +3,8 @@ import { createHash } from 'node:crypto'
 import { deflateSync } from 'node:zlib'
 import { expect, test } from 'vitest'
 import { hashObject, OBJECT_MAX_BYTES } from './git-object.ts'
+import { checkPack, PACK_MAX_INFLATED_BYTES } from './pack-check.ts'
 import { applyDelta } from './pack-entry.ts'
-import { buildPackIndex, PackIndex } from './pack-index.ts'
 
 const BLOB = 3
 const OFFSET_DELTA = 6
@@ -38,29 +38,14 @@ function delta(baseBytes: number, added: string): Buffer {
   return Buffer.from([baseBytes, baseBytes + added.length, ...copy, added.length, ...Buffer.from(added)])
 }
 
-test('objects and deltas are found by their ids, whatever comes first', () => {
-  const base = 'hello '
-  const made = delta(base.length, 'world')
-  const oid = Buffer.from(hashObject('blob', Buffer.from(base)), 'hex')
-  const bytes = pack([entry(REFERENCE_DELTA, made.length, deflateSync(made), oid), blob(base)])
-  const index = new PackIndex(buildPackIndex(bytes, undefined))
-  expect(index.findOffset(Buffer.from(hashObject('blob', Buffer.from('hello world')), 'hex'))).toBe(12)
-  expect(index.findOffset(oid)).toBeGreaterThan(12)
-  expect(index.findOffset(Buffer.alloc(20, 1))).toBeUndefined()
+test('a good pack is counted, deltas on what is inside or outside of it included', () => {
+  const made = delta(6, 'world')
+  const oid = Buffer.from(hashObject('blob', Buffer.from('hello ')), 'hex')
+  expect(checkPack(pack([entry(REFERENCE_DELTA, made.length, deflateSync(made), oid), blob('hello ')]))).toBe(2)
+  expect(checkPack(pack([]))).toBe(0)
 })
 
-test('the base of a thin pack is looked up outside, and its absence is damage', () => {
-  const base = Buffer.from('hello ')
-  const made = delta(base.length, 'world')
-  const oid = hashObject('blob', base)
-  const bytes = pack([entry(REFERENCE_DELTA, made.length, deflateSync(made), Buffer.from(oid, 'hex'))])
-  const outside = { find: (wanted: string) => (wanted === oid ? { type: 'blob' as const, data: base } : undefined) }
-  const found = new PackIndex(buildPackIndex(bytes, outside))
-  expect(found.findOffset(Buffer.from(hashObject('blob', Buffer.from('hello world')), 'hex'))).toBe(12)
-  expect(() => buildPackIndex(bytes, undefined)).toThrow('base of a delta is missing')
-})
-
-const circle = Buffer.alloc(20, 7)
+const anywhere = Buffer.alloc(20, 7)
 const copyNothing = Buffer.from([0, 0])
 
 test.each([
@@ -86,9 +71,18 @@ test.each([
     pack([entry(OFFSET_DELTA, 2, deflateSync(copyNothing), Buffer.from([99]))]),
     'FetchFailed',
   ],
-  ['a delta on nothing', pack([entry(REFERENCE_DELTA, 2, deflateSync(copyNothing), circle)]), 'FetchFailed'],
+  [
+    'a delta that makes a terabyte',
+    pack([entry(REFERENCE_DELTA, 8, deflateSync(Buffer.from([6, 0x80, 0x80, 0x80, 0x80, 0x80, 0x20, 0])), anywhere)]),
+    'LimitExceeded',
+  ],
+  [
+    'a delta of two million commands',
+    pack([entry(REFERENCE_DELTA, 4e6 + 2, deflateSync(Buffer.alloc(4e6 + 2, Buffer.from([1, 0x61]))), anywhere)]),
+    'LimitExceeded',
+  ],
 ])('a pack with %s is refused', (_, bytes, code) => {
-  expect(() => buildPackIndex(bytes, undefined)).toThrow(expect.objectContaining({ name: 'AppError', code }))
+  expect(() => checkPack(bytes)).toThrow(expect.objectContaining({ name: 'AppError', code }))
 })
 
 test.each([
@@ -106,21 +100,25 @@ test.each([
   expect(() => applyDelta(bytes, Buffer.from('abc'))).toThrow(expect.objectContaining({ code }))
 })
 
-test('any change of any byte of a pack is refused or gives the same objects', () => {
+test('many objects that are small in the pack and large together are refused', () => {
+  const large = entry(BLOB, OBJECT_MAX_BYTES, deflateSync(Buffer.alloc(OBJECT_MAX_BYTES)))
+  const count = PACK_MAX_INFLATED_BYTES / OBJECT_MAX_BYTES + 1
+  const bytes = pack(Array.from({ length: count }, () => large))
+  expect(() => checkPack(bytes)).toThrow(expect.objectContaining({ code: 'LimitExceeded' }))
+})
+
+test('any change of any byte of a pack is refused or changes nothing in its size', () => {
   const bytes = pack([blob('hello'), blob('world')])
-  const wanted = ['hello', 'world'].map((text) => Buffer.from(hashObject('blob', Buffer.from(text)), 'hex'))
   for (let position = 0; position < bytes.length; position++) {
     const changed = Buffer.from(bytes)
     changed[position] = (changed[position] ?? 0) ^ 0x55
     // With a checksum that fits, as a hostile server would send it.
     const sum = createHash('sha1').update(changed.subarray(0, -20)).digest()
     sum.copy(changed, changed.length - 20)
-    let index: PackIndex | undefined
     try {
-      index = new PackIndex(buildPackIndex(changed, undefined))
+      expect(checkPack(changed)).toBe(2)
     } catch (error) {
       expect(error).toMatchObject({ name: 'AppError' })
     }
-    if (index && changed.equals(bytes)) for (const oid of wanted) expect(index.findOffset(oid)).toBeDefined()
   }
 })

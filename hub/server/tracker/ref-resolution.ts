@@ -1,7 +1,7 @@
 // Which ref of the server an application's ref names. Pure.
 import { AppError } from '@fairlead/shared/errors'
 import { isObjectId } from './git-object.ts'
-import type { RefListing } from './git-wire.ts'
+import type { RefListing } from './ref-listing.ts'
 
 /** Prefixes to list for the refs that applications ask for. */
 export function prefixesFor(refs: readonly string[]): string[] {

@@ -71,6 +71,9 @@ const RELOAD_MS = 30_000
 /** The times of polls that found nothing new are written this often, in milliseconds. */
 const POLLED_AT_MS = 10_000
 
+/** Fetches at once; a host may hold up half of them. */
+const FETCHERS = 4
+
 /** Makes a tracker; nothing runs before start. */
 export function createTracker(options: TrackerOptions): Tracker {
   return new RunningTracker(options)
@@ -81,7 +84,9 @@ class RunningTracker implements Tracker {
   readonly #logger: Logger
   readonly #http = createGitHttp()
   readonly #gate = createHostGate()
-  readonly #workers: WorkerPool
+  readonly #fetchGate = createHostGate({ perHost: FETCHERS / 2, total: FETCHERS })
+  readonly #readers: WorkerPool
+  readonly #fetchers: WorkerPool
   readonly #followers = new Map<string, Follower>()
   readonly #mirrors = new Map<string, Mirror>()
   /** What was written last of each repository, to write only what is new. */
@@ -95,7 +100,9 @@ class RunningTracker implements Tracker {
   constructor(options: TrackerOptions) {
     this.#options = options
     this.#logger = options.logger.child({ part: 'tracker' })
-    this.#workers = createWorkerPool({ url: workerUrl('git-worker', import.meta.url), size: 2, heapMegabytes: 1_024 })
+    const worker = { url: workerUrl('git-worker', import.meta.url), heapMegabytes: 1_024 }
+    this.#readers = createWorkerPool({ ...worker, size: 2 })
+    this.#fetchers = createWorkerPool({ ...worker, size: FETCHERS })
   }
 
   start(): void {
@@ -124,7 +131,7 @@ class RunningTracker implements Tracker {
     for (const timer of this.#timers) clearInterval(timer)
     await this.#reload
     await Promise.all([...this.#followers.values()].map((follower) => follower.stop()))
-    await this.#workers.stop()
+    await Promise.all([this.#readers.stop(), this.#fetchers.stop()])
     this.#http.close()
     await this.#writePolledAt()
   }
@@ -207,8 +214,8 @@ class RunningTracker implements Tracker {
   #createMirror(name: string): Mirror {
     const { gitDir, fetchTimeoutMs = 120_000 } = this.#options
     const { maxPackBytes = PACK_MAX_BYTES, maxPacks = MIRROR_MAX_PACKS } = this.#options
-    const context = { http: this.#http, workers: this.#workers, fetchTimeoutMs, maxPackBytes, maxPacks }
-    return new Mirror(mirrorFolder(gitDir, name), context)
+    const workers = { readers: this.#readers, fetchers: this.#fetchers }
+    return new Mirror(mirrorFolder(gitDir, name), { ...workers, fetchTimeoutMs, maxPackBytes, maxPacks })
   }
 
   #followerContext(name: string, mirror: Mirror): ConstructorParameters<typeof Follower>[1] {
@@ -216,6 +223,7 @@ class RunningTracker implements Tracker {
     return {
       http: this.#http,
       gate: this.#gate,
+      fetchGate: this.#fetchGate,
       mirror,
       credentials,
       listTimeoutMs,

@@ -1,0 +1,93 @@
+// Lists refs by one POST of Git's protocol version 2 (git-scm.com, gitprotocol-v2, "ls-refs"): what every poll sends.
+import { AppError } from '@fairlead/shared/errors'
+import { VERSION } from '@fairlead/shared/version'
+import type { GitHttp, GitRemote } from './git-http.ts'
+import { isObjectId } from './git-object.ts'
+
+/** Refs as the server lists them. */
+export interface RefListing {
+  /** Ids by full name, for example refs/heads/main; annotated tags by the commit they point at. */
+  readonly refs: ReadonlyMap<string, string>
+  /** What HEAD points at, for example refs/heads/main; undefined when the server has no HEAD or does not say. */
+  readonly headTarget: string | undefined
+}
+
+const FLUSH = '0000'
+const DELIMITER = '0001'
+const LISTING_MAX_BYTES = 32 * 1024 * 1024
+
+/** HEAD and the refs whose names begin with one of `prefixes`; undefined when the server does not speak version 2. Rejects as GitHttp.send does. */
+export async function listRefs(
+  http: GitHttp,
+  remote: GitRemote,
+  prefixes: readonly string[],
+  limits: { readonly timeoutMs: number; readonly signal: AbortSignal },
+): Promise<RefListing | undefined> {
+  const answer = await http.send(remote, {
+    path: '/git-upload-pack',
+    body: lsRefsRequest(prefixes),
+    headers: {
+      'content-type': 'application/x-git-upload-pack-request',
+      accept: 'application/x-git-upload-pack-result',
+      'git-protocol': 'version=2',
+    },
+    maxBytes: LISTING_MAX_BYTES,
+    ...limits,
+  })
+  return answer.status === 200 ? parseLsRefs(answer.body) : undefined
+}
+
+function lsRefsRequest(prefixes: readonly string[]): Buffer {
+  const lines = ['peel', 'symrefs', 'ref-prefix HEAD', ...prefixes.map((prefix) => `ref-prefix ${prefix}`)]
+  const head = ['command=ls-refs', `agent=fairlead/${VERSION}`, 'object-format=sha1']
+  return Buffer.from([...head.map(packet), DELIMITER, ...lines.map(packet), FLUSH].join(''))
+}
+
+function packet(line: string): string {
+  return `${(Buffer.byteLength(line) + 5).toString(16).padStart(4, '0')}${line}\n`
+}
+
+/** Undefined when it is not an answer to ls-refs, as servers without version 2 send. */
+function parseLsRefs(body: Buffer): RefListing | undefined {
+  const lines = readLines(body)
+  if (lines === undefined) return undefined
+  const refs = new Map<string, string>()
+  let headTarget: string | undefined
+  for (const line of lines) {
+    const [oid = '', name = '', ...attributes] = line.split(' ')
+    if (!isObjectId(oid) || name === '') return undefined
+    const peeled = attributes.find((attribute) => attribute.startsWith('peeled:'))?.slice('peeled:'.length)
+    refs.set(name, peeled ?? oid)
+    const target = attributes.find((attribute) => attribute.startsWith('symref-target:'))
+    if (name === 'HEAD' && target !== undefined) headTarget = target.slice('symref-target:'.length)
+  }
+  return { refs, headTarget }
+}
+
+/** The packets before the flush that ends them; an empty repository answers with the flush alone. Undefined for anything else. */
+function readLines(body: Buffer): string[] | undefined {
+  const lines: string[] = []
+  let position = 0
+  while (position < body.length) {
+    const head = body.toString('latin1', position, position + 4)
+    if (head === FLUSH) return position + 4 === body.length ? lines : undefined
+    const length = /^[0-9a-fA-F]{4}$/.test(head) ? Number.parseInt(head, 16) : 0
+    if (length <= 4 || position + length > body.length) return undefined
+    lines.push(body.toString('utf8', position + 4, position + length).replace(/\n$/, ''))
+    position += length
+  }
+  return undefined
+}
+
+/** A listing in the old way as one of version 2. Throws RepositoryUnreachable when it holds something else than ids. */
+export function fromListedRefs(
+  listed: readonly { readonly ref: string; readonly oid: string; readonly peeled?: string; readonly target?: string }[],
+): RefListing {
+  if (listed.some(({ oid, peeled = oid }) => !isObjectId(oid) || !isObjectId(peeled))) {
+    throw new AppError('RepositoryUnreachable', 'the answer is not that of a Git server: an id')
+  }
+  return {
+    refs: new Map(listed.map(({ ref, oid, peeled }) => [ref, peeled ?? oid])),
+    headTarget: listed.find(({ ref }) => ref === 'HEAD')?.target,
+  }
+}
