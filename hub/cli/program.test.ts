@@ -406,6 +406,13 @@ describe('get, version, label', () => {
     expect(JSON.parse(stdout)).toMatchObject({ client: { version: expect.any(String) }, hub: { version: '9.9.9' } })
   })
 
+  test('version tells what waits to be published and how many join tokens were refused', async () => {
+    const getHubStatus = async () =>
+      create(GetHubStatusResponseSchema, { version: '9.9.9', natsConnected: false, outbox: 2, refusedTokens: 17n })
+    const { stdout } = await run(['version'], { fleet: { getHubStatus } })
+    expect(stdout).toMatch(/NATS away, 2 documents to publish, 17 join tokens refused/)
+  })
+
   test.each([['env'], ['=x'], ['a=1 a-']])('a label change %j is refused before the hub is asked', async (changes) => {
     expect((await runCli(['cluster', 'label', 'eu', ...changes.split(' ')])).code).toBe(2)
   })

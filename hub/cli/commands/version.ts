@@ -1,9 +1,10 @@
 // fairlead version: of the CLI and of the hub.
 import { create, type MessageShape } from '@bufbuild/protobuf'
-import { GetHubStatusRequestSchema, type GetHubStatusResponseSchema } from '@fairlead/proto/fleet'
+import { GetHubStatusRequestSchema, GetHubStatusResponseSchema } from '@fairlead/proto/fleet'
 import { VERSION } from '@fairlead/shared/version'
 import { Command, Option } from 'commander'
 import { type Cli, withHub } from '../cli.ts'
+import { messageToData } from '../output/json.ts'
 import { agoOf, plain } from '../output/text.ts'
 
 interface Options {
@@ -22,7 +23,8 @@ export function createVersionCommand(cli: Cli): Command {
       const request = create(GetHubStatusRequestSchema)
       const hub = client ? undefined : await withHub(cli, command, (connected) => connected.fleet.getHubStatus(request))
       if (output !== 'text') {
-        cli.output.data({ client: { version: VERSION }, ...(hub && { hub: { version: hub.version } }) }, output)
+        const data = hub && messageToData(GetHubStatusResponseSchema, hub)
+        cli.output.data({ client: { version: VERSION }, ...(data !== undefined && { hub: data }) }, output)
       } else if (hub) {
         cli.output.line(describeHub(hub))
       }
@@ -33,5 +35,6 @@ export function createVersionCommand(cli: Cli): Command {
 function describeHub(hub: MessageShape<typeof GetHubStatusResponseSchema>): string {
   const nats = hub.natsConnected ? 'NATS connected' : 'NATS away'
   const waiting = hub.outbox > 0 ? `, ${hub.outbox} documents to publish` : ''
-  return `hub    ${plain(hub.version)} (started ${agoOf(hub.startedAt, Date.now())}, ${nats}${waiting})`
+  const refused = hub.refusedTokens > 0n ? `, ${hub.refusedTokens} join tokens refused` : ''
+  return `hub    ${plain(hub.version)} (started ${agoOf(hub.startedAt, Date.now())}, ${nats}${waiting}${refused})`
 }

@@ -54,7 +54,7 @@ export const CLUSTER: Noun<Cluster> = {
       'LABELS',
       'KUBERNETES',
       'AGE',
-      ...(wide ? ['AGENT', 'PUBLISHED', 'VERIFIED', 'PROBLEMS'] : []),
+      ...(wide ? ['AGENT', 'PUBLISHED', 'VERIFIED', 'REFUSED', 'PROBLEMS'] : []),
     ],
     rows: clusters.map((cluster) => [
       plain(cluster.name),
@@ -68,11 +68,17 @@ export const CLUSTER: Noun<Cluster> = {
             plain(cluster.facts?.agentVersion ?? '') || '-',
             String(cluster.publishedGeneration),
             String(cluster.verifiedGeneration),
+            String(refusalsOf(cluster)),
             String(cluster.problems.length),
           ]
         : []),
     ]),
   }),
+}
+
+/** How many documents its agent has refused since it was started. */
+function refusalsOf({ refusals }: Cluster): bigint {
+  return refusals ? refusals.signature + refusals.cluster + refusals.generation + refusals.malformed : 0n
 }
 
 /** Repositories. */
