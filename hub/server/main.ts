@@ -17,6 +17,7 @@ import type { Connections } from './nats/connections.ts'
 import { type NatsLink, startNats } from './nats/nats.ts'
 import { Presence } from './nats/presence.ts'
 import { ensureStreams } from './nats/streams.ts'
+import { watchViolations } from './nats/violations.ts'
 import { createPipeline, type Pipeline } from './pipeline.ts'
 import { openPki, type Pki } from './pki/pki.ts'
 import { placeApplication } from './placer/placer.ts'
@@ -66,6 +67,9 @@ async function startParts(config: HubConfig, logger: Logger, lifecycle: Lifecycl
   lifecycle.add('housekeeping', startHousekeeping({ store, certificate: pki.serverChainPem, logger }))
   const nats = await startLink(config, { store, pki, signingKey, logger })
   lifecycle.add('nats', () => nats.stop())
+  const { logFile } = nats
+  const findCluster = (publicKey: string) => findClusterByKey(store, publicKey)
+  if (logFile !== undefined) lifecycle.add('violations', watchViolations({ logFile, findCluster, logger }))
   const flow = startFlow(config, { store, view, nats, signingKey, logger }, lifecycle)
   return await startApi(config, { store, view, nats, pki, flow, logger }, lifecycle)
 }
@@ -184,7 +188,7 @@ function startLinkedParts(
   const presence = new Presence({
     system: connections.system,
     account: nats.trust.agents.publicKey,
-    findClusterId: (publicKey) => findClusterByKey(store, publicKey),
+    findClusterId: async (publicKey) => (await findClusterByKey(store, publicKey))?.id,
     onConnected: (clusterId, atMs) => view.connected(clusterId, atMs),
     onDisconnected: (clusterId, atMs) => view.disconnected(clusterId, atMs),
     logger,
@@ -289,7 +293,10 @@ async function isCluster(store: Store, id: string): Promise<boolean> {
   return (await store.db.selectFrom('clusters').select('id').where('id', '=', id).executeTakeFirst()) !== undefined
 }
 
-async function findClusterByKey(store: Store, publicKey: string): Promise<string | undefined> {
-  const row = await store.db.selectFrom('clusters').select('id').where('public_key', '=', publicKey).executeTakeFirst()
-  return row?.id
+async function findClusterByKey(store: Store, publicKey: string): Promise<{ id: string; name: string } | undefined> {
+  return await store.db
+    .selectFrom('clusters')
+    .select(['id', 'name'])
+    .where('public_key', '=', publicKey)
+    .executeTakeFirst()
 }

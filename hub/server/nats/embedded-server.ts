@@ -45,6 +45,11 @@ export class EmbeddedServer {
     return this.#failures
   }
 
+  /** Where it writes its log. */
+  get logFile(): string {
+    return path.join(this.#options.folder, 'nats-server.log')
+  }
+
   /** Ends an orphan and starts the server; from then on it is started again whenever it dies. */
   async start(): Promise<void> {
     await endOrphan(this.#pidFile, this.#configFile, this.#options.logger)
@@ -68,7 +73,7 @@ export class EmbeddedServer {
 
   /** The last lines of its log, for error messages. */
   async readLogTail(lines = 5): Promise<string> {
-    const text = await readFile(path.join(this.#options.folder, 'nats-server.log'), 'utf8').catch(() => '')
+    const text = await readFile(this.logFile, 'utf8').catch(() => '')
     return text.trimEnd().split('\n').slice(-lines).join('\n')
   }
 

@@ -8,7 +8,7 @@ import { makeRunFolder } from '@fairlead/e2e/harness/guardian'
 import { getNatsBinary } from '@fairlead/e2e/harness/nats'
 import { takePort } from '@fairlead/e2e/harness/ports'
 import { waitFor } from '@fairlead/e2e/harness/wait'
-import { silentLogger } from '@fairlead/shared/logger'
+import { createLogger, silentLogger } from '@fairlead/shared/logger'
 import { desiredSubject, STREAMS } from '@fairlead/shared/subjects'
 import { jetstream, jetstreamManager } from '@nats-io/jetstream'
 import { afterEach, expect, test } from 'vitest'
@@ -16,6 +16,7 @@ import { connectAgent, enrolAgent, startTestLink, type TestLink } from '../link.
 import { endOrphan } from './orphan.ts'
 import { Presence } from './presence.ts'
 import { checkServerBinary } from './server-binary.ts'
+import { watchViolations } from './violations.ts'
 
 const links: TestLink[] = []
 const start = async (options: Partial<Parameters<typeof startTestLink>[1]> = {}): Promise<TestLink> => {
@@ -225,6 +226,29 @@ test('an agent that connects while the connections are being listed counts as co
   await presence.resync()
   expect(seen).toEqual([`+${late.id}`, `+${early.id}`])
   await Promise.all(connections.map((connection) => connection.close()))
+})
+
+test('an agent that tries what it may not is told of, by its cluster’s name, once for all its tries', async () => {
+  const link = await start()
+  const agent = await enrolAgent(link)
+  const lines: string[] = []
+  const stop = watchViolations({
+    logFile: link.link.logFile ?? '',
+    findCluster: async (key) => (key === agent.user.publicKey ? { id: agent.id, name: 'prod' } : undefined),
+    logger: createLogger({ name: 'hub', stream: { write: (line) => void lines.push(line) } }),
+    everyMs: 200,
+  })
+  const connection = await connectAgent(agent, { name: 'pretends-to-be-somebody' })
+  connection.publish('up.other.status')
+  connection.publish(desiredSubject(agent.id, 'main'))
+  await connection.flush()
+  await waitFor('the warning', () => lines.length > 0)
+  await stop()
+  await connection.close()
+  const told = lines.map((line) => JSON.parse(line))
+  expect(told[0]).toMatchObject({ level: 'warn', cluster: 'prod', clusterId: agent.id })
+  expect(told.reduce((sum, { count }) => sum + count, 0)).toBe(2)
+  expect(told.at(-1).subject).toBe(desiredSubject(agent.id, 'main'))
 })
 
 test('a binary that is missing or no nats-server is refused with what to do', async () => {

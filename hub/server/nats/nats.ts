@@ -43,6 +43,8 @@ export interface NatsLink {
   readonly issuer: CredentialIssuer
   /** What agents are told. */
   readonly publicUrls: readonly string[]
+  /** Log of the embedded server; undefined with an existing one. */
+  readonly logFile: string | undefined
   /** Resolves at the first connection; with the embedded server that is before startNats resolves. Rejects when the link stops before. */
   readonly connections: Promise<Connections>
   /** True while the hub is connected. */
@@ -115,6 +117,10 @@ class Link implements NatsLink {
     this.#server = server
     // Whoever waits for it hears of the failure; nobody has to.
     this.#first.promise.catch(() => {})
+  }
+
+  get logFile(): string | undefined {
+    return this.#server?.logFile
   }
 
   get connections(): Promise<Connections> {
