@@ -33,6 +33,15 @@ export interface FollowerContext {
 
 /** Longest wait after failures, in milliseconds, unless the poll interval is longer. */
 const MAX_FAILURE_WAIT_MS = 120_000
+/** First and longest wait before a commit that could not be fetched is tried again, in milliseconds: it may be a large one. */
+const REFUSED_WAIT_MS = 60_000
+const MAX_REFUSED_WAIT_MS = 3_600_000
+
+interface Refusal {
+  readonly problem: AppError
+  readonly waitMs: number
+  readonly untilMs: number
+}
 
 /** Follows one repository from start to stop. */
 export class Follower {
@@ -48,6 +57,8 @@ export class Follower {
   #fetches = 0
   /** Commits by what the server lists for the refs, of those that are known to be in the mirror. */
   #here: ReadonlyMap<string, string> = new Map()
+  /** Commits that could not be fetched. */
+  #refused: ReadonlyMap<string, Refusal> = new Map()
 
   constructor(repository: FollowedRepository, context: FollowerContext) {
     this.#repository = repository
@@ -79,6 +90,7 @@ export class Follower {
 
   /** Polls at once, or once more after the poll that runs; any number of calls in that time are one. */
   refresh(): void {
+    this.#refused = new Map()
     this.#wake.abort()
   }
 
@@ -196,7 +208,9 @@ export class Follower {
     for (const oid of new Set(wanted.values())) {
       // Looking into the mirror costs reading it: once for each commit is enough, and reading a tree finds out the rest.
       const commit = this.#here.get(oid) ?? (await mirror.findCommits([oid], signal))[0]
+      const refusal = this.#refused.get(oid)
       if (commit !== undefined) commits.set(oid, commit)
+      else if (refusal !== undefined && performance.now() < refusal.untilMs) commits.set(oid, refusal.problem)
     }
     if ([...wanted.values()].some((oid) => !commits.has(oid))) {
       const wants = await this.#findWants(wanted, signal)
@@ -204,8 +218,21 @@ export class Follower {
         commits.set(oid, outcome)
       }
     }
+    this.#refuse(commits)
     this.#here = new Map([...commits].filter((entry): entry is [string, string] => typeof entry[1] === 'string'))
     return commits
+  }
+
+  #refuse(commits: ReadonlyMap<string, FetchOutcome>): void {
+    const refused = new Map<string, Refusal>()
+    for (const [oid, problem] of commits) {
+      if (typeof problem === 'string') continue
+      const before = this.#refused.get(oid)
+      const isOld = before?.problem === problem
+      const waitMs = Math.min(MAX_REFUSED_WAIT_MS, before === undefined ? REFUSED_WAIT_MS : before.waitMs * 2)
+      refused.set(oid, isOld ? before : { problem, waitMs, untilMs: performance.now() + waitMs })
+    }
+    this.#refused = refused
   }
 
   /** What is wanted, each with the commit that its ref pointed at before, if that is in the mirror. */

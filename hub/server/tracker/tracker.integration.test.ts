@@ -643,6 +643,20 @@ test('a pack that is too large is refused with the limit, and a smaller commit h
   expect(await refProblemOf('shop', 'main')).toBeUndefined()
 })
 
+test('a commit that is too large is not fetched again at each poll', async () => {
+  const repository = await shop()
+  await define('shop', repository.url, { seconds: 1 })
+  start({ maxPackBytes: 200_000 })
+  await seen(repository.head())
+  repository.commit({ 'web/big.bin': randomBytes(300_000) })
+  tracker?.refresh('shop')
+  await waitFor('the limit', async () => (await refProblemOf('shop', 'main'))?.code === 'LimitExceeded')
+  git.resetCounts()
+  await waitFor('three polls', () => git.counts.requests >= 3)
+  expect(git.counts.refListings).toBe(0)
+  expect(git.counts.bytesSent).toBeLessThan(10_000)
+})
+
 test('a redirect is followed on the same host, and nowhere else', async () => {
   const repository = await shop()
   const requests: string[] = []
