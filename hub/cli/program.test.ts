@@ -311,6 +311,22 @@ describe('status', () => {
     expect(result.stdout).toContain('Synced')
   })
 
+  test('--wait tells of a hub that ends the stream as it stops and then cannot be reached', async () => {
+    let calls = 0
+    const result = await run(['status', '--wait', '--timeout', '20s'], {
+      fleet: {
+        async *watchFleetStatus() {
+          calls += 1
+          if (calls === 2 || calls === 3) throw new AppError('Unavailable', 'the hub is away')
+          yield create(WatchFleetStatusResponseSchema, {
+            status: calls === 1 ? sampleFleet(Date.now()) : readyFleet(Date.now()),
+          })
+        },
+      },
+    })
+    expect(result).toMatchObject({ code: 0, stderr: 'the hub is away; waiting for it\n' })
+  })
+
   test('--wait says what is missing when the time is up', async () => {
     const { code, stderr } = await run(['status', '--wait', '--timeout', '300ms'], statusAnswers(sampleFleet))
     expect(code).toBe(7)

@@ -25,10 +25,12 @@ export async function* watchFleet(hub: HubClient, options: WatchOptions): AsyncG
   const { cluster, application, signal } = options
   const request = create(WatchFleetStatusRequestSchema, { cluster, application })
   let seen = false
+  let told = false
   for (let attempt = 0; !signal.aborted; attempt++) {
     try {
       for await (const { status } of hub.fleet.watchFleetStatus(request, { signal })) {
         seen = true
+        told = false
         attempt = 0
         if (status) yield status
       }
@@ -36,7 +38,9 @@ export async function* watchFleet(hub: HubClient, options: WatchOptions): AsyncG
       if (signal.aborted) return
       const away = seen && error instanceof AppError && (error.code === 'Unavailable' || isAborted(error))
       if (!away) throw error
-      if (attempt === 0) options.onAway(`${error.message}; waiting for it`)
+      // A hub that stops ends the stream first: the error may come only with the next try.
+      if (!told) options.onAway(`${error.message}; waiting for it`)
+      told = true
     }
     await sleep(backoffMs(attempt, { baseMs: 200, maxMs: 5_000 }), signal).catch(() => undefined)
   }

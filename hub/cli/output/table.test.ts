@@ -20,6 +20,11 @@ describe('a table', () => {
     expect(row).toBe(`${green}      3m`)
   })
 
+  test('may have as many rows as a fleet has deployments', () => {
+    const rows = Array.from({ length: 200_000 }, () => ['a'])
+    expect(formatTable({ columns: ['NAME'], rows })).toHaveLength(200_001)
+  })
+
   test('without rows is its headings', () => {
     expect(formatTable({ columns: ['NAME'], rows: [] })).toEqual(['NAME'])
   })

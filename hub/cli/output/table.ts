@@ -11,8 +11,9 @@ const GAP = '   '
 
 /** The lines of a table; the last column is not padded. Without rows only the headings. */
 export function formatTable({ columns, rows }: Table): string[] {
+  // Not by spreading: a fleet has more rows than a call may have arguments.
   const widths = columns.map((heading, index) =>
-    Math.max(displayWidth(heading), ...rows.map((row) => displayWidth(row[index] ?? ''))),
+    rows.reduce((width, row) => Math.max(width, displayWidth(row[index] ?? '')), displayWidth(heading)),
   )
   return [columns, ...rows].map((row) =>
     row
