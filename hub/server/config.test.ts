@@ -45,6 +45,13 @@ describe('the hub settings', () => {
     [{ publicAddress: 'https://hub:1' }, '--public-address'],
     [{ natsUrl: 'http://x' }, '--nats-url'],
     [{ natsUrl: 'tls://u:p@nats:4222' }, 'must hold no credentials'],
+    [
+      { natsWebsocketListen: '127.0.0.1:0' },
+      '--nats-websocket-listen (or FAIRLEAD_NATS_WEBSOCKET_LISTEN): needs a port',
+    ],
+    [{ natsWebsocketListen: '127.0.0.1:1', natsUrl: 'tls://n:1' }, 'is for the embedded NATS'],
+    [{ natsWebsocketListen: '127.0.0.1:1', natsWebsocketPublicUrl: 'tls://n:1' }, 'must begin with wss://'],
+    [{ natsWebsocketPublicUrl: 'wss://n' }, 'needs --nats-websocket-listen'],
     [{ logLevel: 'loud' }, '"loud" is none of trace'],
     [{ staleAfter: '45' }, '"45" is not a duration'],
     [{ staleAfter: '10m' }, '--offline-after (or FAIRLEAD_OFFLINE_AFTER): must not be shorter than --stale-after'],

@@ -19,6 +19,10 @@ export interface HubConfig {
   readonly natsListen: string
   /** tls:// or wss:// address under which agents reach NATS, when it differs. --nats-public-url, FAIRLEAD_NATS_PUBLIC_URL. */
   readonly natsPublicUrl?: string
+  /** host:port of a WebSocket listener of the embedded NATS, for agents behind HTTP proxies; none when absent. --nats-websocket-listen, FAIRLEAD_NATS_WEBSOCKET_LISTEN. */
+  readonly natsWebsocketListen?: string
+  /** wss:// address under which agents reach it, when it differs. --nats-websocket-public-url, FAIRLEAD_NATS_WEBSOCKET_PUBLIC_URL. */
+  readonly natsWebsocketPublicUrl?: string
   /** An existing NATS to use instead of the embedded one. --nats-url, FAIRLEAD_NATS_URL. */
   readonly natsUrl?: string
   /** nats-server to run; default the one on PATH. --nats-server, FAIRLEAD_NATS_SERVER. */
@@ -48,6 +52,8 @@ export interface HubFlags {
   readonly publicAddress?: string | undefined
   readonly natsListen?: string | undefined
   readonly natsPublicUrl?: string | undefined
+  readonly natsWebsocketListen?: string | undefined
+  readonly natsWebsocketPublicUrl?: string | undefined
   readonly natsUrl?: string | undefined
   readonly natsServer?: string | undefined
   readonly logLevel?: string | undefined
@@ -85,6 +91,11 @@ export function parseHubConfig(flags: HubFlags, env: Environment = process.env):
     ...(publicAddress === undefined ? {} : { publicAddress: parseAddress('public-address', publicAddress) }),
     natsListen: parseAddress('nats-listen', natsListen),
     ...(natsPublicUrl === undefined ? {} : { natsPublicUrl: parseNatsUrl('nats-public-url', natsPublicUrl) }),
+    ...parseWebsocket({
+      listen: read(flags.natsWebsocketListen, 'FAIRLEAD_NATS_WEBSOCKET_LISTEN'),
+      publicUrl: read(flags.natsWebsocketPublicUrl, 'FAIRLEAD_NATS_WEBSOCKET_PUBLIC_URL'),
+      natsUrl,
+    }),
     ...(natsUrl === undefined ? {} : { natsUrl: parseNatsUrl('nats-url', natsUrl) }),
     ...(natsServerBinary === undefined ? {} : { natsServerBinary }),
     logLevel: parseLogLevel(read(flags.logLevel, 'FAIRLEAD_LOG_LEVEL') ?? 'info'),
@@ -122,6 +133,32 @@ function parseNatsUrl(flag: string, text: string): string {
   }
   if (url.username !== '' || url.password !== '') throw invalid(flag, 'must hold no credentials')
   return text
+}
+
+interface WebsocketSettings {
+  readonly listen: string | undefined
+  readonly publicUrl: string | undefined
+  readonly natsUrl: string | undefined
+}
+
+function parseWebsocket({
+  listen,
+  publicUrl,
+  natsUrl,
+}: WebsocketSettings): Pick<HubConfig, 'natsWebsocketListen' | 'natsWebsocketPublicUrl'> {
+  if (listen === undefined) {
+    if (publicUrl === undefined) return {}
+    throw invalid('nats-websocket-public-url', 'needs --nats-websocket-listen')
+  }
+  const flag = 'nats-websocket-listen'
+  if (natsUrl !== undefined) throw invalid(flag, 'is for the embedded NATS, not for one given by --nats-url')
+  if (splitAddress(parseAddress(flag, listen)).port === 0) throw invalid(flag, 'needs a port')
+  if (publicUrl === undefined) return { natsWebsocketListen: listen }
+  if (!publicUrl.startsWith('wss://')) throw invalid('nats-websocket-public-url', 'must begin with wss://')
+  return {
+    natsWebsocketListen: listen,
+    natsWebsocketPublicUrl: parseNatsUrl('nats-websocket-public-url', publicUrl),
+  }
 }
 
 function parseLogLevel(text: string): LogLevel {

@@ -78,7 +78,7 @@ async function startLink(
   config: HubConfig,
   { store, pki, signingKey, logger }: { store: Store; pki: Pki; signingKey: SigningKeyPair; logger: Logger },
 ): Promise<NatsLink> {
-  const { natsUrl, natsPublicUrl, natsServerBinary } = config
+  const { natsUrl, natsPublicUrl, natsWebsocketListen, natsWebsocketPublicUrl, natsServerBinary } = config
   return await startNats({
     dataDir: config.dataDir,
     listen: config.natsListen,
@@ -89,6 +89,8 @@ async function startLink(
     logger,
     ...(natsUrl !== undefined && { url: natsUrl }),
     ...(natsPublicUrl !== undefined && { publicUrl: natsPublicUrl }),
+    ...(natsWebsocketListen !== undefined && { websocketListen: natsWebsocketListen }),
+    ...(natsWebsocketPublicUrl !== undefined && { websocketPublicUrl: natsWebsocketPublicUrl }),
     ...(natsServerBinary !== undefined && { binary: natsServerBinary }),
   })
 }
@@ -272,11 +274,14 @@ async function openSigningKey(dataDir: string): Promise<SigningKeyPair> {
 
 /** Names under which the API and NATS may be reached. */
 function certificateNames(config: HubConfig): string[] {
-  const hosts = [config.listen, config.natsListen, config.publicAddress].flatMap((address) =>
+  const { listen, natsListen, publicAddress, natsPublicUrl, natsWebsocketListen, natsWebsocketPublicUrl } = config
+  const hosts = [listen, natsListen, publicAddress, natsWebsocketListen].flatMap((address) =>
     address === undefined ? [] : [splitAddress(address).host],
   )
-  if (config.natsPublicUrl !== undefined) hosts.push(new URL(config.natsPublicUrl).hostname)
-  return [config.hostname, ...hosts].map(withoutBrackets).filter((host) => !isWildcard(host))
+  const urls = [natsPublicUrl, natsWebsocketPublicUrl].flatMap((url) => (url === undefined ? [] : [new URL(url)]))
+  return [config.hostname, ...hosts, ...urls.map((url) => url.hostname)]
+    .map(withoutBrackets)
+    .filter((host) => !isWildcard(host))
 }
 
 /** The host that others reach a listener by: the public address's, else the listener's own, else this machine's name. */

@@ -12,6 +12,11 @@ export function createHubCommand(cli: Cli): Command {
     .option('--public-address <host:port>', 'how agents and the CLI reach the API, when it differs')
     .option('--nats-listen <host:port>', 'embedded NATS (default: port 4222 on the host of --listen)')
     .option('--nats-public-url <url>', 'how agents reach NATS, when it differs')
+    .option(
+      '--nats-websocket-listen <host:port>',
+      'WebSocket listener of the embedded NATS, for agents behind HTTP proxies',
+    )
+    .option('--nats-websocket-public-url <url>', 'how agents reach it, when it differs: wss://...')
     .option('--nats-url <url>', 'use this NATS instead of the embedded one')
     .option('--nats-server <file>', 'nats-server to run (default: the one on PATH)')
     .option('--stale-after <duration>', 'silence after which a cluster is Stale (default: 45s)')

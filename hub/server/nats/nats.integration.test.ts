@@ -263,9 +263,12 @@ test('the hub’s keys are readable by their owner alone', async () => {
   }
 })
 
-test('NATS is served over WebSocket too, with the same certificate', async () => {
+test('NATS is served over WebSocket too, with the same certificate, and agents are told where', async () => {
   const port = await takePort()
   const link = await start({ websocketListen: `127.0.0.1:${port}` })
+  const [tcp, websocket] = (await enrolAgent(link)).credentials.natsUrls
+  expect(tcp).toMatch(/^tls:\/\/127\.0\.0\.1:/)
+  expect(websocket).toBe(`wss://127.0.0.1:${port}`)
   const headers = {
     Connection: 'Upgrade',
     Upgrade: 'websocket',

@@ -20,6 +20,8 @@ export interface NatsOptions {
   readonly listen: string
   /** host:port of its WebSocket listener; none when absent. */
   readonly websocketListen?: string
+  /** What agents are told of it; default its address. */
+  readonly websocketPublicUrl?: string
   /** An existing NATS instead; it must be configured with this hub as its operator (formatExternalServerConfig). */
   readonly url?: string
   /** What agents are told; default the embedded server's address, or `url`. */
@@ -64,12 +66,12 @@ export async function startNats(options: NatsOptions): Promise<NatsLink> {
   const trust = await openTrust(path.join(options.dataDir, 'keys'))
   const listen = options.url === undefined ? await keepPort(options.listen, options.dataDir) : options.listen
   const url = options.url ?? `tls://${reachableHost(listen)}`
-  const publicUrl = options.publicUrl ?? options.url ?? `tls://${options.publicHost}:${portOf(listen)}`
+  const publicUrls = listPublicUrls(options, listen)
   const caPem = (await findFile(path.join(options.dataDir, 'nats-ca.crt'))) ?? options.pki.caPem
   const issuer = new Issuer({
     trust,
     store: options.store,
-    natsUrls: [publicUrl],
+    natsUrls: publicUrls,
     natsCaPem: caPem,
     signingKeys: options.signingKeys,
     logger: options.logger,
@@ -77,7 +79,7 @@ export async function startNats(options: NatsOptions): Promise<NatsLink> {
   })
   const server = options.url === undefined ? await startServer(options, listen, trust, issuer) : undefined
   if (!server) await describeExternalServer(options, trust)
-  const link = new Link({ trust, issuer, publicUrls: [publicUrl], logger: options.logger }, server)
+  const link = new Link({ trust, issuer, publicUrls, logger: options.logger }, server)
   link.connect(url, caPem)
   if (server) {
     try {
@@ -88,6 +90,14 @@ export async function startNats(options: NatsOptions): Promise<NatsLink> {
     }
   }
   return link
+}
+
+/** TCP first: an agent tries them in turn, and who can do without WebSocket should. */
+function listPublicUrls(options: NatsOptions, listen: string): string[] {
+  const { publicUrl, url, publicHost, websocketListen, websocketPublicUrl } = options
+  const tcp = publicUrl ?? url ?? `tls://${publicHost}:${portOf(listen)}`
+  if (websocketListen === undefined) return [tcp]
+  return [tcp, websocketPublicUrl ?? `wss://${publicHost}:${portOf(websocketListen)}`]
 }
 
 interface LinkParts {
