@@ -130,3 +130,27 @@ export function findChanges(last: FleetSnapshot, now: FleetSnapshot): FleetChang
   })
   return { applications, clusters }
 }
+
+/** The snapshot, in which these applications are as they were in the last: compared with the next, they have changed again. */
+export function withoutChanges(now: FleetSnapshot, last: FleetSnapshot, names: ReadonlySet<string>): FleetSnapshot {
+  if (names.size === 0) return now
+  return {
+    ...now,
+    applications: putBack(now.applications, last.applications, names),
+    renders: putBack(now.renders, last.renders, names),
+  }
+}
+
+function putBack<T>(
+  now: ReadonlyMap<string, T>,
+  last: ReadonlyMap<string, T>,
+  names: ReadonlySet<string>,
+): ReadonlyMap<string, T> {
+  const result = new Map(now)
+  for (const name of names) {
+    const before = last.get(name)
+    if (before === undefined) result.delete(name)
+    else result.set(name, before)
+  }
+  return result
+}

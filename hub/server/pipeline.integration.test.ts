@@ -1,5 +1,6 @@
 // From a commit to the documents that an agent reads: the real store, renderer, publisher and nats-server; only Git is
 // played, by folders in memory.
+import { once } from 'node:events'
 import { create, toBinary, toJsonString } from '@bufbuild/protobuf'
 import { makeRunFolder } from '@fairlead/e2e/harness/guardian'
 import { getNatsBinary } from '@fairlead/e2e/harness/nats'
@@ -35,12 +36,15 @@ let collector: Collector
 /** Files by commit. */
 let git: Map<string, Record<string, string> | AppError>
 let reads: string[]
+/** Folders whose read waits. */
+let slow: Map<string, Promise<void>>
 
 beforeEach(async () => {
   link = await startTestLink(await getNatsBinary(), { dataDir: makeRunFolder('link') })
   renderer = createRenderer({ logger: silentLogger })
   git = new Map()
   reads = []
+  slow = new Map()
   startStages()
 })
 
@@ -91,8 +95,23 @@ async function stopStages(): Promise<void> {
   await publisher.stop()
 }
 
-async function readTree(_repository: string, commit: string, path: string): Promise<SourceTree> {
+async function readTree(_repository: string, commit: string, path: string, signal: AbortSignal): Promise<SourceTree> {
   reads.push(`${commit} ${path}`)
+  const wait = slow.get(`${commit} ${path}`)
+  if (wait) await Promise.race([wait, once(signal, 'abort')])
+  return getTree(commit, path)
+}
+
+async function findTreeOids(
+  _repository: string,
+  commit: string,
+  paths: readonly string[],
+): Promise<(string | undefined)[]> {
+  const oids = paths.map(async (path) => getTree(commit, path).treeOid)
+  return (await Promise.allSettled(oids)).map((oid) => (oid.status === 'fulfilled' ? oid.value : undefined))
+}
+
+function getTree(commit: string, path: string): SourceTree {
   const files = git.get(commit)
   if (files === undefined) throw new AppError('FetchFailed', 'no such commit')
   if (files instanceof AppError) throw files
@@ -104,18 +123,6 @@ async function readTree(_repository: string, commit: string, path: string): Prom
     files: below.map(([name, text]) => ({ path: name, mode: '100644', bytes: Buffer.from(text) })),
     skipped: [],
   }
-}
-
-async function findTreeOids(
-  repository: string,
-  commit: string,
-  paths: readonly string[],
-): Promise<(string | undefined)[]> {
-  const read = reads
-  const oids = paths.map(async (path) => (await readTree(repository, commit, path).catch(() => undefined))?.treeOid)
-  const found = await Promise.all(oids)
-  reads = read.slice(0, read.length - paths.length)
-  return found
 }
 
 const configMap = (name: string, value = 'x'): string =>
@@ -251,6 +258,33 @@ test('a commit that changes one application renders only that one, and a slice t
     async () => (await link.store.db.selectFrom('slices').selectAll().execute()).length === 2,
   )
   expect((await readSlice(prod))?.generation).toBe(second.generation)
+})
+
+test('a commit that changes two applications reaches a cluster as a whole, also when one takes longer, and also after a restart', async () => {
+  const prod = await addCluster('prod', { env: 'prod' })
+  await addApplication('from')
+  await addApplication('to')
+  await push('c1', { 'from/a.yaml': configMap('a'), 'from/moving.yaml': configMap('m'), 'to/b.yaml': configMap('b') })
+  const first = await sees(prod, { from: 'c1', to: 'c1' })
+  const read = Promise.withResolvers<void>()
+  slow.set('c2 to', read.promise)
+  await push('c2', { 'from/a.yaml': configMap('a'), 'to/b.yaml': configMap('b'), 'to/moving.yaml': configMap('m') })
+  const isRendered = async () => {
+    const row = await link.store.db.selectFrom('renders').select('commit').where('application', '=', 'from').execute()
+    return row[0]?.commit === 'c2'
+  }
+  await waitFor('the one to be rendered', isRendered)
+  await stopStages()
+  startStages()
+  await addCluster('later', { env: 'prod' })
+  await waitFor(
+    'the new cluster to be seen',
+    async () => (await link.store.db.selectFrom('slices').selectAll().execute()).length === 2,
+  )
+  expect((await readSlice(prod))?.generation).toBe(first.generation)
+  read.resolve()
+  const second = await sees(prod, { from: 'c2', to: 'c2' })
+  expect(await objectsOf(second, 'to')).toEqual(['b', 'm'])
 })
 
 test('a cluster that joins gets its slice at once', async () => {

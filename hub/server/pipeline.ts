@@ -6,18 +6,19 @@ import { type AppError, isAborted, toAppError } from '@fairlead/shared/errors'
 import type { Logger } from '@fairlead/shared/logger'
 import type { SigningKeyPair } from '@fairlead/shared/signing'
 import {
-  type ApplicationDefinition,
   EMPTY_SNAPSHOT,
   type FleetSnapshot,
   findChanges,
   readSnapshot,
   refKey,
+  withoutChanges,
 } from './fleet-snapshot.ts'
 import { placeAndSlice } from './place-stage.ts'
 import { RenderQueue } from './render-queue.ts'
 import { type RenderTarget, recordFailure, recordUnchanged, renderTarget, type TreeReader } from './render-stage.ts'
 import type { Renderer } from './renderer/renderer.ts'
 import type { Store } from './store/store.ts'
+import { findTarget, settledKey, WholeCommits } from './whole-commits.ts'
 
 /** What a pipeline needs. */
 export interface PipelineOptions {
@@ -76,6 +77,7 @@ class PipelineLoop implements Pipeline {
   readonly #settled = new Map<string, string>()
   readonly #failures = new Map<string, number>()
   readonly #toSlice = new Set<string>()
+  readonly #wholeCommits = new WholeCommits()
   #seen: FleetSnapshot = EMPTY_SNAPSHOT
   #wakeUp = Promise.withResolvers<void>()
   #running: Promise<void> = Promise.resolve()
@@ -129,7 +131,7 @@ class PipelineLoop implements Pipeline {
       try {
         await this.#pass()
         failures = 0
-        await this.#waitForWake(fullAt - performance.now())
+        await this.#waitForWake(Math.min(fullAt, this.#wholeCommits.heldUntil) - performance.now())
         if (performance.now() >= fullAt) {
           this.#seen = { ...EMPTY_SNAPSHOT, clusters: this.#seen.clusters }
           this.#settled.clear()
@@ -145,14 +147,19 @@ class PipelineLoop implements Pipeline {
 
   async #pass(): Promise<void> {
     const { store, signingKey, clock = Date.now, onPublish, onChange } = this.#options
+    // Before the snapshot: of what is settled only later, the snapshot may not hold the outcome.
+    const settled = new Map(this.#settled)
     const now = await readSnapshot(store, this.#seen)
     this.#renderStale(now)
-    const { applications, clusters } = findChanges(this.#seen, now)
+    const changes = findChanges(this.#seen, now)
+    const { clusters } = changes
+    const held = this.#wholeCommits.holdBack(changes.applications, now, settled)
+    const applications = changes.applications.filter(({ name }) => !held.has(name))
     const mustSlice = new Set(this.#toSlice)
     this.#toSlice.clear()
     const base = { renders: now.renders, mustSlice, signingKey, nowMs: clock() }
     const everywhere = { ...base, applications, clusters: [...now.clusters.values()] }
-    const others = [...now.applications.values()].filter((application) => !applications.includes(application))
+    const others = [...now.applications.values()].filter((application) => !changes.applications.includes(application))
     const dirty = new Set([...clusters.map((cluster) => cluster.id), ...mustSlice])
     const here = { ...base, applications: others, clusters: everywhere.clusters.filter(({ id }) => dirty.has(id)) }
     const changed: string[] = []
@@ -166,7 +173,7 @@ class PipelineLoop implements Pipeline {
     onPublish()
     if (changed.length > 0) this.#options.logger.info({ clusters: changed.length }, 'slices signed')
     const forgotten = await this.#forgetApplications()
-    this.#seen = now
+    this.#seen = withoutChanges(now, this.#seen, held)
     if (applications.length + dirty.size + forgotten > 0) onChange([...new Set([...changed, ...dirty])])
   }
 
@@ -176,7 +183,7 @@ class PipelineLoop implements Pipeline {
     for (const application of now.applications.values()) {
       const target = findTarget(application, now)
       if (!target || application.deleting !== null) continue
-      const key = JSON.stringify([application.uid, application.generation, target])
+      const key = settledKey(application, target)
       const isUnderWay = this.#renders.has(application.name, key)
       if (this.#settled.get(application.name) !== key && !isUnderWay) stale.push({ target, key })
     }
@@ -277,13 +284,4 @@ class PipelineLoop implements Pipeline {
       await sleep(GATHER_STEP_MS, this.#stopping.signal).catch(() => {})
     }
   }
-}
-
-/** What is to be rendered of an application; undefined while Git has not said which commit. */
-function findTarget({ name, spec }: ApplicationDefinition, { commits }: FleetSnapshot): RenderTarget | undefined {
-  const { repository = '', ref = '', path = '' } = spec.source ?? {}
-  const commit = commits.get(refKey(repository, ref))
-  return commit === undefined
-    ? undefined
-    : { application: name, repository, ref, commit, path, namespace: spec.namespace }
 }

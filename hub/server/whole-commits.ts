@@ -1,0 +1,75 @@
+// A commit reaches a cluster as a whole: applications wait for the others that the same commit changes, so that an object
+// that moves from one to another is handed over instead of being deleted in between.
+import { type ApplicationDefinition, type FleetSnapshot, refKey } from './fleet-snapshot.ts'
+import type { RenderTarget } from './render-stage.ts'
+
+/** What is to be rendered of an application; undefined while Git has not said which commit. */
+export function findTarget(
+  { name, spec }: ApplicationDefinition,
+  { commits }: FleetSnapshot,
+): RenderTarget | undefined {
+  const { repository = '', ref = '', path = '' } = spec.source ?? {}
+  const commit = commits.get(refKey(repository, ref))
+  return commit === undefined
+    ? undefined
+    : { application: name, repository, ref, commit, path, namespace: spec.namespace }
+}
+
+/** Equal for what need not be rendered again. */
+export function settledKey({ uid, generation }: ApplicationDefinition, target: RenderTarget): string {
+  return JSON.stringify([uid, generation, target])
+}
+
+/** Holds applications back until the others of their commit are rendered or refused. */
+export class WholeCommits {
+  readonly #limitMs: number
+  readonly #clock: () => number
+  /** By repository, since when applications of it are held without a break. */
+  readonly #since = new Map<string, number>()
+  #heldUntil = Infinity
+
+  /** A repository's applications are held for at most `limitMs`, default 10,000; `clock` is in ms, default performance.now. */
+  constructor({ limitMs = 10_000, clock = () => performance.now() } = {}) {
+    this.#limitMs = limitMs
+    this.#clock = clock
+  }
+
+  /** When the first of those held now is let go in any case, by the clock; Infinity when none is held. */
+  get heldUntil(): number {
+    return this.#heldUntil
+  }
+
+  /** Names of the changed applications that must wait. `settled` has for each application the settledKey that was rendered or refused last, and must be older than the snapshot. */
+  holdBack(
+    changed: readonly ApplicationDefinition[],
+    now: FleetSnapshot,
+    settled: ReadonlyMap<string, string>,
+  ): ReadonlySet<string> {
+    const pending = new Map<string, string>()
+    for (const application of now.applications.values()) {
+      const target = findTarget(application, now)
+      if (!target || application.deleting !== null) continue
+      if (settled.get(application.name) === settledKey(application, target)) continue
+      pending.set(refKey(target.repository, target.commit), target.repository)
+    }
+    const repositories = new Set(pending.values())
+    for (const repository of this.#since.keys()) if (!repositories.has(repository)) this.#since.delete(repository)
+    const held = new Set<string>()
+    this.#heldUntil = Infinity
+    for (const application of changed) {
+      const target = findTarget(application, now)
+      if (!target || application.deleting !== null || !pending.has(refKey(target.repository, target.commit))) continue
+      const until = this.#holdUntil(target.repository)
+      if (until <= this.#clock()) continue
+      held.add(application.name)
+      this.#heldUntil = Math.min(this.#heldUntil, until)
+    }
+    return held
+  }
+
+  #holdUntil(repository: string): number {
+    const since = this.#since.get(repository) ?? this.#clock()
+    this.#since.set(repository, since)
+    return since + this.#limitMs
+  }
+}
