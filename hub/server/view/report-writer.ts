@@ -1,5 +1,5 @@
 // Writes what agents say to the database, many reports in one transaction: a fleet's heartbeats must not cost a disk flush each.
-import { setTimeout as delay } from 'node:timers/promises'
+import { setTimeout as delay, setImmediate as nextTurn } from 'node:timers/promises'
 import { create, toJson, toJsonString } from '@bufbuild/protobuf'
 import { ProblemSchema } from '@fairlead/proto/common'
 import { AgentFactsSchema, RefusalsSchema } from '@fairlead/proto/report'
@@ -10,7 +10,8 @@ import type { Store } from '../store/store.ts'
 import { type ClusterEntry, reportBytes } from './cluster-entry.ts'
 
 const ROWS_PER_STATEMENT = 100
-const CLUSTERS_PER_TRANSACTION = 500
+/** Bounds how long one transaction holds up the process. */
+const ROWS_PER_TRANSACTION = 1_000
 /** How often reports are written, in milliseconds. */
 const TICK_MS = 1_000
 /** Every how many ticks heartbeats alone are written: their age matters by the minute. */
@@ -78,15 +79,15 @@ export class ReportWriter {
         if (!pending.has(id)) pending.set(id, { applications: new Set(), facts: false })
       this.#heartbeats.clear()
     }
-    const clusters = [...pending]
-    for (let start = 0; start < clusters.length; start += CLUSTERS_PER_TRANSACTION) {
-      const batch = clusters.slice(start, start + CLUSTERS_PER_TRANSACTION)
+    for (const batch of batches(pending)) {
       try {
         await this.#store.transaction((transaction) => this.#write(transaction, batch))
       } catch (error) {
         this.#logger.error({ error }, 'reports could not be stored')
         for (const [id, { applications, facts }] of batch) this.addReport(id, [...applications], facts)
       }
+      // The database answers at once and gives nobody else a turn.
+      await nextTurn()
     }
   }
 
@@ -109,6 +110,21 @@ export class ReportWriter {
       await transaction.updateTable('clusters').set({ facts }).where('id', '=', entry.id).execute()
     }
   }
+}
+
+/** The clusters, as many together as a transaction may have rows; one cluster's rows are never divided. */
+function* batches(pending: ReadonlyMap<string, Pending>): Generator<(readonly [string, Pending])[]> {
+  let batch: (readonly [string, Pending])[] = []
+  let rows = 0
+  for (const entry of pending) {
+    batch.push(entry)
+    rows += 1 + entry[1].applications.size
+    if (rows < ROWS_PER_TRANSACTION) continue
+    yield batch
+    batch = []
+    rows = 0
+  }
+  if (batch.length > 0) yield batch
 }
 
 async function writeClusters(transaction: Transaction<Schema>, entries: readonly ClusterEntry[]): Promise<void> {
