@@ -1,15 +1,12 @@
 // One application at one commit: reads its folder, renders it if its inputs changed, and records the outcome. What cannot
 // be read or rendered becomes a problem; the last good artifact stays.
-import { create, fromBinary, fromJson, toBinary, toJson, toJsonString } from '@bufbuild/protobuf'
+import { create, fromJson, toJson, toJsonString } from '@bufbuild/protobuf'
 import { timestampFromMs } from '@bufbuild/protobuf/wkt'
 import { type Problem, ProblemSchema, RevisionSchema } from '@fairlead/proto/common'
-import { type Artifact, ArtifactReferenceSchema } from '@fairlead/proto/slice'
-import { artifactDigest, openArtifact, sealArtifact } from '@fairlead/shared/artifact'
 import type { AppError } from '@fairlead/shared/errors'
 import type { Insertable, Kysely, Selectable, Transaction } from 'kysely'
-import { carryOver } from './renderer/carry-over.ts'
 import { inputHash, type RenderOptions } from './renderer/render.ts'
-import type { Renderer } from './renderer/renderer.ts'
+import type { ArtifactContent, Renderer, StoredArtifact } from './renderer/renderer.ts'
 import type { RendersTable, Schema } from './store/schema.ts'
 import type { Store } from './store/store.ts'
 import type { SourceTree } from './tracker/source-tree.ts'
@@ -73,10 +70,11 @@ export async function recordUnchanged(
 
 /** Renders the target unless the last attempt had the same inputs, and records the outcome. Throws AppError when the tree cannot be read or rendered at all; that is for recordFailure. */
 export async function renderTarget(
-  { store, trees, renderer }: RenderStageOptions,
+  stage: RenderStageOptions,
   target: RenderTarget,
   signal: AbortSignal,
 ): Promise<'rendered' | 'unchanged'> {
+  const { store, trees, renderer } = stage
   const { application, repository, commit, path } = target
   const last = await findRender(store, application)
   const tree = await trees.readTree(repository, commit, path, signal)
@@ -88,23 +86,22 @@ export async function renderTarget(
   const rendered = await renderer.render(tree, target, signal)
   const base = { application, input_hash: hash, attempted_commit: commit, rendered_at: Date.now() }
   const problems = formatProblems(rendered.problems, last)
-  if (rendered.incomplete && rendered.artifact.manifests.length === 0) {
+  if (rendered.incomplete && rendered.objects === 0) {
     // Nothing good came of it: everything stays as it is.
     await store.transaction((transaction) => saveRow(transaction, { ...keep(last), ...base, problems }))
     return 'rendered'
   }
   const lastArtifact = rendered.incomplete ? await findArtifact(store, last?.artifact_digest) : undefined
-  const artifact = lastArtifact ? carryOver(lastArtifact, rendered.artifact, target.namespace) : rendered.artifact
-  const digest = lastArtifact ? artifactDigest(artifact) : rendered.digest
-  signal.throwIfAborted()
-  await saveArtifact(store, digest, artifact, {
+  const artifact = lastArtifact ? await renderer.carryOver(lastArtifact, rendered, target.namespace, signal) : rendered
+  const row = {
     ...base,
     problems,
     commit,
-    artifact_digest: digest,
+    artifact_digest: artifact.digest,
     revision: formatRevision(target),
     incomplete: rendered.incomplete ? 1 : 0,
-  })
+  }
+  await saveArtifact(stage, artifact, row, signal)
   return 'rendered'
 }
 
@@ -153,52 +150,58 @@ async function findRender(store: Store, application: string): Promise<RenderRow 
   return await store.db.selectFrom('renders').selectAll().where('application', '=', application).executeTakeFirst()
 }
 
-async function findArtifact(store: Store, digest: string | null | undefined): Promise<Artifact | undefined> {
+async function findArtifact(store: Store, digest: string | null | undefined): Promise<StoredArtifact | undefined> {
   if (!digest) return undefined
   const row = await store.db.selectFrom('artifacts').select('reference').where('digest', '=', digest).executeTakeFirst()
   if (!row) return undefined
-  const reference = fromBinary(ArtifactReferenceSchema, row.reference)
   const rows = await store.db
     .selectFrom('artifact_chunks')
     .select(['digest', 'bytes'])
     .where('artifact_digest', '=', digest)
     .execute()
-  const chunks = new Map(rows.map((chunk) => [chunk.digest, chunk.bytes]))
-  return openArtifact(
-    reference,
-    reference.chunks.map((name) => chunks.get(name) ?? new Uint8Array()),
-  )
+  return { reference: row.reference, chunks: new Map(rows.map((chunk) => [chunk.digest, chunk.bytes])) }
 }
 
 /** Stores the artifact, unless equal content is stored already, with the row that refers to it. */
 async function saveArtifact(
-  store: Store,
-  digest: string,
-  artifact: Artifact,
+  { store, renderer }: RenderStageOptions,
+  artifact: ArtifactContent,
   row: Insertable<RendersTable>,
+  signal: AbortSignal,
 ): Promise<void> {
-  const isStored = async (db: Kysely<Schema>): Promise<boolean> =>
-    (await db.selectFrom('artifacts').select('digest').where('digest', '=', digest).executeTakeFirst()) !== undefined
-  const sealed = (await isStored(store.db)) ? undefined : sealArtifact(artifact)
-  await store.transaction(async (transaction) => {
-    if (!(await isStored(transaction))) {
-      const { reference, chunks } = sealed ?? sealArtifact(artifact)
-      const createdAt = Date.now()
-      const referenceBytes = toBinary(ArtifactReferenceSchema, reference)
-      await transaction
-        .insertInto('artifacts')
-        .values({ digest, reference: referenceBytes, created_at: createdAt })
-        .execute()
-      for (const [name, bytes] of chunks) {
-        await transaction
-          .insertInto('artifact_chunks')
-          .values({ digest: name, artifact_digest: digest, bytes })
-          .execute()
+  let sealed = (await isStored(store.db, artifact.digest)) ? undefined : await renderer.seal(artifact, signal)
+  signal.throwIfAborted()
+  const save = (): Promise<boolean> =>
+    store.transaction(async (transaction) => {
+      if (!(await isStored(transaction, artifact.digest))) {
+        if (!sealed) return false
+        await insertArtifact(transaction, artifact.digest, sealed)
       }
-      await transaction.insertInto('outbox').values({ kind: 'artifact', key: digest, created_at: createdAt }).execute()
-    }
-    await saveRow(transaction, row)
-  })
+      await saveRow(transaction, row)
+      return true
+    })
+  if (await save()) return
+  // It went between the look and the transaction.
+  sealed = await renderer.seal(artifact, signal)
+  await save()
+}
+
+async function isStored(db: Kysely<Schema>, digest: string): Promise<boolean> {
+  const row = await db.selectFrom('artifacts').select('digest').where('digest', '=', digest).executeTakeFirst()
+  return row !== undefined
+}
+
+async function insertArtifact(
+  transaction: Transaction<Schema>,
+  digest: string,
+  { reference, chunks }: StoredArtifact,
+): Promise<void> {
+  const createdAt = Date.now()
+  await transaction.insertInto('artifacts').values({ digest, reference, created_at: createdAt }).execute()
+  for (const [name, bytes] of chunks) {
+    await transaction.insertInto('artifact_chunks').values({ digest: name, artifact_digest: digest, bytes }).execute()
+  }
+  await transaction.insertInto('outbox').values({ kind: 'artifact', key: digest, created_at: createdAt }).execute()
 }
 
 /** Writes the row, unless the application is gone meanwhile. */

@@ -1,38 +1,82 @@
-// The worker thread in which renders run: a bad one can neither hold up the hub nor another render.
-import { toBinary } from '@bufbuild/protobuf'
+// The worker thread in which renders run: a bad one can neither hold up the hub nor another render. Artifacts, which may
+// be of many megabytes, are also joined, compressed and encrypted here.
+import { fromBinary, toBinary } from '@bufbuild/protobuf'
 import { ProblemSchema } from '@fairlead/proto/common'
-import { ArtifactSchema } from '@fairlead/proto/slice'
+import { type Artifact, ArtifactReferenceSchema, ArtifactSchema } from '@fairlead/proto/slice'
+import { openArtifact, type SealedArtifact, sealArtifact } from '@fairlead/shared/artifact'
 import { sha256Hex } from '@fairlead/shared/digest'
 import type { SourceTree } from '../tracker/source-tree.ts'
 import { answerRequests } from '../worker-answer.ts'
+import { carryOver } from './carry-over.ts'
 import { type RenderOptions, renderApplication } from './render.ts'
 
-/** What the worker is asked. */
-export interface RenderRequest {
-  readonly tree: SourceTree
-  readonly options: RenderOptions
+/** What the worker is asked. Messages are in their binary form, which crosses threads cheaply. */
+export type RenderRequest =
+  | { readonly verb: 'render'; readonly tree: SourceTree; readonly options: RenderOptions }
+  | {
+      readonly verb: 'carry-over'
+      readonly last: SealedAnswer
+      readonly content: Uint8Array
+      readonly namespace: string
+    }
+  | { readonly verb: 'seal'; readonly content: Uint8Array }
+
+/** An artifact's content. */
+export interface ContentAnswer {
+  readonly content: Uint8Array
+  readonly digest: string
 }
 
-/** What the worker answers: messages in their binary form, which crosses threads cheaply. */
-export interface RenderAnswer {
-  readonly artifact: Uint8Array
-  readonly digest: string
+/** Answer to render; carry-over answers with a ContentAnswer alone. */
+export interface RenderAnswer extends ContentAnswer {
+  readonly objects: number
   readonly problems: readonly Uint8Array[]
   readonly incomplete: boolean
 }
 
-function isRenderRequest(request: unknown): request is RenderRequest {
-  return request !== null && typeof request === 'object' && 'tree' in request && 'options' in request
+/** Answer to seal. */
+export interface SealedAnswer {
+  readonly reference: Uint8Array
+  readonly chunks: SealedArtifact['chunks']
 }
 
-answerRequests((request): RenderAnswer => {
-  if (!isRenderRequest(request)) throw new TypeError('not a render request')
-  const { artifact, problems, incomplete } = renderApplication(request.tree, request.options)
-  const bytes = toBinary(ArtifactSchema, artifact)
+function handle(request: RenderRequest): RenderAnswer | ContentAnswer | SealedAnswer {
+  switch (request.verb) {
+    case 'render':
+      return render(request.tree, request.options)
+    case 'carry-over': {
+      const incomplete = fromBinary(ArtifactSchema, request.content)
+      return contentOf(carryOver(open(request.last), incomplete, request.namespace))
+    }
+    case 'seal': {
+      const { reference, chunks } = sealArtifact(fromBinary(ArtifactSchema, request.content))
+      return { reference: toBinary(ArtifactReferenceSchema, reference), chunks }
+    }
+  }
+}
+
+function render(tree: SourceTree, options: RenderOptions): RenderAnswer {
+  const { artifact, problems, incomplete } = renderApplication(tree, options)
   return {
-    artifact: bytes,
-    digest: sha256Hex(bytes),
+    ...contentOf(artifact),
+    objects: artifact.manifests.length,
     problems: problems.map((problem) => toBinary(ProblemSchema, problem)),
     incomplete,
   }
-})
+}
+
+function open({ reference, chunks }: SealedAnswer): Artifact {
+  const opened = fromBinary(ArtifactReferenceSchema, reference)
+  return openArtifact(
+    opened,
+    opened.chunks.map((name) => chunks.get(name) ?? new Uint8Array()),
+  )
+}
+
+function contentOf(artifact: Artifact): ContentAnswer {
+  const content = toBinary(ArtifactSchema, artifact)
+  return { content, digest: sha256Hex(content) }
+}
+
+// Requests come from the renderer only, which sends this type.
+answerRequests((request) => handle(request as RenderRequest))

@@ -1,4 +1,6 @@
-import { artifactDigest } from '@fairlead/shared/artifact'
+import { fromBinary } from '@bufbuild/protobuf'
+import { ArtifactReferenceSchema, ArtifactSchema } from '@fairlead/proto/slice'
+import { artifactDigest, openArtifact } from '@fairlead/shared/artifact'
 import { silentLogger } from '@fairlead/shared/logger'
 import { afterEach, expect, test, vi } from 'vitest'
 import type { SourceTree } from '../tracker/source-tree.ts'
@@ -36,12 +38,28 @@ const hostile = ['[],', '- \n', '---\n', 'a,', '{a: b},', '? \n'].map((text) => 
 test('a render in a worker gives the artifact, its digest and the problems', async () => {
   renderer = createRenderer({ logger: silentLogger })
   const rendered = await renderer.render(good, options)
-  expect(rendered.artifact.manifests).toHaveLength(1)
-  expect(rendered.digest).toBe(artifactDigest(rendered.artifact))
+  const artifact = fromBinary(ArtifactSchema, rendered.content)
+  expect(artifact.manifests).toHaveLength(1)
+  expect(rendered.objects).toBe(1)
+  expect(rendered.digest).toBe(artifactDigest(artifact))
   expect(rendered.incomplete).toBe(false)
   const broken = await renderer.render(noManifest, options)
   expect(broken).toMatchObject({ incomplete: true })
   expect(broken.problems[0]).toMatchObject({ code: 'InvalidManifest', source: { file: 'a.yaml', line: 1 } })
+})
+
+test('an artifact is sealed, opened and joined with an incomplete render in a worker', async () => {
+  renderer = createRenderer({ logger: silentLogger })
+  const last = await renderer.render(good, options)
+  const stored = await renderer.seal(last)
+  const reference = fromBinary(ArtifactReferenceSchema, stored.reference)
+  expect(reference.digest).toBe(last.digest)
+  const chunks = reference.chunks.map((name) => stored.chunks.get(name) ?? new Uint8Array())
+  expect(artifactDigest(openArtifact(reference, chunks))).toBe(last.digest)
+  const incomplete = await renderer.render(noManifest, options)
+  expect(await renderer.carryOver(stored, incomplete, 'shop')).toEqual({ content: last.content, digest: last.digest })
+  const bad = { ...stored, chunks: new Map([...stored.chunks].map(([name]) => [name, new Uint8Array(9)])) }
+  await expect(renderer.carryOver(bad, incomplete, 'shop')).rejects.toMatchObject({ code: 'ArtifactCorrupt' })
 })
 
 test('files that would take gigabytes of memory are refused before they do, and the hub lives on', async () => {

@@ -1,13 +1,13 @@
-// Renders applications in worker threads with limits on time and memory.
+// Renders applications in worker threads with limits on time and memory. Artifacts stay in their binary form here: to
+// decode, compress or encrypt one of many megabytes would hold up the hub.
 import { fromBinary } from '@bufbuild/protobuf'
-import { ProblemSchema } from '@fairlead/proto/common'
-import { ArtifactSchema } from '@fairlead/proto/slice'
+import { type Problem, ProblemSchema } from '@fairlead/proto/common'
 import { toAppError } from '@fairlead/shared/errors'
 import type { Logger } from '@fairlead/shared/logger'
 import type { SourceTree } from '../tracker/source-tree.ts'
 import { createWorkerPool, workerUrl } from '../worker-pool.ts'
-import type { RenderOptions, RenderOutcome } from './render.ts'
-import type { RenderAnswer, RenderRequest } from './render-worker.ts'
+import type { RenderOptions } from './render.ts'
+import type { ContentAnswer, RenderAnswer, RenderRequest, SealedAnswer } from './render-worker.ts'
 
 /** Settings of a renderer. */
 export interface RendererOptions {
@@ -20,15 +20,38 @@ export interface RendererOptions {
   readonly heapMegabytes?: number
 }
 
-/** A render with the digest of its artifact, as artifactDigest computes it. */
-export interface RenderedApplication extends RenderOutcome {
+/** An artifact's content. */
+export interface ArtifactContent {
+  /** The Artifact message in its binary form. */
+  readonly content: Uint8Array
+  /** Its digest, as artifactDigest computes it. */
   readonly digest: string
 }
+
+/** What renderApplication answers, with the artifact in its binary form. */
+export interface RenderedApplication extends ArtifactContent {
+  /** Number of objects in the artifact. */
+  readonly objects: number
+  readonly problems: readonly Problem[]
+  readonly incomplete: boolean
+}
+
+/** An artifact as it is stored: the ArtifactReference message in its binary form, and the chunks that it names. */
+export type StoredArtifact = SealedAnswer
 
 /** Renders applications. */
 export interface Renderer {
   /** Renders one application. Rejects with LimitExceeded when it takes too long or too much memory, with Aborted when the signal aborts. What the files hold never makes it reject. */
   render(tree: SourceTree, options: RenderOptions, signal?: AbortSignal): Promise<RenderedApplication>
+  /** Joins an incomplete render with the last good artifact, see carryOver. Rejects with ArtifactCorrupt when that cannot be opened, else as render does. */
+  carryOver(
+    last: StoredArtifact,
+    incomplete: ArtifactContent,
+    namespace: string,
+    signal?: AbortSignal,
+  ): Promise<ArtifactContent>
+  /** Compresses and encrypts an artifact, see sealArtifact. Rejects with LimitExceeded when it is too large, else as render does. */
+  seal(artifact: ArtifactContent, signal?: AbortSignal): Promise<StoredArtifact>
   /** Ends the workers; running renders reject with Aborted. */
   stop(): Promise<void>
 }
@@ -41,27 +64,25 @@ export function createRenderer({
   heapMegabytes = 1_024,
 }: RendererOptions): Renderer {
   const pool = createWorkerPool({ url: workerUrl('render-worker', import.meta.url), size: workers, heapMegabytes })
+  // The worker is ours and answers the type that belongs to the request.
+  const run = async (request: RenderRequest, signal: AbortSignal | undefined): Promise<unknown> => {
+    try {
+      return await pool.run(request, { signal, timeoutMs })
+    } catch (error) {
+      throw toAppError(error)
+    }
+  }
   return {
     render: async (tree, options, signal) => {
-      const request: RenderRequest = { tree, options }
       const startedAt = performance.now()
-      try {
-        // The worker is ours and answers this type.
-        const answer = (await pool.run(request, { signal, timeoutMs })) as RenderAnswer
-        logger.debug(
-          { application: options.application, commit: tree.commit, durationMs: performance.now() - startedAt },
-          'application rendered',
-        )
-        return {
-          artifact: fromBinary(ArtifactSchema, answer.artifact),
-          digest: answer.digest,
-          problems: answer.problems.map((problem) => fromBinary(ProblemSchema, problem)),
-          incomplete: answer.incomplete,
-        }
-      } catch (error) {
-        throw toAppError(error)
-      }
+      const answer = (await run({ verb: 'render', tree, options }, signal)) as RenderAnswer
+      const durationMs = performance.now() - startedAt
+      logger.debug({ application: options.application, commit: tree.commit, durationMs }, 'application rendered')
+      return { ...answer, problems: answer.problems.map((problem) => fromBinary(ProblemSchema, problem)) }
     },
+    carryOver: async (last, { content }, namespace, signal) =>
+      (await run({ verb: 'carry-over', last, content, namespace }, signal)) as ContentAnswer,
+    seal: async ({ content }, signal) => (await run({ verb: 'seal', content }, signal)) as SealedAnswer,
     stop: () => pool.stop(),
   }
 }
