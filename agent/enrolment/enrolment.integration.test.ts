@@ -317,6 +317,18 @@ test('a revoked agent says so and keeps its identity; a new token makes a new ke
   expect(agent.identities.at(-1)?.key.publicKey).not.toBe(first.key.publicKey)
 })
 
+test('a revoked agent that is started again with a new token joins with it at once', async () => {
+  hub.tokens.set('first', undefined).set('second', undefined)
+  const agent = new Agent({ joinToken: 'first' })
+  const first = await agent.joined()
+  hub.revoked.add(first.key.publicKey)
+  await agent.stop()
+  const again = new Agent({ joinToken: 'second' })
+  expect((await again.joined()).key.publicKey).toBe(first.key.publicKey)
+  again.enrolment.refresh()
+  await waitFor('the new identity', () => again.identities.at(-1)?.key.publicKey === hub.tokens.get('second'))
+})
+
 test('an API server that is away is waited for', async () => {
   hub.tokens.set('token', undefined)
   cluster.pauseApiServer()

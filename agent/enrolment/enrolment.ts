@@ -223,6 +223,9 @@ export class Enrolment {
     }
     const until = Date.now() + backoffMs(failures, this.#timing.refused)
     const triedDigest = await this.#tokenDigest(signal)
+    // With a revoked identity no token was tried: one that is new may have been there since before the start.
+    const isUntried = triedDigest !== undefined && triedDigest !== this.#stored?.tokenDigest
+    if (problem.code === 'IdentityRevoked' && isUntried) return
     while (Date.now() < until && !signal.aborted) {
       await this.#waitUntil(Math.min(until, Date.now() + jittered(this.#timing.tokenPollMs)), signal)
       if ((await this.#tokenDigest(signal)) !== triedDigest) return
