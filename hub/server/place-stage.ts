@@ -28,7 +28,7 @@ export interface PlaceRequest {
 }
 
 /** Bounds how long one transaction keeps the database. */
-const CLUSTERS_PER_TRANSACTION = 50
+const CLUSTERS_PER_TRANSACTION = 25
 const ROWS_PER_STATEMENT = 500
 /** Largest slice: the broker's 1 MiB, less some room for headers. */
 const MAX_SLICE_BYTES = 1_048_576 - 1_024
