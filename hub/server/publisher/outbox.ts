@@ -1,6 +1,5 @@
 // The outbox: what the database has decided and NATS does not know yet. Rows go only after NATS has acknowledged, so that
 // whatever dies in between is published again; publishing twice changes nothing.
-import { sha256Hex } from '@fairlead/shared/digest'
 import type { Logger } from '@fairlead/shared/logger'
 import { blobSubject, desiredSubject, eventSubject, STREAMS, statusSubject } from '@fairlead/shared/subjects'
 import { JetStreamApiCodes, JetStreamApiError, type JetStreamClient } from '@nats-io/jetstream'
@@ -10,8 +9,6 @@ import type { OutboxKind, OutboxTable, SlicesTable } from '../store/schema.ts'
 import type { Store } from '../store/store.ts'
 import { forEachInFlight } from './in-flight.ts'
 
-/** Header that holds the SHA-256 of a published document; tells without reading it whether NATS holds what the database does. */
-export const HASH_HEADER = 'Fairlead-Hash'
 /** Header that holds a slice's generation. */
 export const GENERATION_HEADER = 'Fairlead-Generation'
 
@@ -109,15 +106,14 @@ async function publishSlices(options: OutboxOptions, slices: readonly Selectable
       )
       return
     }
-    const message = { bytes: document, headers: documentHeaders(document, generation) }
+    const message = { bytes: document, headers: generationHeader(generation) }
     await publish(options, desiredSubject(cluster_id, 'main'), message)
     logger.debug({ clusterId: cluster_id, generation }, 'slice published')
   })
 }
 
-function documentHeaders(document: Uint8Array, generation: number): MsgHdrs {
+function generationHeader(generation: number): MsgHdrs {
   const header = headers()
-  header.set(HASH_HEADER, sha256Hex(document))
   header.set(GENERATION_HEADER, String(generation))
   return header
 }

@@ -120,7 +120,9 @@ test('a document in NATS that is not the database’s is replaced, and one that 
   const [good, bad] = [await addSlice(Buffer.from('good')), await addSlice(Buffer.from('bad'))]
   publisher.start()
   await isDrained()
-  await jetstream(link.connections.hub).publish(desiredSubject(bad, 'main'), 'altered')
+  const subject = desiredSubject(bad, 'main')
+  const { header } = (await manager.direct.getMessage(STREAMS.desired, { last_by_subj: subject })) ?? {}
+  await jetstream(link.connections.hub).publish(subject, 'altered', header ? { headers: header } : {})
   const before = (await manager.streams.info(STREAMS.desired)).state.last_seq
   publisher.resync()
   await waitFor('the document', async () => (await held(STREAMS.desired, desiredSubject(bad, 'main'))) === 'bad')

@@ -1,12 +1,11 @@
 // Compares what NATS holds with the database, which is the truth, and has the difference published again. A lost or
 // restored NATS, and a restored database, are only delays.
-import { sha256Hex } from '@fairlead/shared/digest'
 import type { Logger } from '@fairlead/shared/logger'
 import { blobSubject, CLUSTER_ID_PATTERN, desiredSubject, STREAMS } from '@fairlead/shared/subjects'
 import type { JetStreamClient, JetStreamManager } from '@nats-io/jetstream'
 import type { Store } from '../store/store.ts'
 import { forEachInFlight } from './in-flight.ts'
-import { GENERATION_HEADER, HASH_HEADER, purgeCluster } from './outbox.ts'
+import { GENERATION_HEADER, purgeCluster } from './outbox.ts'
 
 /** What rebuilding needs. */
 export interface RebuildOptions {
@@ -87,7 +86,8 @@ async function findLostSlices(
     const held = desired.has(subject)
       ? await manager.direct.getMessage(STREAMS.desired, { last_by_subj: subject })
       : undefined
-    if (held?.header.get(HASH_HEADER) === sha256Hex(document)) return
+    // The bytes and not the hash in the header: a broker that changed the one may have kept the other.
+    if (held && Buffer.compare(held.data, document) === 0) return
     if (Number(held?.header.get(GENERATION_HEADER) ?? 0) > generation) older.push(cluster_id)
     else lost.push(cluster_id)
   })
