@@ -32,7 +32,7 @@ export interface PullerOptions {
   readonly onSlice: (slice: Slice) => void
   /** A verified command before its deadline; each id once. */
   readonly onCommand: (command: Command) => void
-  /** A document was refused, or (undefined) a good slice came after one that was not. */
+  /** A document was refused, or (undefined) good ones came after all that were not. */
   readonly onRefused: (refusal: RefusedError | undefined, counts: Refusals) => void
   readonly logger: Logger
   readonly doorbell?: DoorbellOptions
@@ -58,7 +58,8 @@ export class Puller {
   #identity: PullerIdentity | undefined
   #obeyed: { readonly slice: Slice; readonly document: Uint8Array } | undefined
   #lastGeneration = 0n
-  #isSliceRefused = false
+  /** Documents of which the last that was read was refused. */
+  readonly #refused = new Set<DesiredDocument>()
 
   constructor(options: PullerOptions) {
     this.#options = options
@@ -189,7 +190,7 @@ export class Puller {
     const identity = this.#identity
     if (!identity) return
     if (this.#obeyed && Buffer.compare(bytes, this.#obeyed.document) === 0) {
-      this.#settleRefusal()
+      this.#settleRefusal('main')
       return
     }
     try {
@@ -201,7 +202,7 @@ export class Puller {
         { generation: String(slice.generation), entries: slice.entries.length },
         'obeying a new slice',
       )
-      this.#settleRefusal()
+      this.#settleRefusal('main')
       this.#options.onSlice(slice)
       this.#keeper.keep(slice, bytes)
     } catch (error) {
@@ -215,6 +216,7 @@ export class Puller {
     if (!identity) return
     try {
       const command = decodeCommand(bytes, identity)
+      this.#settleRefusal('cmd')
       const isLate = command.deadline === undefined || timestampMs(command.deadline) < Date.now()
       if (isLate || this.#doneCommands.has(command.id)) return
       this.#doneCommands.add(command.id)
@@ -231,13 +233,12 @@ export class Puller {
   #refuse(error: RefusedError, document: DesiredDocument, sequence: string): void {
     if (!this.#refusals.add(document, error.reason, sequence)) return
     this.#options.logger.warn({ document, reason: error.reason, error }, 'refused a document')
-    if (document === 'main') this.#isSliceRefused = true
+    this.#refused.add(document)
     this.#options.onRefused(error, this.refusals)
   }
 
-  #settleRefusal(): void {
-    if (!this.#isSliceRefused) return
-    this.#isSliceRefused = false
+  #settleRefusal(document: DesiredDocument): void {
+    if (!this.#refused.delete(document) || this.#refused.size > 0) return
     this.#options.onRefused(undefined, this.refusals)
   }
 }
