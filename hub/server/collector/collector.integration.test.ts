@@ -99,6 +99,23 @@ test('what cannot be decoded is counted and holds up nothing', async () => {
   await waitFor('both to be counted', () => collector.counts.malformed === 2)
 })
 
+test.each([
+  ['a sequence', { sequence: 2n ** 60n }],
+  ['a generation', { sliceGeneration: 2n ** 64n - 1n }],
+  ['a time', { problems: [{ code: 'x', since: { seconds: 2n ** 60n } }] }],
+  ['a time of a drift', { applications: [{ drifts: [{ detectedAt: { nanos: -1 } }] }] }],
+] as const)('%s that cannot be kept is counted, and never reaches the view', async (_what, evil) => {
+  await js.publish(
+    eventSubject(CLUSTER),
+    toBinary(ReportSchema, create(ReportSchema, { session: 's', ...evil } as never)),
+  )
+  const beat = create(HeartbeatSchema, { session: 's', sliceGeneration: 2n ** 60n })
+  link.connections.hub.publish(heartbeatSubject(CLUSTER), toBinary(HeartbeatSchema, beat))
+  await waitFor('both to be counted', () => collector.counts.malformed === 2)
+  await js.publish(eventSubject(CLUSTER), report(2))
+  await sees('prod Report 2')
+})
+
 test('a gap asks the agent for a full report, once for many', async () => {
   gap = true
   for (const sequence of [5, 7, 9]) await js.publish(eventSubject(CLUSTER), report(sequence))

@@ -1,12 +1,12 @@
 // Takes what agents say into the fleet view. Who speaks is told by the subject alone, which NATS has checked; nothing in a
 // message is believed about identity.
-import { fromBinary } from '@bufbuild/protobuf'
-import { type Heartbeat, HeartbeatSchema, type Report, ReportSchema } from '@fairlead/proto/report'
+import type { Heartbeat, Report } from '@fairlead/proto/report'
 import type { Logger } from '@fairlead/shared/logger'
-import { AGENT_MAX_PAYLOAD_BYTES, ALL_HEARTBEATS, findClusterId, STREAMS } from '@fairlead/shared/subjects'
+import { ALL_HEARTBEATS, findClusterId, STREAMS } from '@fairlead/shared/subjects'
 import { type JsMsg, jetstream } from '@nats-io/jetstream'
 import type { Msg, NatsConnection } from '@nats-io/transport-node'
 import type { Store } from '../store/store.ts'
+import { readHeartbeat, readReport } from './agent-message.ts'
 import { confirmRemovals } from './removal.ts'
 import { StreamReader } from './stream-reader.ts'
 
@@ -35,7 +35,7 @@ export interface CollectorOptions {
 
 /** Messages that were passed over since the start. */
 export interface CollectorCounts {
-  /** Not decodable or too large. */
+  /** Too large, not decodable, or not to be kept. */
   malformed: number
   /** From clusters that the hub does not know. */
   unknown: number
@@ -54,6 +54,8 @@ export interface Collector {
 const ASK_EVERY_MS = 5_000
 /** A slice is signed again on an agent's word at most once in this time. */
 const RESIGN_EVERY_MS = 60_000
+/** Messages of a cluster that are refused are logged at most once in this time. */
+const TELL_EVERY_MS = 60_000
 
 /** Makes a collector. */
 export function createCollector(options: CollectorOptions): Collector {
@@ -66,6 +68,7 @@ class ReportCollector implements Collector {
   readonly #readers: readonly StreamReader[]
   readonly #askedAt = new Map<string, number>()
   readonly #resignedAt = new Map<string, number>()
+  readonly #toldAt = new Map<string, number>()
   #unsubscribe: () => void = () => {}
 
   constructor(options: CollectorOptions) {
@@ -102,7 +105,7 @@ class ReportCollector implements Collector {
   async #takeReport(message: JsMsg): Promise<void> {
     const clusterId = await this.#identify(message.subject)
     if (clusterId === undefined) return
-    const report = this.#decode(clusterId, message.data, (data) => fromBinary(ReportSchema, data))
+    const report = this.#decode(clusterId, message.data, readReport)
     if (!report) return
     const { view, store } = this.#options
     const { gap } = view.applyReport(clusterId, report, message.time.getTime())
@@ -116,7 +119,7 @@ class ReportCollector implements Collector {
   async #takeHeartbeat(message: Msg): Promise<void> {
     const clusterId = await this.#identify(message.subject)
     if (clusterId === undefined) return
-    const heartbeat = this.#decode(clusterId, message.data, (data) => fromBinary(HeartbeatSchema, data))
+    const heartbeat = this.#decode(clusterId, message.data, readHeartbeat)
     if (heartbeat && this.#options.view.heartbeat(clusterId, heartbeat, Date.now()).gap) this.#ask(clusterId)
   }
 
@@ -129,13 +132,15 @@ class ReportCollector implements Collector {
 
   #decode<T>(clusterId: string, data: Uint8Array, read: (data: Uint8Array) => T): T | undefined {
     try {
-      if (data.length <= AGENT_MAX_PAYLOAD_BYTES) return read(data)
-    } catch {
-      // Counted below.
+      return read(data)
+    } catch (error) {
+      this.counts.malformed++
+      // Counted always, told now and then: an agent may send as many as it likes.
+      if (isDue(this.#toldAt, clusterId, TELL_EVERY_MS)) {
+        this.#options.logger.warn({ clusterId, sizeBytes: data.length, error }, 'message of an agent is refused')
+      }
+      return undefined
     }
-    this.counts.malformed++
-    this.#options.logger.warn({ clusterId, sizeBytes: data.length }, 'message of an agent cannot be decoded')
-    return undefined
   }
 
   #ask(clusterId: string): void {
