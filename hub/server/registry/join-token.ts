@@ -18,10 +18,10 @@ export function createToken(): string {
   return `flj_${randomBytes(32).toString('base64url')}`
 }
 
-/** Checks a time to live; undefined is the default. Throws InvalidArgument outside of the bounds. */
+/** A time to live in whole milliseconds; undefined is the default. Throws InvalidArgument outside of the bounds. */
 export function checkTokenTtl(ttlMs: number | undefined): number {
   if (ttlMs === undefined) return TOKEN_TTL_MS.default
-  if (ttlMs >= TOKEN_TTL_MS.min && ttlMs <= TOKEN_TTL_MS.max) return ttlMs
+  if (ttlMs >= TOKEN_TTL_MS.min && ttlMs <= TOKEN_TTL_MS.max) return Math.floor(ttlMs)
   throw new AppError('InvalidArgument', 'a join token lives between 1m and 7d', { context: { field: 'tokenTtl' } })
 }
 

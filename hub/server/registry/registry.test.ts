@@ -71,6 +71,11 @@ const renewWith = async (clusterId: string, key: Nkey, challenge = registry.chal
 const audit = async () => await store.db.selectFrom('audit').select(['actor', 'action', 'object', 'detail']).execute()
 const wrongToken = `flj_${'A'.repeat(43)}`
 
+test('a token may live for a part of a millisecond more than a minute', async () => {
+  const { join } = await register('c1', 60_000.5)
+  await expect(joinWith(join.token)).resolves.toMatchObject({ clusterName: 'c1' })
+})
+
 describe('registering', () => {
   test('makes a random id that holds nothing of the name, a token and an audit row', async () => {
     const { cluster, join: instructions } = await register('c1')
