@@ -266,8 +266,14 @@ export class Follower {
       logger.debug({ error }, 'history could not be fetched, fetching everything anew')
     }
     try {
-      const outcomes = await this.#replace(remote, wants, signal)
-      return wants.map(({ oid }, index) => [oid, outcomes[index] ?? oid])
+      // What was refused a moment ago is not tried again, but what its ref had before comes along.
+      const isRefused = ({ oid }: Want): boolean => commits.get(oid) instanceof AppError
+      const anew = wants.flatMap((want) => {
+        if (!isRefused(want)) return want
+        return want.last === undefined ? [] : { oid: want.last, last: want.last }
+      })
+      const outcomes = await this.#replace(remote, anew, signal)
+      return anew.map(({ oid }, index) => [oid, outcomes[index] ?? oid])
     } catch (error) {
       if (!isOfOneCommit(error)) throw error
       const alone = missing.map(({ oid }) => ({ oid }))

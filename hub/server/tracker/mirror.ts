@@ -1,7 +1,7 @@
 // One repository's objects on disk: fetches what is missing, and everything anew when what is there cannot be used.
 // Nothing here is precious: a mirror that is deleted or damaged is fetched again.
 import { randomBytes } from 'node:crypto'
-import { existsSync } from 'node:fs'
+import { existsSync, readdirSync, rmSync } from 'node:fs'
 import { readdir, rename, rm } from 'node:fs/promises'
 import path from 'node:path'
 import { AppError } from '@fairlead/shared/errors'
@@ -17,6 +17,8 @@ export const PACK_MAX_BYTES = 50 * 1024 * 1024
 /** With this many packs everything is fetched anew into one. */
 export const MIRROR_MAX_PACKS = 50
 const WORK_TIMEOUT_MS = 60_000
+/** How names of repositories begin that are not complete. */
+const PARTIAL = 'tmp-'
 
 /** What mirrors work with. */
 export interface MirrorContext {
@@ -55,6 +57,10 @@ export class Mirror {
   constructor(folder: string, context: MirrorContext) {
     this.folder = folder
     this.#context = context
+    // What a fetch left that was cut off by the end of the process.
+    for (const name of existsSync(folder) ? readdirSync(folder) : []) {
+      if (name.startsWith(PARTIAL)) rmSync(path.join(folder, name), { recursive: true, force: true })
+    }
   }
 
   /** True when the next fetch should take everything anew; each of `wanted` commits takes a pack then. */
@@ -82,7 +88,7 @@ export class Mirror {
   async replace(remote: GitRemote, wants: readonly Want[], signal: AbortSignal): Promise<readonly FetchOutcome[]> {
     // Sorts by time: the newest is the current one.
     const name = `${String(Date.now()).padStart(15, '0')}-${randomBytes(4).toString('hex')}`
-    const partial = path.join(this.folder, `tmp-${name}`)
+    const partial = path.join(this.folder, `${PARTIAL}${name}`)
     try {
       const outcomes: FetchOutcome[] = []
       for (const want of wants) outcomes.push(await this.#fetchAnew(partial, remote, want, signal))

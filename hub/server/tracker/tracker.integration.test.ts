@@ -413,9 +413,11 @@ test('a restart fetches nothing when nothing changed, and only the change when s
   expect(await textOf(first, 'web/a.yaml')).toBe('a: 1\n')
   expect(git.counts).toMatchObject({ requests: 1 })
   const second = repository.commit({ 'web/a.yaml': 'a: 2\n' })
+  mkdirSync(path.join(gitDir, 'shop.git/tmp-cut-off/objects'), { recursive: true })
   await restart()
   await seen(second)
   expect(git.counts.requests).toBe(3)
+  expect(readdirSync(packFolder())).toHaveLength(4)
 })
 
 test('a mirror that was deleted is fetched again at the start', async () => {
