@@ -171,11 +171,13 @@ function startLinkedParts(
     signingKey,
     ensureStreams: async () => await ensureStreams(await jetstreamManager(connections.hub, { checkAPI: false })),
     pushClaims: () => nats.pushClaims(),
-    resign: (clusterIds) => pipeline.resign(clusterIds),
+    resign: (seen) => pipeline.resign(seen),
     logger,
   })
-  const resign = (clusterId: string): void => {
-    pipeline.resign([clusterId]).catch((error: unknown) => logger.error({ error }, 'slice could not be signed again'))
+  const resign = (clusterId: string, generation: bigint): void => {
+    pipeline
+      .resign(new Map([[clusterId, generation]]))
+      .catch((error: unknown) => logger.error({ error }, 'slice could not be signed again'))
   }
   const collector = createCollector({
     store,

@@ -54,7 +54,7 @@ afterEach(async () => {
   await link.stop()
 })
 
-function startStages(): void {
+function startStages(clock = Date.now): void {
   const { store, connections } = link
   pipeline = createPipeline({
     store,
@@ -64,6 +64,7 @@ function startStages(): void {
     onPublish: () => publisher.wake(),
     onChange: () => {},
     logger: silentLogger,
+    clock,
   })
   publisher = createPublisher({
     store,
@@ -71,7 +72,7 @@ function startStages(): void {
     signingKey: key,
     ensureStreams: async () => ensureStreams(await jetstreamManager(connections.hub)),
     pushClaims: () => link.link.pushClaims(),
-    resign: (ids) => pipeline.resign(ids),
+    resign: (seen) => pipeline.resign(seen),
     logger: silentLogger,
   })
   collector = createCollector({
@@ -81,7 +82,7 @@ function startStages(): void {
     isKnownCluster: async (id) => pipeline.knows(id),
     requestReport: (id) => publisher.requestReport(id),
     onRemoved: (id) => pipeline.reslice([id]),
-    onNewerGeneration: (id) => void pipeline.resign([id]),
+    onNewerGeneration: (id, generation) => void pipeline.resign(new Map([[id, generation]])),
     logger: silentLogger,
   })
   publisher.start()
@@ -410,19 +411,25 @@ test('streams that are lost are made again and filled from the database', async 
   await sees(prod, {})
 })
 
-test('a database restored from an old backup is obeyed: its slices are signed as newer ones', async () => {
-  const prod = await addCluster('prod', { env: 'prod' })
-  await addApplication('web')
-  await push('c1', { 'web/a.yaml': configMap('a') })
-  await sees(prod, { web: 'c1' })
-  const old = await link.store.db.selectFrom('slices').selectAll().executeTakeFirstOrThrow()
-  await push('c2', { 'web/a.yaml': configMap('b') })
-  const obeyed = await sees(prod, { web: 'c2' })
-  await stopStages()
-  await link.store.db.updateTable('slices').set(old).execute()
-  startStages()
-  await waitFor('a newer slice', async () => ((await readSlice(prod))?.generation ?? 0n) > obeyed.generation)
-})
+test.each([
+  ['', 0],
+  [' also when the clock of this machine is an hour behind,', 3_600_000],
+])(
+  'a database restored from an old backup is obeyed:%s its slices are signed as newer ones',
+  async (_when, behindMs) => {
+    const prod = await addCluster('prod', { env: 'prod' })
+    await addApplication('web')
+    await push('c1', { 'web/a.yaml': configMap('a') })
+    await sees(prod, { web: 'c1' })
+    const old = await link.store.db.selectFrom('slices').selectAll().executeTakeFirstOrThrow()
+    await push('c2', { 'web/a.yaml': configMap('b') })
+    const obeyed = await sees(prod, { web: 'c2' })
+    await stopStages()
+    await link.store.db.updateTable('slices').set(old).execute()
+    startStages(() => Date.now() - behindMs)
+    await waitFor('a newer slice', async () => ((await readSlice(prod))?.generation ?? 0n) > obeyed.generation)
+  },
+)
 
 test('a slice that was to be signed again when the hub was killed is signed after the start', async () => {
   const prod = await addCluster('prod', { env: 'prod' })

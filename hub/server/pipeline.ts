@@ -13,7 +13,7 @@ import {
   refKey,
   withoutChanges,
 } from './fleet-snapshot.ts'
-import { placeAndSlice } from './place-stage.ts'
+import { placeAndSlice, raiseGenerations } from './place-stage.ts'
 import { RenderQueue } from './render-queue.ts'
 import { type RenderTarget, recordFailure, recordUnchanged, renderTarget, type TreeReader } from './render-stage.ts'
 import type { Renderer } from './renderer/renderer.ts'
@@ -44,8 +44,8 @@ export interface Pipeline {
   wake(): void
   /** An agent has confirmed removals on this cluster: its slice no longer needs them. */
   reslice(clusterIds: readonly string[]): void
-  /** Signs the slices of these clusters again as a newer generation, even if they say the same. */
-  resign(clusterIds: readonly string[]): Promise<void>
+  /** Signs the slices of these clusters again, even if they say the same, as a newer generation than the one that was seen of each elsewhere. One that no clock can explain is not believed. */
+  resign(seen: ReadonlyMap<string, bigint>): Promise<void>
   /** True for a cluster that the last pass saw. */
   knows(clusterId: string): boolean
   stop(): Promise<void>
@@ -56,6 +56,8 @@ const RENDERS_IN_FLIGHT = 4
 const GATHER_MS = 15
 const GATHER_STEP_MS = 3
 const RETRY = { baseMs: 200, maxMs: 10_000 }
+/** A generation further ahead than this was made by no hub, and could leave no room for newer ones. */
+const MAX_CLOCK_ERROR_MS = 7 * 86_400_000
 const RENDER_RETRY = { baseMs: 1_000, maxMs: 60_000 }
 
 interface StaleTarget {
@@ -99,15 +101,10 @@ class PipelineLoop implements Pipeline {
     this.wake()
   }
 
-  async resign(clusterIds: readonly string[]): Promise<void> {
-    for (let start = 0; start < clusterIds.length; start += 500) {
-      await this.#options.store.db
-        .updateTable('slices')
-        .set({ content_hash: '' })
-        .where('cluster_id', 'in', clusterIds.slice(start, start + 500))
-        .execute()
-    }
-    this.reslice(clusterIds)
+  async resign(seen: ReadonlyMap<string, bigint>): Promise<void> {
+    const { store, clock = Date.now } = this.#options
+    await raiseGenerations(store, seen, BigInt(clock() + MAX_CLOCK_ERROR_MS))
+    this.reslice([...seen.keys()])
   }
 
   knows(clusterId: string): boolean {

@@ -103,6 +103,24 @@ async function placeChunk(transaction: Transaction<Schema>, request: PlaceReques
   )
 }
 
+/** Has the slices signed again by the next placeAndSlice, as newer generations than those given; what is beyond `limit` counts as 0. The time alone is not enough where the clock is behind the one that made them. */
+export async function raiseGenerations(store: Store, seen: ReadonlyMap<string, bigint>, limit: bigint): Promise<void> {
+  const entries = [...seen]
+  for (let start = 0; start < entries.length; start += ROWS_PER_STATEMENT) {
+    await store.transaction(async (transaction) => {
+      for (const [id, generation] of entries.slice(start, start + ROWS_PER_STATEMENT)) {
+        const atLeast = generation > limit ? 0n : generation
+        await transaction
+          .updateTable('slices')
+          .set(({ fn, val }) => ({ content_hash: '', generation: fn('max', ['generation', val(atLeast)]) }))
+          .where('cluster_id', '=', id)
+          .execute()
+      }
+    })
+    await nextTurn()
+  }
+}
+
 interface HeldSlice {
   readonly generation: number
   readonly contentHash: string

@@ -29,7 +29,7 @@ export interface CollectorOptions {
   /** Called when these applications have left that cluster. */
   readonly onRemoved: (clusterId: string, applications: readonly string[]) => void
   /** Called when an agent has verified a newer slice than the database knows: the database was restored. */
-  readonly onNewerGeneration: (clusterId: string) => void
+  readonly onNewerGeneration: (clusterId: string, generation: bigint) => void
   readonly logger: Logger
 }
 
@@ -159,7 +159,7 @@ class ReportCollector implements Collector {
       .executeTakeFirst()
     if (!row || generation <= BigInt(row.generation) || !isDue(this.#resignedAt, clusterId, RESIGN_EVERY_MS)) return
     this.#options.logger.warn({ clusterId }, 'the agent has a newer slice than the database; signing again')
-    this.#options.onNewerGeneration(clusterId)
+    this.#options.onNewerGeneration(clusterId, generation)
   }
 }
 

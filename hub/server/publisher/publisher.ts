@@ -24,8 +24,8 @@ export interface PublisherOptions {
   /** Makes missing streams. */
   readonly ensureStreams: () => Promise<unknown>
   readonly pushClaims: () => Promise<void>
-  /** Signs the slices of these clusters again as a newer generation. */
-  readonly resign: (clusterIds: readonly string[]) => Promise<void>
+  /** Signs the slices of these clusters again as newer generations than those given. */
+  readonly resign: (seen: ReadonlyMap<string, bigint>) => Promise<void>
   readonly logger: Logger
   /** How often NATS is compared with the database, in milliseconds, default 10 minutes. */
   readonly resyncMs?: number

@@ -12,7 +12,7 @@ export interface RebuildOptions {
   readonly store: Store
   readonly js: JetStreamClient
   /** Has these clusters' slices signed again as a newer generation: NATS, and so the agent, has seen a newer one than the database knows. */
-  readonly resign: (clusterIds: readonly string[]) => Promise<void>
+  readonly resign: (seen: ReadonlyMap<string, bigint>) => Promise<void>
   readonly logger: Logger
 }
 
@@ -38,8 +38,8 @@ export async function rebuild(options: RebuildOptions): Promise<RebuildOutcome> 
   const { lost, older } = await findLostSlices(store, manager, desired)
   await enqueue(store, 'artifact', artifacts)
   await enqueue(store, 'slice', lost)
-  if (older.length > 0) {
-    logger.warn({ clusters: older.length }, 'NATS has newer slices than the database; signing again')
+  if (older.size > 0) {
+    logger.warn({ clusters: older.size }, 'NATS has newer slices than the database; signing again')
     await options.resign(older)
   }
   const foreign = await findForeignClusters(store, [...desired, ...status])
@@ -72,15 +72,15 @@ async function findLostArtifacts(store: Store, blobs: ReadonlySet<string>): Prom
   ]
 }
 
-/** Clusters whose slice is missing or another one; `older` are those of which NATS holds a newer generation. */
+/** Clusters whose slice is missing or another one; `older` are those of which NATS holds a newer generation, with that. */
 async function findLostSlices(
   store: Store,
   manager: JetStreamManager,
   desired: ReadonlySet<string>,
-): Promise<{ lost: string[]; older: string[] }> {
+): Promise<{ lost: string[]; older: Map<string, bigint> }> {
   const rows = await store.db.selectFrom('slices').select(['cluster_id', 'generation', 'document']).execute()
   const lost: string[] = []
-  const older: string[] = []
+  const older = new Map<string, bigint>()
   await forEachInFlight(rows, GETS_IN_FLIGHT, async ({ cluster_id, generation, document }) => {
     const subject = desiredSubject(cluster_id, 'main')
     const held = desired.has(subject)
@@ -88,10 +88,16 @@ async function findLostSlices(
       : undefined
     // The bytes and not the hash in the header: a broker that changed the one may have kept the other.
     if (held && Buffer.compare(held.data, document) === 0) return
-    if (Number(held?.header.get(GENERATION_HEADER) ?? 0) > generation) older.push(cluster_id)
+    const heldGeneration = readGeneration(held?.header.get(GENERATION_HEADER))
+    if (heldGeneration > BigInt(generation)) older.set(cluster_id, heldGeneration)
     else lost.push(cluster_id)
   })
   return { lost, older }
+}
+
+/** The generation in a header; 0 when it is none. */
+function readGeneration(text: string | undefined): bigint {
+  return text !== undefined && /^\d{1,20}$/.test(text) ? BigInt(text) : 0n
 }
 
 /** Ids in subjects that no cluster has. */
