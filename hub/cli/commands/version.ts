@@ -35,6 +35,10 @@ export function createVersionCommand(cli: Cli): Command {
 function describeHub(hub: MessageShape<typeof GetHubStatusResponseSchema>): string {
   const nats = hub.natsConnected ? 'NATS connected' : 'NATS away'
   const waiting = hub.outbox > 0 ? `, ${hub.outbox} documents to publish` : ''
-  const refused = hub.refusedTokens > 0n ? `, ${hub.refusedTokens} join tokens refused` : ''
+  const counts = [
+    [hub.refusedTokens, 'join'],
+    [hub.refusedBearers, 'bearer'],
+  ] as const
+  const refused = counts.map(([count, kind]) => (count > 0n ? `, ${count} ${kind} tokens refused` : '')).join('')
   return `hub    ${plain(hub.version)} (started ${agoOf(hub.startedAt, Date.now())}, ${nats}${waiting}${refused})`
 }
