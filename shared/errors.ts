@@ -21,7 +21,7 @@ export const ERROR_CODES = {
     kind: 'user',
     summary: 'The join token is unknown, was used before, has expired or belongs to another hub.',
   },
-  TooManyAttempts: { kind: 'transient', summary: 'Too many wrong join tokens were tried; wait.' },
+  TooManyAttempts: { kind: 'transient', summary: 'Too many wrong tokens were tried; wait.' },
   CaPinMismatch: { kind: 'user', summary: 'The hub does not present the CA that the pin names.' },
   IdentityRevoked: { kind: 'user', summary: 'The hub has removed this cluster or replaced its key; join again.' },
   // Git
