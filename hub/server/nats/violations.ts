@@ -1,8 +1,6 @@
 // Tells of agents that try what their permissions do not allow. Only the server knows, so its log is read: a hostile agent
 // chooses its client name and the subjects, which are quoted there, but not the key it signed in with.
-import { createReadStream } from 'node:fs'
-import { stat } from 'node:fs/promises'
-import { createInterface } from 'node:readline'
+import { open, stat } from 'node:fs/promises'
 import { sleep } from '@fairlead/shared/backoff'
 import type { Logger } from '@fairlead/shared/logger'
 
@@ -68,8 +66,9 @@ async function readFrom({ logFile, findCluster, logger }: ViolationOptions, posi
   const start = size < position ? 0 : position
   if (size === start) return start
   const refused = new Map<string, Refused>()
-  const lines = createInterface({ input: createReadStream(logFile, { start, end: size - 1 }) })
-  for await (const line of lines) {
+  // Opened first: the server may rename it at any time, and a stream that cannot open ends the process.
+  const file = await open(logFile)
+  for await (const line of file.readLines({ start, end: size - 1 })) {
     const violation = parseViolation(line)
     if (!violation) continue
     const { count } = refused.get(violation.publicKey) ?? { count: 0 }
