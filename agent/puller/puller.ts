@@ -5,6 +5,7 @@ import { timestampMs } from '@bufbuild/protobuf/wkt'
 import type { Refusals } from '@fairlead/proto/report'
 import type { Command, Slice } from '@fairlead/proto/slice'
 import { backoffMs, jittered, sleep } from '@fairlead/shared/backoff'
+import { sha256Hex } from '@fairlead/shared/digest'
 import { AppError } from '@fairlead/shared/errors'
 import type { Logger } from '@fairlead/shared/logger'
 import type { TrustedKeys } from '@fairlead/shared/signing'
@@ -173,11 +174,12 @@ export class Puller {
         const code = answer.headers?.code ?? 0
         if (code === 404) return
         if (code !== 0) throw new AppError('NatsUnavailable', `direct get: ${code} ${answer.headers?.description}`)
-        const sequence = answer.headers?.get('Nats-Sequence') ?? ''
         // The client's buffer may hold more than this message.
         const bytes = new Uint8Array(answer.data)
-        if (document === 'main') this.#takeSlice(bytes, sequence)
-        else this.#takeCommand(bytes, sequence)
+        // Not by the sequence alone: who stores a document may give it a header of that name.
+        const message = `${answer.headers?.get('Nats-Sequence')} ${sha256Hex(bytes)}`
+        if (document === 'main') this.#takeSlice(bytes, message)
+        else this.#takeCommand(bytes, message)
         return
       } catch (error) {
         if (!(error instanceof AppError) || error.kind !== 'transient') throw error
@@ -186,7 +188,7 @@ export class Puller {
     }
   }
 
-  #takeSlice(bytes: Uint8Array, sequence: string): void {
+  #takeSlice(bytes: Uint8Array, message: string): void {
     const identity = this.#identity
     if (!identity) return
     if (this.#obeyed && Buffer.compare(bytes, this.#obeyed.document) === 0) {
@@ -207,11 +209,11 @@ export class Puller {
       this.#keeper.keep(slice, bytes)
     } catch (error) {
       if (!(error instanceof RefusedError)) throw error
-      this.#refuse(error, 'main', sequence)
+      this.#refuse(error, 'main', message)
     }
   }
 
-  #takeCommand(bytes: Uint8Array, sequence: string): void {
+  #takeCommand(bytes: Uint8Array, message: string): void {
     const identity = this.#identity
     if (!identity) return
     try {
@@ -226,12 +228,12 @@ export class Puller {
       this.#options.onCommand(command)
     } catch (error) {
       if (!(error instanceof RefusedError)) throw error
-      this.#refuse(error, 'cmd', sequence)
+      this.#refuse(error, 'cmd', message)
     }
   }
 
-  #refuse(error: RefusedError, document: DesiredDocument, sequence: string): void {
-    if (!this.#refusals.add(document, error.reason, sequence)) return
+  #refuse(error: RefusedError, document: DesiredDocument, message: string): void {
+    if (!this.#refusals.add(document, error.reason, message)) return
     this.#options.logger.warn({ document, reason: error.reason, error }, 'refused a document')
     this.#refused.add(document)
     this.#options.onRefused(error, this.refusals)

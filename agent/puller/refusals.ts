@@ -9,12 +9,12 @@ export class RefusalCounter {
   #lastSeen = new Map<string, string>()
 
   /**
-   * Counts a refused document of one kind. The same stored message, by its sequence in the stream, counts once however
+   * Counts a refused document of one kind. The same stored message, by what tells it from others, counts once however
    * often it is read. Returns whether it was counted.
    */
-  add(document: string, reason: RefusalReason, sequence: string): boolean {
-    if (sequence !== '' && this.#lastSeen.get(document) === sequence) return false
-    this.#lastSeen.set(document, sequence)
+  add(document: string, reason: RefusalReason, message: string): boolean {
+    if (this.#lastSeen.get(document) === message) return false
+    this.#lastSeen.set(document, message)
     this.#counts[reason]++
     return true
   }
