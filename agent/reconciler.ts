@@ -8,6 +8,7 @@ import { backoffMs, sleep } from '@fairlead/shared/backoff'
 import { isAborted } from '@fairlead/shared/errors'
 import { MANAGED_BY, MANAGED_BY_LABEL } from '@fairlead/shared/labels'
 import type { Logger } from '@fairlead/shared/logger'
+import type { KubernetesObject } from '@fairlead/shared/object-reference'
 import { isCrd } from './applier/apply-order.ts'
 import { Limiter } from './applier/limiter.ts'
 import type { ArtifactLoader, Reconciler, ReportSink } from './desired-state.ts'
@@ -15,8 +16,10 @@ import { InventoryStore } from './inventory/inventory-store.ts'
 import type { Kube, ResourceType } from './kube/kube.ts'
 import { Application } from './reconciler/application.ts'
 import { buildReport, toDrift } from './reconciler/application-report.ts'
+import { CauseReader } from './reconciler/cause-reader.ts'
 import type { ReconcilerContext, ReconcilerLimits, Target } from './reconciler/context.ts'
 import { DriftRepair } from './reconciler/drift-repair.ts'
+import { createLocalPolicy } from './reconciler/local-policy.ts'
 import { type ObjectRecord, observeGone, recordFromInventory } from './reconciler/object-record.ts'
 import { ObjectTable } from './reconciler/object-table.ts'
 import { ObjectWriter } from './reconciler/object-writer.ts'
@@ -80,7 +83,10 @@ class ClusterReconciler implements Reconciler {
     const fights = new FightLedger(options.fightLimits)
     const { signal } = this.#stop
     const onIdle = (record: ObjectRecord): void => this.#repair.flush(record)
-    const writer = new ObjectWriter({ kube, persons, clock, signal, onIdle })
+    const localPolicy = createLocalPolicy(ownNamespace, options.namespaces)
+    const causes = new CauseReader({ kube, clock, signal, onChange: (record) => this.#noteChange(record) })
+    const onObserved = (record: ObjectRecord, object: KubernetesObject): void => causes.note(record, object)
+    const writer = new ObjectWriter({ kube, persons, clock, signal, localPolicy, onObserved, onIdle })
     this.#watcher = this.#watch(options)
     this.#context = {
       kube,
@@ -92,6 +98,7 @@ class ClusterReconciler implements Reconciler {
       artifacts: options.artifacts,
       limits: { ...LIMITS, ...options.limits },
       ownNamespace,
+      localPolicy,
       logger,
       clock,
       signal,
@@ -108,6 +115,7 @@ class ClusterReconciler implements Reconciler {
       fights,
       persons,
       clock,
+      onObserved,
       policyOf: (name) => this.#policyOf(name),
       onDrift: (drift) => this.#applications.get(drift.record.application)?.noteDrift(toDrift(drift)),
       onChange: (record) => this.#noteChange(record),

@@ -35,6 +35,8 @@ export class Doorbell {
     this.#isRung = true
     this.#running ??= this.#run().finally(() => {
       this.#running = undefined
+      // Rung between the last look and here.
+      if (this.#isRung && !this.#signal.aborted) this.ring()
     })
   }
 

@@ -83,7 +83,8 @@ function isUnhealthy(record: ObjectRecord): boolean {
 
 function toStatus(record: ObjectRecord) {
   const { health, message } = healthOf(record)
-  return create(ObjectStatusSchema, { object: referenceOfRecord(record), health, message })
+  const whole = record.cause === '' ? message : `${message}; ${record.cause}`
+  return create(ObjectStatusSchema, { object: referenceOfRecord(record), health, message: whole })
 }
 
 function syncOf(application: Application, records: readonly ObjectRecord[]): SyncState {

@@ -320,10 +320,13 @@ export class Application implements Neighbour {
     const { promise, resolve } = Promise.withResolvers<void>()
     const timer = timeoutMs < 2 ** 31 ? setTimeout(resolve, timeoutMs) : undefined
     this.#onWake = resolve
-    signal.addEventListener('abort', () => resolve(), { once: true })
+    const abort = (): void => resolve()
+    signal.addEventListener('abort', abort, { once: true })
     if (signal.aborted) resolve()
     await promise
     clearTimeout(timer)
+    // The signal lives as long as the application is left in peace, and each change comes by here.
+    signal.removeEventListener('abort', abort)
     this.#onWake = undefined
     if (signal.aborted) throw new AppError('Aborted', 'something newer came')
   }

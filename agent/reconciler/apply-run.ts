@@ -27,7 +27,8 @@ export async function applyDeclared(
   const due = new Set(
     records.filter((record) => {
       const isWatched = context.kinds.isWatched(record.resource)
-      return needsApply(record, { nowMs, isWatched, remediate })
+      // Whether one that is being written needs more is known when the answer is there.
+      return record.writing !== undefined || needsApply(record, { nowMs, isWatched, remediate })
     }),
   )
   if (due.size === 0) return

@@ -8,6 +8,7 @@ import type { RetryLimits } from '../applier/retry.ts'
 import type { ArtifactLoader } from '../desired-state.ts'
 import type { InventoryStore } from '../inventory/inventory-store.ts'
 import type { Kube } from '../kube/kube.ts'
+import type { LocalPolicy } from './local-policy.ts'
 import type { ObjectRecord } from './object-record.ts'
 import type { ObjectTable } from './object-table.ts'
 import type { ObjectWriter } from './object-writer.ts'
@@ -72,6 +73,8 @@ export interface ReconcilerContext {
   readonly artifacts: ArtifactLoader
   readonly limits: ReconcilerLimits
   readonly ownNamespace: string
+  /** Throws ApplyForbidden for what this agent may not touch, whatever the hub says. */
+  readonly localPolicy: LocalPolicy
   readonly logger: Logger
   /** Milliseconds since the epoch. */
   readonly clock: () => number

@@ -42,6 +42,8 @@ export interface DriftRepairOptions {
   /** Whether an application's drift is put back, and how; undefined when it is not managed at present. */
   readonly policyOf: (application: string) => { readonly remediate: boolean; readonly adopt: string } | undefined
   readonly onDrift: (drift: SeenDrift) => void
+  /** The object was seen. */
+  readonly onObserved: (record: ObjectRecord, object: KubernetesObject) => void
   /** Something of this object changed: health, presence, failure. */
   readonly onChange: (record: ObjectRecord) => void
   /** The object must be seen to by its application: a repair failed, or what was dropped is gone. */
@@ -91,16 +93,18 @@ export class DriftRepair {
     const { applied } = record
     const { uid, resourceVersion = '' } = object.metadata
     // Of an object that was there before ours, or from before our answer.
-    if (applied && uid !== undefined && uid !== applied.uid) return
+    if (applied && uid !== undefined && uid !== applied.uid && uid !== record.live?.uid) return
     if (applied && isOlder(resourceVersion, applied.resourceVersion)) return
     observeGone(record)
     this.#options.onChange(record)
-    if (!record.declared || record.deleting) {
-      if (record.failure) record.failure = { ...record.failure, retryAtMs: 0 }
+    // What is not applied as declared is its application's; it may have waited for the old object to go.
+    if (!record.declared || record.deleting || !applied || isPending(record)) {
+      const isAwaited = !record.declared || record.deleting
+      if (record.failure && isAwaited) record.failure = { ...record.failure, retryAtMs: 0 }
       this.#options.onAttention(record)
       return
     }
-    if (!applied || isPending(record) || record.declared.expires) return
+    if (record.declared.expires) return
     this.#seeTo(record, { kind: 'deleted', person: false, evidence: object })
   }
 
@@ -110,6 +114,7 @@ export class DriftRepair {
     if (applied && uid === applied.uid && resourceVersion === applied.resourceVersion) return
     if (applied && isOlder(resourceVersion, applied.resourceVersion)) return
     observe(record, object, this.#options.persons, this.#options.clock())
+    this.#options.onObserved(record, object)
     this.#options.onChange(record)
     if (!declared || !applied || isPending(record) || record.live?.terminating) return
     const { persons } = this.#options

@@ -6,17 +6,18 @@ import type { Application } from './application.ts'
 import { fail } from './apply-run.ts'
 import type { TombstoneTarget } from './context.ts'
 import type { ObjectRecord } from './object-record.ts'
-import { awaitNeighbours, pruneRecords } from './prune-run.ts'
+import { awaitNeighbours, isDue, pruneRecords } from './prune-run.ts'
 
 /** One try; true when nothing is owned any more and the inventory is gone. Throws Aborted, or as Kube does. */
 export async function leave(application: Application, target: TombstoneTarget, signal: AbortSignal): Promise<boolean> {
-  const { context } = application
   for (const record of application.records()) record.declared = undefined
-  const due = application.records().filter(({ failure }) => !failure || failure.retryAtMs <= context.clock())
+  const due = application.records().filter((record) => isDue(application, record))
   if (due.length > 0) {
     if (!(await awaitNeighbours(application, due, signal))) return false
     // What a guard keeps stays in the cluster, owned by nobody: a tombstone is carried out in the end.
-    const left = target.prune ? await pruneRecords(application, due, true, signal) : due.filter(hasNoHeir(application))
+    const left = target.prune
+      ? await pruneRecords(application, application.records(), true, signal)
+      : due.filter(hasNoHeir(application))
     for (const record of left) {
       if (signal.aborted) throw new AppError('Aborted', 'something newer came')
       await orphan(application, record)
@@ -46,6 +47,9 @@ async function orphan(application: Application, record: ObjectRecord): Promise<v
     await applies.run(
       async () =>
         await writer.exclusively(record, async () => {
+          // Wanted again while it waited for its turn.
+          if (record.declared || record.application !== application.name) return
+          application.context.localPolicy(record)
           const object = await kube.get(record.resource, record, { metadataOnly: true, signal })
           const labels = object?.metadata.labels ?? {}
           const remove = [MANAGED_BY_LABEL, APPLICATION_LABEL]
@@ -61,6 +65,8 @@ async function orphan(application: Application, record: ObjectRecord): Promise<v
             await kube.patchJson(record.resource, record, [guard, ...remove], { metadataOnly: true, signal })
           }
           table.remove(record)
+          // Wanted again meanwhile: claimed anew.
+          if (record.declared) application.wake()
         }),
     )
   } catch (thrown) {

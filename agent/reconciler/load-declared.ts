@@ -4,6 +4,7 @@ import { AppError, toAppError } from '@fairlead/shared/errors'
 import { formatObjectReference } from '@fairlead/shared/object-reference'
 import { type Declared, declare, findDefinedKind, type ParsedManifest, parseManifest } from '../applier/declared.ts'
 import type { GroupVersionKind, ResourceType } from '../kube/kube.ts'
+import { KubeError } from '../kube/kube-error.ts'
 import type { DesiredTarget, ReconcilerContext } from './context.ts'
 
 /** A manifest that cannot be applied for now. */
@@ -108,12 +109,14 @@ async function resolveKind(
     return await context.kube.resolve(gvk, { signal: context.signal })
   } catch (thrown) {
     const error = toAppError(thrown)
-    if (error.code !== 'UnknownKind') throw error
+    // Without any answer nothing is known. An answer about one group holds up only what is of that group.
+    if (error.code !== 'UnknownKind' && !(error instanceof KubeError)) throw error
     const definition = defined.get(`${gvk.group}/${gvk.kind}`)
     if (definition) return { ...gvk, plural: definition.plural, namespaced: definition.namespaced, verbs: [] }
-    // Objects of it are owned, so it was served once: perhaps its CRD is being made anew.
+    // Objects of it are owned, so it was served once, perhaps in another version: they stay declared, or they would be
+    // pruned for want of an answer. The apply says what is wrong.
     const owned = [...context.table.all()].find(({ group, kind }) => group === gvk.group && kind === gvk.kind)
-    return owned && owned.resource.version === gvk.version ? owned.resource : error
+    return owned ? { ...owned.resource, version: gvk.version } : error
   }
 }
 

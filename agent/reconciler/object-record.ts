@@ -63,6 +63,8 @@ export interface ObjectRecord {
   applied: Applied | undefined
   live: Live | undefined
   health: Health
+  /** What is wrong with the pods of a Degraded workload; empty when it is not, or that cannot be told. */
+  cause: string
   failure: Failure | undefined
   /** Must be applied again although nothing else says so. */
   dirty: boolean
@@ -112,6 +114,7 @@ function emptyRecord() {
     applied: undefined,
     live: undefined,
     health: MISSING,
+    cause: '',
     failure: undefined,
     dirty: false,
     driftLeft: false,
@@ -151,6 +154,7 @@ export function observe(record: ObjectRecord, object: KubernetesObject, persons:
     application: metadata.labels?.[APPLICATION_LABEL] ?? '',
   }
   record.health = healthOf(record, object, nowMs)
+  if (record.health.health !== HealthState.DEGRADED) record.cause = ''
 }
 
 function healthOf(record: ObjectRecord, object: KubernetesObject, nowMs: number): Health {
@@ -166,6 +170,7 @@ function healthOf(record: ObjectRecord, object: KubernetesObject, nowMs: number)
 export function observeGone(record: ObjectRecord): void {
   record.live = undefined
   record.health = MISSING
+  record.cause = ''
 }
 
 /** What the decision to apply looks at besides the record. */

@@ -16,6 +16,7 @@ import {
   subtractFields,
 } from '../remediator/managed-fields.ts'
 import { type TakeOverScope, takeOverPatch } from '../remediator/take-over.ts'
+import type { LocalPolicy } from './local-policy.ts'
 import { type ObjectRecord, observe } from './object-record.ts'
 
 /** With what objects are written. */
@@ -27,6 +28,10 @@ export interface WriterOptions {
   readonly clock: () => number
   /** Aborts all requests. */
   readonly signal: AbortSignal
+  /** Throws ApplyForbidden for what this agent may not touch, whatever the hub says. */
+  readonly localPolicy: LocalPolicy
+  /** Called with each answer. */
+  readonly onObserved: (record: ObjectRecord, object: KubernetesObject) => void
   /** Called after each write, when the object may be looked at again. */
   readonly onIdle: (record: ObjectRecord) => void
 }
@@ -67,6 +72,7 @@ export class ObjectWriter {
     return await this.exclusively(record, async () => {
       const { declared } = record
       if (!declared) throw new AppError('Aborted', 'the object is no longer declared')
+      this.#options.localPolicy(declared)
       const before = record.applied
       if (!before) await this.#checkAdoption(record, declared, options.adopt)
       const answer = await this.#applyAndTakeOver(record, declared, options.evidence)
@@ -96,9 +102,11 @@ export class ObjectWriter {
     record.resource = declared.resource
     record.wave = declared.wave
     record.dirty = false
+    record.deleting = false
     record.driftLeft = false
     record.failure = undefined
     observe(record, answer, this.#options.persons, this.#options.clock())
+    this.#options.onObserved(record, answer)
   }
 
   async #applyAndTakeOver(

@@ -25,16 +25,24 @@ export async function pruneDropped(
     for (const record of dropped()) record.failure = undefined
     return
   }
-  const isDue = ({ failure }: ObjectRecord): boolean => !failure || failure.retryAtMs <= context.clock()
-  if (!dropped().some(isDue) || !(await awaitNeighbours(application, dropped(), signal))) return
+  if (
+    !dropped().some((record) => isDue(application, record)) ||
+    !(await awaitNeighbours(application, dropped(), signal))
+  )
+    return
   // What fails to be applied, or to get healthy, holds what it replaces for a while, not for ever.
   application.pruneWaitSinceMs ||= context.clock()
   const waitedMs = context.clock() - application.pruneWaitSinceMs
   await application.waitUntil(() => isReplaced(application), context.limits.pruneHealthTimeoutMs - waitedMs, signal)
   await application.save()
-  await pruneRecords(application, dropped().filter(isDue), false, signal)
+  await pruneRecords(application, dropped(), false, signal)
   await application.save()
   context.kinds.releaseUnused(context.table.all())
+}
+
+/** True when nothing went wrong with an object, or it is time to try again. */
+export function isDue({ context }: Application, { failure }: ObjectRecord): boolean {
+  return !failure || failure.retryAtMs <= context.clock()
 }
 
 /** Waits until all applications have said what they declare: an object may be moving to one of them. False when one cannot say. */
@@ -56,7 +64,10 @@ function isReplaced(application: Application): boolean {
   return application.records().every((record) => !record.declared || (!isPending(record) && isWorking(record)))
 }
 
-/** Deletes objects that the guards let go; returns those that they hold. Throws Aborted. */
+/**
+ * Deletes objects that the guards let go and that are due; returns those that are held. `records` are all that are to go,
+ * due or not: guards that saw some at a time would let all of them go in the end. Throws Aborted.
+ */
 export async function pruneRecords(
   application: Application,
   records: readonly ObjectRecord[],
@@ -81,12 +92,12 @@ export async function pruneRecords(
   const held: ObjectRecord[] = []
   for (const { candidate, reason } of decision.held) {
     const record = table.find(candidate.key)
-    if (!record) continue
+    if (!record || !isDue(application, record)) continue
     held.push(record)
     fail(application, record, new AppError('PruneHeld', `no longer declared, but kept: ${reason}`))
   }
   const order = decision.prune.toSorted((a, b) => compareApplyOrder(b, a)).map(({ key }) => table.find(key))
-  const queue = order.filter((record) => record !== undefined)
+  const queue = order.filter((record) => record !== undefined).filter((record) => isDue(application, record))
   await deleteAll(
     application,
     queue.filter((record) => !isFoundation(record)),
@@ -137,9 +148,11 @@ async function remove(application: Application, record: ObjectRecord): Promise<v
   if (record.declared || record.application !== application.name) return
   // The watch tells when it is gone; until then there is nothing to ask.
   if (record.live?.terminating) return failGoing(application, record)
-  if (record.deleting && !record.live && context.kinds.isWatched(record.resource)) return context.table.remove(record)
+  if (record.deleting && !record.live && context.kinds.isWatched(record.resource))
+    return settleGone(application, record)
+  context.localPolicy(record)
   const uid = await findUid(application, record)
-  if (uid === undefined) return context.table.remove(record)
+  if (uid === undefined || record.declared) return settleGone(application, record)
   try {
     const outcome = await context.kube.delete(record.resource, record, { uid, signal: context.signal })
     if (outcome === 'terminating') {
@@ -148,11 +161,24 @@ async function remove(application: Application, record: ObjectRecord): Promise<v
       return failGoing(application, record)
     }
   } catch (error) {
-    // Somebody made another object of that name: not ours.
     if (!isStatus(error, 409) && !isStatus(error, 404)) throw error
+    // Not ours when somebody made another object of that name; else the deletion was refused.
+    const found = await context.kube.get(record.resource, record, { metadataOnly: true, signal: context.signal })
+    if (found?.metadata.uid === uid) throw error
   }
   observeGone(record)
-  context.table.remove(record)
+  settleGone(application, record)
+}
+
+/** Forgets an object that is gone. What was declared again, or taken over, while the request was under way must come back. */
+function settleGone({ name, context }: Application, record: ObjectRecord): void {
+  if (!record.declared && record.application === name) {
+    context.table.remove(record)
+    return
+  }
+  record.deleting = false
+  record.dirty = true
+  context.neighbours.get(record.application)?.wake()
 }
 
 function failGoing(application: Application, record: ObjectRecord): void {

@@ -39,3 +39,9 @@ test('rivals and objects are counted apart', () => {
   expect(ledger.note('object', 'another', 20)).toBe(0)
   expect(ledger.note('other', 'rival', 20)).toBe(0)
 })
+
+test('what has long decayed is forgotten', () => {
+  const ledger = new FightLedger()
+  for (let object = 0; object < 10_000; object++) ledger.note(`object ${object}`, 'rival', object * 1_000)
+  expect(ledger.size).toBeLessThan(1_000)
+})

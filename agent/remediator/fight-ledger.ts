@@ -15,6 +15,9 @@ export interface FightLimits {
   readonly quietMs?: number
 }
 
+/** So many are remembered before old ones are looked for. */
+const SWEEP_AT = 100
+
 interface Fight {
   count: number
   atMs: number
@@ -25,6 +28,7 @@ interface Fight {
 export class FightLedger {
   readonly #fights = new Map<string, Fight>()
   readonly #limits: Required<FightLimits>
+  #sweepAt = SWEEP_AT
 
   constructor(limits: FightLimits = {}) {
     const defaults = { halfLifeMs: 10_000, threshold: 8, baseDelayMs: 1_000, maxDelayMs: 300_000, quietMs: 60_000 }
@@ -36,6 +40,7 @@ export class FightLedger {
     const { halfLifeMs, threshold, baseDelayMs, maxDelayMs } = this.#limits
     const key = `${object}\0${rival}`
     const fight = this.#fights.get(key) ?? { count: 0, atMs: nowMs, delayMs: 0 }
+    if (!this.#fights.has(key)) this.#sweepFor(nowMs)
     this.#fights.set(key, fight)
     if (this.#isOver(fight, nowMs)) fight.delayMs = 0
     fight.count = fight.count * 0.5 ** ((nowMs - fight.atMs) / halfLifeMs) + 1
@@ -55,11 +60,18 @@ export class FightLedger {
     return remaining
   }
 
-  /** Forgets what has long decayed. */
-  sweep(nowMs: number): void {
+  /** How many are remembered. */
+  get size(): number {
+    return this.#fights.size
+  }
+
+  /** Before one more is remembered, now and then: forgets what has long decayed. */
+  #sweepFor(nowMs: number): void {
+    if (this.#fights.size < this.#sweepAt) return
     for (const [key, fight] of this.#fights) {
       if (this.#isOver(fight, nowMs) && nowMs - fight.atMs > 10 * this.#limits.halfLifeMs) this.#fights.delete(key)
     }
+    this.#sweepAt = Math.max(SWEEP_AT, this.#fights.size * 2)
   }
 
   #isOver(fight: Fight, nowMs: number): boolean {

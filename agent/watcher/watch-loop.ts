@@ -146,7 +146,8 @@ export class WatchLoop {
       for await (const page of kube.listPages(resource, { namespace, labelSelector, metadataOnly, signal })) {
         for (const object of page.items) {
           found.set(keyOf(object), object.metadata.uid ?? '')
-          this.#tell('upsert', object)
+          // Known although the list may yet be cut short: what goes before the next one must be told.
+          this.#tellUpsert(object)
         }
         resourceVersion = page.resourceVersion
       }
@@ -279,8 +280,10 @@ export class WatchLoop {
     const { promise, resolve } = Promise.withResolvers<void>()
     const timer = setTimeout(resolve, ms)
     this.#wake = resolve
-    signal.addEventListener('abort', () => resolve(), { once: true })
+    const abort = (): void => resolve()
+    signal.addEventListener('abort', abort, { once: true })
     await promise
+    signal.removeEventListener('abort', abort)
     clearTimeout(timer)
     this.#wake = undefined
   }
