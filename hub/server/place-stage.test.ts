@@ -69,6 +69,12 @@ test('a slice that is too large to be sent leaves the last good one, and is a pr
   expect(await readState()).toEqual({ problems: [], generation: 5_000 })
 })
 
+test('however often a slice is signed while NATS is away, it waits once to be published', async () => {
+  for (const chunks of [1, 2, 3]) await place(chunks, chunks * 1_000)
+  const rows = await store.db.selectFrom('outbox').select(['kind', 'key', 'created_at']).execute()
+  expect(rows).toEqual([{ kind: 'slice', key: 'c', created_at: 3_000 }])
+})
+
 test('a first slice that is too large is told too', async () => {
   expect(await place(20_000, 1_000)).toEqual([])
   expect(await readState()).toEqual({ problems: ['LimitExceeded 1'], generation: undefined })

@@ -168,6 +168,9 @@ async function saveSlices(
     .replaceInto('slices')
     .values([...rows])
     .execute()
+  // Rows of earlier slices are of no use any more; the publisher sends what is newest. So the outbox cannot grow for ever.
+  const ids = rows.map((row) => row.cluster_id)
+  await transaction.deleteFrom('outbox').where('kind', '=', 'slice').where('key', 'in', ids).execute()
   const outbox = rows.map((row) => ({ kind: 'slice' as const, key: row.cluster_id, created_at: nowMs }))
   await transaction.insertInto('outbox').values(outbox).execute()
 }
