@@ -12,6 +12,7 @@ import { afterEach, beforeEach, expect, test } from 'vitest'
 import { newClusterId, startTestLink, type TestLink } from '../link.test-support.ts'
 import { ensureStreams } from '../nats/streams.ts'
 import { createPublisher, type Publisher } from './publisher.ts'
+import { rebuild } from './rebuild.ts'
 import { Sweeper } from './sweep.ts'
 
 const key = generateSigningKey()
@@ -129,6 +130,21 @@ test('a document in NATS that is not the database’s is replaced, and one that 
   await isDrained()
   expect((await manager.streams.info(STREAMS.desired)).state.last_seq).toBe(before + 1)
   expect(await held(STREAMS.desired, desiredSubject(good, 'main'))).toBe('good')
+})
+
+test('however often NATS is compared while it takes nothing, what it lacks waits once', async () => {
+  const id = await addSlice(Buffer.from('slice'))
+  await link.store.db.deleteFrom('outbox').execute()
+  const options = {
+    store: link.store,
+    js: jetstream(link.connections.hub),
+    resign: async () => {},
+    logger: silentLogger,
+  }
+  for (let time = 0; time < 3; time++) await rebuild(options)
+  expect(await link.store.db.selectFrom('outbox').select(['kind', 'key']).execute()).toEqual([
+    { kind: 'slice', key: id },
+  ])
 })
 
 test('an agent is asked for a report by a signed command of its own', async () => {

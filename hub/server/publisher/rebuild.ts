@@ -108,10 +108,15 @@ async function findForeignClusters(store: Store, subjects: readonly string[]): P
   return [...ids].filter((id) => CLUSTER_ID_PATTERN.test(id) && !known.has(id))
 }
 
+/** Queues what does not wait already: a NATS that takes nothing is compared again and again. */
 async function enqueue(store: Store, kind: 'artifact' | 'slice', keys: readonly string[]): Promise<void> {
+  if (keys.length === 0) return
   const createdAt = Date.now()
-  for (let start = 0; start < keys.length; start += INSERT_BATCH) {
-    const rows = keys.slice(start, start + INSERT_BATCH).map((key) => ({ kind, key, created_at: createdAt }))
+  const waiting = await store.db.selectFrom('outbox').select('key').where('kind', '=', kind).execute()
+  const known = new Set(waiting.map((row) => row.key))
+  const missing = keys.filter((key) => !known.has(key))
+  for (let start = 0; start < missing.length; start += INSERT_BATCH) {
+    const rows = missing.slice(start, start + INSERT_BATCH).map((key) => ({ kind, key, created_at: createdAt }))
     await store.db.insertInto('outbox').values(rows).execute()
   }
 }
