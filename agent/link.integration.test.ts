@@ -124,6 +124,8 @@ class TestAgent {
   readonly puller: Puller
   readonly reporter: Reporter
   refused = 0
+  /** Called with each slice first. */
+  onSlice: (slice: Slice) => void = () => undefined
   /** What the connection logged. */
   log = ''
   readonly #key: Nkey
@@ -151,6 +153,7 @@ class TestAgent {
       kept,
       artifacts: this.artifacts,
       onSlice: (slice) => {
+        this.onSlice(slice)
         this.slices.push(slice)
         this.reporter.obeying(slice)
       },
@@ -368,7 +371,7 @@ describe('what is kept', () => {
     const agent = await new TestAgent(clusterId).join()
     await publishSlice(makeSlice(clusterId, 1n, [first, second]))
     await untilKept(1n)
-    expect(await keptSecrets([first, second])).toBe(2)
+    await waitFor('both artifacts to be kept', async () => (await keptSecrets([first, second])) === 2)
     await publishSlice(makeSlice(clusterId, 2n, [first, large]))
     await untilKept(2n)
     await waitFor('the dropped artifact to be deleted', async () => (await keptSecrets([second])) === 0)
@@ -404,6 +407,32 @@ describe('what is kept', () => {
     expect((await cluster.admin.get(sliceSecret)).metadata.resourceVersion).toBe(before)
   })
 
+  test('a slice is kept before it is obeyed, and what a crash left out is kept after the restart', async () => {
+    const artifact = makeArtifact('late')
+    const clusterId = createTestClusterId()
+    const key = createNkey('U')
+    const agent = await new TestAgent(clusterId, key).join()
+    const keptAtObeying: Promise<string | undefined>[] = []
+    agent.onSlice = () => {
+      keptAtObeying.push(cluster.admin.find(sliceSecret).then((found) => found?.data?.generation))
+    }
+    // Its artifact cannot be fetched yet, so that the slice alone is kept.
+    await publishSlice(makeSlice(clusterId, 5n, [artifact]))
+    await waitFor('the slice to be obeyed', () => keptAtObeying.length === 1)
+    expect(Buffer.from((await keptAtObeying[0]) ?? '', 'base64').toString()).toBe('5')
+    await agent.stop()
+
+    const restarted = new TestAgent(clusterId, key)
+    await restarted.join(['tls://127.0.0.1:1'])
+    expect(restarted.generation).toBe(5n)
+    await restarted.stop()
+    await publishArtifact(artifact)
+    const before = (await cluster.admin.get(sliceSecret)).metadata.resourceVersion
+    await new TestAgent(clusterId, key).join()
+    await waitFor('the artifact to be kept', async () => (await keptSecrets([artifact])) === 1)
+    expect((await cluster.admin.get(sliceSecret)).metadata.resourceVersion).toBe(before)
+  })
+
   test('damaged kept data is noticed and fetched again', async () => {
     const artifact = makeArtifact('damaged')
     await publishArtifact(artifact)
@@ -411,6 +440,7 @@ describe('what is kept', () => {
     const agent = await new TestAgent(clusterId).join()
     await publishSlice(makeSlice(clusterId, 7n, [artifact]))
     await untilKept(7n)
+    await waitFor('the artifact to be kept', async () => (await keptSecrets([artifact])) === 1)
     await agent.stop()
     const [digest = ''] = artifact.chunks.keys()
     const name = `${ARTIFACT_SECRET_PREFIX}${digest.slice(0, 32)}`

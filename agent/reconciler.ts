@@ -163,7 +163,7 @@ class ClusterReconciler implements Reconciler {
       namespaces,
       onEvent: (event) => this.#repair.handle(event),
       onState: (state) => this.#noteWatchState(state),
-      onSynced: (resource) => this.#wakeOwners(resource),
+      onSynced: (resource) => this.#noteSynced(resource),
       logger,
     })
   }
@@ -178,6 +178,15 @@ class ClusterReconciler implements Reconciler {
       record.dirty = true
     }
     this.#wakeOwners(state.resource)
+  }
+
+  /** What can be listed is served: what failed because it was not is tried again at once. */
+  #noteSynced(resource: ResourceType): void {
+    for (const record of this.#context.table.all()) {
+      if (!isOfKind(record, resource) || record.failure?.error.code !== 'UnknownKind') continue
+      record.failure = { ...record.failure, retryAtMs: 0 }
+    }
+    this.#wakeOwners(resource)
   }
 
   /** What is there of a kind is known anew: those who own some of it compare. */

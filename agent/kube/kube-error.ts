@@ -106,6 +106,8 @@ export function codeOf({ status, reason, message, causes, subject }: Status): Er
     case 404:
       if (subject === 'namespaces' || /^namespaces "/.test(message)) return 'NamespaceNotFound'
       return /could not find the requested resource|page not found/.test(message) ? 'UnknownKind' : 'NotFound'
+    case 405: // A CRD that is going takes no new objects, until it is gone or made anew.
+      return /is terminating/.test(message) ? 'ApplyRefused' : 'ApplyInvalid'
     case 409:
       return reason === 'AlreadyExists' ? 'AlreadyExists' : 'ApplyConflict'
     case 410:

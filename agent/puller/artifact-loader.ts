@@ -166,6 +166,8 @@ export class PulledArtifacts implements ArtifactLoader {
 
   async #untilConnected(signal: AbortSignal): Promise<void> {
     while (!this.#options.connection.isConnected) {
+      // Of a signal that has aborted already no event comes any more.
+      if (signal.aborted) throw new AppError('Aborted', 'loading was given up')
       const { promise, resolve } = Promise.withResolvers<void>()
       this.#connectedWaiters.add(resolve)
       signal.addEventListener('abort', () => resolve(), { once: true })

@@ -1,5 +1,5 @@
-// Keeps each obeyed slice in the cluster: first the artifacts it names, then the slice itself, then drops what it no
-// longer needs. A newer slice pre-empts the keeping of an older one.
+// Keeps each slice in the cluster: the slice before it is obeyed, so that a restart never goes back to an older one, then
+// the artifacts it names, then drops what it no longer needs. A newer slice pre-empts the keeping of an older one.
 import type { ArtifactReference, Slice } from '@fairlead/proto/slice'
 import { backoffMs, sleep } from '@fairlead/shared/backoff'
 import { AppError, isAborted } from '@fairlead/shared/errors'
@@ -7,6 +7,8 @@ import type { Logger } from '@fairlead/shared/logger'
 import type { PulledArtifacts } from './artifact-loader.ts'
 import type { KeptState } from './kept-state.ts'
 
+/** How long a slice that cannot be kept holds up its being obeyed. */
+const FIRST_TIMEOUT_MS = 5_000
 /** Artifacts kept at the same time. */
 const CONCURRENCY = 4
 
@@ -22,6 +24,21 @@ export class Keeper {
     this.#kept = kept
     this.#artifacts = artifacts
     this.#logger = logger
+  }
+
+  /**
+   * Keeps the slice itself, before it is obeyed, and gives up keeping an older one. Where that fails (no permission, a
+   * quota, an API server that is away) it is logged, and `keep` goes on trying. Waits at most 5 s.
+   */
+  async keepFirst(slice: Slice, document: Uint8Array): Promise<void> {
+    this.#current.abort()
+    const { clusterId, generation } = slice
+    try {
+      await this.#kept.writeSlice({ clusterId, generation, document }, AbortSignal.timeout(FIRST_TIMEOUT_MS))
+    } catch (error) {
+      if (!(error instanceof AppError) || error.kind === 'bug') throw error
+      this.#logger.warn({ error }, 'the slice is obeyed before it is kept')
+    }
   }
 
   /** Begins to keep a slice, giving up the one before. Tries until it is done or pre-empted. Returns at once. */
@@ -59,13 +76,13 @@ export class Keeper {
     const references = listArtifacts(slice)
     const digests = new Set(references.flatMap(({ chunks }) => chunks))
     this.#artifacts.releaseOthers(digests)
+    const { clusterId, generation } = slice
+    await this.#kept.writeSlice({ clusterId, generation, document }, signal)
     const queue = [...references]
     const work = async (): Promise<void> => {
       for (let next = queue.shift(); next; next = queue.shift()) await this.#artifacts.keep(next, signal)
     }
     await Promise.all(Array.from({ length: CONCURRENCY }, work))
-    const { clusterId, generation } = slice
-    await this.#kept.writeSlice({ clusterId, generation, document }, signal)
     await this.#kept.dropOtherChunks(digests, signal)
   }
 }

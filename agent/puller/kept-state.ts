@@ -33,6 +33,8 @@ export class KeptState {
   /** Digests (as far as names tell) of the chunks that are kept; undefined before the first listing. */
   #chunks: Set<string> | undefined
   #hasSlice = false
+  /** SHA-256 of the slice that is kept; undefined when that is not known. */
+  #keptDigest: string | undefined
 
   constructor(kube: Kube, namespace: string) {
     this.#kube = kube
@@ -48,6 +50,7 @@ export class KeptState {
     const { document = '', generation = '', 'cluster-id': clusterId = '', sha256 = '' } = body.data ?? {}
     const bytes = Buffer.from(document, 'base64')
     const isWhole = bytes.length > 0 && sha256Hex(bytes) === decodeText(sha256)
+    this.#keptDigest = isWhole ? decodeText(sha256) : undefined
     return {
       clusterId: decodeText(clusterId),
       generation: parseGeneration(decodeText(generation)),
@@ -55,15 +58,20 @@ export class KeptState {
     }
   }
 
-  /** Keeps a slice in place of the last. */
+  /** Keeps a slice in place of the last; no request when it is the last. */
   async writeSlice(slice: KeptSlice & { readonly document: Uint8Array }, signal: AbortSignal): Promise<void> {
+    const digest = sha256Hex(slice.document)
+    if (digest === this.#keptDigest) return
     const data = {
       document: Buffer.from(slice.document).toString('base64'),
-      sha256: encodeText(sha256Hex(slice.document)),
+      sha256: encodeText(digest),
       generation: encodeText(String(slice.generation)),
       'cluster-id': encodeText(slice.clusterId),
     }
+    // Not known until the answer is there.
+    this.#keptDigest = undefined
     await this.#write(SLICE_SECRET, 'slice', data, signal)
+    this.#keptDigest = digest
   }
 
   /** Whether a chunk seems to be kept, without reading it. */

@@ -149,6 +149,8 @@ export class Puller {
         this.#lastGeneration = slice.generation
         logger.info({ generation: String(slice.generation), entries: slice.entries.length }, 'obeying the kept slice')
         onSlice(slice)
+        // The process may have ended before all of it was kept. No write when it was.
+        this.#keeper.keep(slice, found.document)
         return
       } catch (error) {
         if (!(error instanceof RefusedError)) throw error
@@ -178,7 +180,7 @@ export class Puller {
         const bytes = new Uint8Array(answer.data)
         // Not by the sequence alone: who stores a document may give it a header of that name.
         const message = `${answer.headers?.get('Nats-Sequence')} ${sha256Hex(bytes)}`
-        if (document === 'main') this.#takeSlice(bytes, message)
+        if (document === 'main') await this.#takeSlice(bytes, message)
         else this.#takeCommand(bytes, message)
         return
       } catch (error) {
@@ -188,7 +190,7 @@ export class Puller {
     }
   }
 
-  #takeSlice(bytes: Uint8Array, message: string): void {
+  async #takeSlice(bytes: Uint8Array, message: string): Promise<void> {
     const identity = this.#identity
     if (!identity) return
     if (this.#obeyed && Buffer.compare(bytes, this.#obeyed.document) === 0) {
@@ -198,6 +200,9 @@ export class Puller {
     try {
       const { clusterId, trusted } = identity
       const slice = decodeSlice(bytes, { clusterId, trusted, lastGeneration: this.#lastGeneration })
+      await this.#keeper.keepFirst(slice, bytes)
+      // Another identity came meanwhile: a new one pulls for itself.
+      if (this.#stopping.signal.aborted || this.#identity?.clusterId !== clusterId) return
       this.#obeyed = { slice, document: bytes }
       this.#lastGeneration = slice.generation
       this.#options.logger.info(

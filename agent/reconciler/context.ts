@@ -73,7 +73,7 @@ export interface ReconcilerContext {
   readonly artifacts: ArtifactLoader
   readonly limits: ReconcilerLimits
   readonly ownNamespace: string
-  /** Throws ApplyForbidden for what this agent may not touch, whatever the hub says. */
+  /** What this agent may not touch, whatever the hub says. */
   readonly localPolicy: LocalPolicy
   readonly logger: Logger
   /** Milliseconds since the epoch. */

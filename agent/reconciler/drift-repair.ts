@@ -1,5 +1,6 @@
 // The fast lane: an event of the watch is compared with what was recorded, and a difference is put back at once. It
 // never waits behind applies.
+import { backoffMs } from '@fairlead/shared/backoff'
 import { AppError, isAborted, toAppError } from '@fairlead/shared/errors'
 import { type KubernetesObject, objectKey } from '@fairlead/shared/object-reference'
 import { Limiter } from '../applier/limiter.ts'
@@ -219,7 +220,9 @@ export class DriftRepair {
   #fail(record: ObjectRecord, error: AppError): void {
     const nowMs = this.#options.clock()
     const attempts = (record.failure?.attempts ?? -1) + 1
-    const retryAtMs = nowMs + retryDelayMs(error, attempts)
+    // It was applied before, so its kind was served, and is likely to be again in a moment.
+    const isKindAway = error.code === 'UnknownKind' || error.code === 'NotFound'
+    const retryAtMs = nowMs + (isKindAway ? backoffMs(attempts) : retryDelayMs(error, attempts))
     record.dirty = true
     record.failure = { error, sinceMs: record.failure?.sinceMs ?? nowMs, attempts, retryAtMs }
     this.#options.onAttention(record)

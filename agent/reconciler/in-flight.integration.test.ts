@@ -190,6 +190,8 @@ test('an agent for some namespaces touches nothing outside of them, and none tou
   expect(problems.map(({ code }) => code)).toEqual(['ApplyForbidden', 'ApplyForbidden'])
   expect(await find(configMap('outside'))).toBeUndefined()
   expect(await find(state)).toBeUndefined()
+  bed.update({ web: { objects: [] } })
+  await bed.reported('web', 'without a problem', (report) => report.problems.length === 0)
   const wide = await start()
   wide.update({ web: { objects: [configMap('inside'), state] } })
   await wide.reported('web', 'refused', (report) => report.problems.length === 1)

@@ -6,7 +6,7 @@ import type { Application } from './application.ts'
 import { fail } from './apply-run.ts'
 import type { TombstoneTarget } from './context.ts'
 import type { ObjectRecord } from './object-record.ts'
-import { awaitNeighbours, isDue, pruneRecords } from './prune-run.ts'
+import { awaitNeighbours, forgetUnlessWanted, isDue, pruneRecords } from './prune-run.ts'
 
 /** One try; true when nothing is owned any more and the inventory is gone. Throws Aborted, or as Kube does. */
 export async function leave(application: Application, target: TombstoneTarget, signal: AbortSignal): Promise<boolean> {
@@ -42,35 +42,32 @@ function hasNoHeir(application: Application): (record: ObjectRecord) => boolean 
 
 /** Takes our labels off: the object is not watched any more, and otherwise stays exactly as it is. */
 async function orphan(application: Application, record: ObjectRecord): Promise<void> {
-  const { kube, writer, table, signal, applies } = application.context
+  const { writer, applies } = application.context
   try {
     await applies.run(
       async () =>
         await writer.exclusively(record, async () => {
           // Wanted again while it waited for its turn.
           if (record.declared || record.application !== application.name) return
-          application.context.localPolicy(record)
-          const object = await kube.get(record.resource, record, { metadataOnly: true, signal })
-          const labels = object?.metadata.labels ?? {}
-          const remove = [MANAGED_BY_LABEL, APPLICATION_LABEL]
-            .filter((label) => label in labels)
-            .map(
-              (label): JsonPatchOperation => ({
-                op: 'remove',
-                path: `/metadata/labels/${label.replaceAll('/', '~1')}`,
-              }),
-            )
-          if (object && remove.length > 0 && labels[APPLICATION_LABEL] === application.name) {
-            const guard: JsonPatchOperation = { op: 'test', path: '/metadata/uid', value: object.metadata.uid }
-            await kube.patchJson(record.resource, record, [guard, ...remove], { metadataOnly: true, signal })
-          }
-          table.remove(record)
-          // Wanted again meanwhile: claimed anew.
-          if (record.declared) application.wake()
+          await takeLabelsOff(application, record)
+          forgetUnlessWanted(application, record)
         }),
     )
   } catch (thrown) {
     const error = toAppError(thrown)
     if (!isAborted(error)) fail(application, record, new AppError('PruneFailed', error.message, { cause: error }))
   }
+}
+
+async function takeLabelsOff({ name, context }: Application, record: ObjectRecord): Promise<void> {
+  const { kube, signal, localPolicy } = context
+  if (localPolicy(record)) return
+  const object = await kube.get(record.resource, record, { metadataOnly: true, signal })
+  const labels = object?.metadata.labels ?? {}
+  const remove = [MANAGED_BY_LABEL, APPLICATION_LABEL]
+    .filter((label) => label in labels)
+    .map((label): JsonPatchOperation => ({ op: 'remove', path: `/metadata/labels/${label.replaceAll('/', '~1')}` }))
+  if (!object || remove.length === 0 || labels[APPLICATION_LABEL] !== name) return
+  const guard: JsonPatchOperation = { op: 'test', path: '/metadata/uid', value: object.metadata.uid }
+  await kube.patchJson(record.resource, record, [guard, ...remove], { metadataOnly: true, signal })
 }

@@ -2,8 +2,8 @@
 import { AppError } from '@fairlead/shared/errors'
 import { formatObjectReference } from '@fairlead/shared/object-reference'
 
-/** Throws ApplyForbidden for an object that must neither be written nor deleted. */
-export type LocalPolicy = (object: PolicedObject) => void
+/** Why an object must neither be written nor deleted (ApplyForbidden); undefined when it may be. */
+export type LocalPolicy = (object: PolicedObject) => AppError | undefined
 
 /** What the policy looks at. */
 export interface PolicedObject {
@@ -23,9 +23,10 @@ export function createLocalPolicy(ownNamespace: string, namespaces: readonly str
     const { group, kind, namespace, name } = object
     const refuse = (why: string): AppError => new AppError('ApplyForbidden', `${formatObjectReference(object)} ${why}`)
     const isState = group === '' && (kind === 'Secret' || kind === 'ConfigMap') && OWN_STATE.test(name)
-    if (isState && namespace === ownNamespace) throw refuse("is the agent's own state")
+    if (isState && namespace === ownNamespace) return refuse("is the agent's own state")
     if (namespace !== '' && namespaces && !namespaces.includes(namespace)) {
-      throw refuse(`is outside of the namespaces that this agent may work in: ${namespaces.join(', ')}`)
+      return refuse(`is outside of the namespaces that this agent may work in: ${namespaces.join(', ')}`)
     }
+    return undefined
   }
 }

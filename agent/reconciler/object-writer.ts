@@ -28,7 +28,7 @@ export interface WriterOptions {
   readonly clock: () => number
   /** Aborts all requests. */
   readonly signal: AbortSignal
-  /** Throws ApplyForbidden for what this agent may not touch, whatever the hub says. */
+  /** What this agent may not touch, whatever the hub says. */
   readonly localPolicy: LocalPolicy
   /** Called with each answer. */
   readonly onObserved: (record: ObjectRecord, object: KubernetesObject) => void
@@ -72,7 +72,8 @@ export class ObjectWriter {
     return await this.exclusively(record, async () => {
       const { declared } = record
       if (!declared) throw new AppError('Aborted', 'the object is no longer declared')
-      this.#options.localPolicy(declared)
+      const refusal = this.#options.localPolicy(declared)
+      if (refusal) throw refusal
       const before = record.applied
       if (!before) await this.#checkAdoption(record, declared, options.adopt)
       const answer = await this.#applyAndTakeOver(record, declared, options.evidence)

@@ -149,10 +149,12 @@ async function remove(application: Application, record: ObjectRecord): Promise<v
   // The watch tells when it is gone; until then there is nothing to ask.
   if (record.live?.terminating) return failGoing(application, record)
   if (record.deleting && !record.live && context.kinds.isWatched(record.resource))
-    return settleGone(application, record)
-  context.localPolicy(record)
-  const uid = await findUid(application, record)
-  if (uid === undefined || record.declared) return settleGone(application, record)
+    return forgetUnlessWanted(application, record)
+  const refusal = context.localPolicy(record)
+  if (refusal && (record.applied || record.live)) throw refusal
+  // What we may not touch, we did not make.
+  const uid = refusal ? undefined : await findUid(application, record)
+  if (uid === undefined || record.declared) return forgetUnlessWanted(application, record)
   try {
     const outcome = await context.kube.delete(record.resource, record, { uid, signal: context.signal })
     if (outcome === 'terminating') {
@@ -167,11 +169,11 @@ async function remove(application: Application, record: ObjectRecord): Promise<v
     if (found?.metadata.uid === uid) throw error
   }
   observeGone(record)
-  settleGone(application, record)
+  forgetUnlessWanted(application, record)
 }
 
-/** Forgets an object that is gone. What was declared again, or taken over, while the request was under way must come back. */
-function settleGone({ name, context }: Application, record: ObjectRecord): void {
+/** Forgets an object that is not ours any more. What was declared again, or taken over, while the request was under way must come back. */
+export function forgetUnlessWanted({ name, context }: Application, record: ObjectRecord): void {
   if (!record.declared && record.application === name) {
     context.table.remove(record)
     return
