@@ -28,7 +28,7 @@ import { createReconciler } from './reconciler.ts'
 import { Reporter } from './reporter/reporter.ts'
 import { createWatcher } from './watcher/watcher.ts'
 
-/** Parts are stopped within this time, in milliseconds; a pod has 30 s. */
+/** Parts are stopped within this time, in milliseconds; the chart gives the pod 15 s. */
 const STOP_DEADLINE_MS = 8_000
 /** Least time between two renewals that unknown signing keys ask for. */
 const UNKNOWN_KEY_REFRESH_MS = 5 * 60_000

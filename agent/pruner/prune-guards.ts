@@ -22,7 +22,7 @@ export interface OwnedObject {
 /** What the guards look at. */
 export interface PruneFacts {
   readonly candidates: readonly PruneCandidate[]
-  /** Number of objects that the application owned before. */
+  /** Number of objects that the application owns: the candidates, and all that stay or are new. */
   readonly ownedCount: number
   /** All objects that stay: the candidates are not among them. */
   readonly staying: readonly OwnedObject[]
