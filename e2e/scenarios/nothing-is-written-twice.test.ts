@@ -81,8 +81,9 @@ describe('the agent writes nothing at all', () => {
   })
 
   test('when the API server is killed and started again', async () => {
-    await eu.cluster.restartApiServer()
+    // The watches may be open again before the API server says that it is ready.
     const since = Date.now()
+    await eu.cluster.restartApiServer()
     await waitFor('the watches to be open again', () => eu.agentRequests({ since, verbs: ['watch'] }).length > 0, {
       timeoutMs: 30_000,
       logs: [eu.kubelet],
