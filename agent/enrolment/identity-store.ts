@@ -57,6 +57,11 @@ export class IdentityStore {
     const method = resourceVersion === undefined ? 'POST' : 'PUT'
     const path = this.#path(resourceVersion === undefined ? '' : IDENTITY_SECRET)
     const answer = await this.#kube.request({ method, path, body, signal })
+    if (answer.status === 404 && method === 'PUT') {
+      // Deleted by hand: with it the only copy of the key would be lost at the next restart.
+      this.#resourceVersion = undefined
+      return await this.save(identity, signal)
+    }
     if (answer.status === 409) {
       throw new AppError('ApplyConflict', `Secret ${IDENTITY_SECRET} was written by somebody else`)
     }
