@@ -122,7 +122,9 @@ describe.each(versions)('values, %s', (version) => {
     const policy = objects.get('NetworkPolicy fairlead-system/fairlead-agent')
     expect(policy?.spec).toMatchObject({ policyTypes: ['Ingress', 'Egress'], ingress: [] })
     const rules = (policy?.spec?.egress ?? []) as { ports: { port: number }[] }[]
-    expect(rules.flatMap(({ ports }) => ports.map(({ port }) => port))).toEqual([53, 53, 5353, 5353, 7443, 443, 6443, 4222])
+    expect(rules.flatMap(({ ports }) => ports.map(({ port }) => port))).toEqual([
+      53, 53, 5353, 5353, 7443, 443, 6443, 4222,
+    ])
   })
 })
 
