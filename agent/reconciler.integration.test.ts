@@ -362,7 +362,7 @@ test('a CRD deleted by hand comes back, and its custom resources with it', async
       const found = await find('Thing', 'g', apiVersion)
       return found && found.metadata.uid !== before?.metadata.uid
     },
-    { timeoutMs: 30_000 },
+    { timeoutMs: 10_000 },
   )
   await bed.synced('web', { healthy: true })
 })

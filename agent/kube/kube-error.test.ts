@@ -55,7 +55,11 @@ test.each([
   [504, 'Timeout: Too large resource version: 99, current: 5', 'ApiServerUnavailable'],
   [429, 'Too many requests, please try again later.', 'ApiServerUnavailable'],
   [401, 'Unauthorized', 'ApiServerUnavailable'],
-  [405, 'create not allowed while custom resource definition is terminating', 'ApplyRefused'],
+  [
+    403,
+    'things.e.com "g" is forbidden: create not allowed while custom resource definition is terminating',
+    'ApplyRefused',
+  ],
   [404, 'namespaces "nowhere" not found', 'NamespaceNotFound'],
   [404, 'configmaps "x" not found', 'NotFound'],
   [404, 'the server could not find the requested resource', 'UnknownKind'],

@@ -87,7 +87,8 @@ export function parseStatus(httpStatus: number, body: unknown): Status {
 const WEBHOOK = /admission webhook|failed calling webhook|ValidatingAdmissionPolicy|denied (the )?request/
 const NO_PERMISSION = /cannot [a-z]+ resource|attempting to grant RBAC permissions/
 /** 403 for what may be otherwise in a moment. */
-const NOT_NOW = /exceeded quota|failed quota|being terminated|error looking up service account/
+const NOT_NOW =
+  /exceeded quota|failed quota|being terminated|definition is terminating|error looking up service account/
 const IMMUTABLE =
   /is immutable|may not (be )?change|cannot (be )?change|(can ?not|may not|must not) be (updated|changed|modified)|updates to .* are forbidden|may not be unset|cannot be removed once set/i
 /** Faults of the object that come as a bare 500: server-side apply cannot read it. */
@@ -106,8 +107,6 @@ export function codeOf({ status, reason, message, causes, subject }: Status): Er
     case 404:
       if (subject === 'namespaces' || /^namespaces "/.test(message)) return 'NamespaceNotFound'
       return /could not find the requested resource|page not found/.test(message) ? 'UnknownKind' : 'NotFound'
-    case 405: // A CRD that is going takes no new objects, until it is gone or made anew.
-      return /is terminating/.test(message) ? 'ApplyRefused' : 'ApplyInvalid'
     case 409:
       return reason === 'AlreadyExists' ? 'AlreadyExists' : 'ApplyConflict'
     case 410:
