@@ -131,15 +131,9 @@ export class Enrolment {
     const hub = { caPem, caPin: config.hubCaPin }
     const tokenDigest = sha256Hex(token)
     const started = this.#stored
-    if (
-      !started ||
-      started.joined ||
-      this.#isRevoked ||
-      started.tokenDigest !== tokenDigest ||
-      started.hub?.caPin !== hub.caPin
-    ) {
+    if (!started || started.joined || started.tokenDigest !== tokenDigest || started.hub?.caPin !== hub.caPin) {
       // A key that has joined once is never used for another join: the hub may have revoked it.
-      const key = started && !started.joined && !this.#isRevoked ? started.key : createNkey('U')
+      const key = started && !started.joined ? started.key : createNkey('U')
       await this.#save({ key, tokenDigest, joined: undefined, hub }, signal)
     }
     const pending = this.#stored
@@ -216,7 +210,8 @@ export class Enrolment {
   /** Says what is wrong and waits: shortly for a hub that is away, long for one that refuses, but then looks for a new token. */
   async #recover(problem: AppError, failures: number, signal: AbortSignal): Promise<void> {
     if (problem.code === 'IdentityRevoked') this.#isRevoked = true
-    this.#setProblem(problem)
+    // A revoked identity stays the problem, whatever passing trouble the way to a new one meets.
+    if (!this.#isRevoked || problem.kind === 'user') this.#setProblem(problem)
     if (problem.kind !== 'user') {
       await this.#waitUntil(Date.now() + backoffMs(failures, this.#timing.transient), signal)
       return
