@@ -1,6 +1,6 @@
 // Bundles CLI and hub into dist/fairlead.js, and each worker thread of the hub into dist/<name>-worker.js beside it.
 // Nothing is left external: the folder dist/ runs by itself on Node 24.
-import { chmod, glob, readFile, rm } from 'node:fs/promises'
+import { chmod, glob, readFile, rename, rm } from 'node:fs/promises'
 import { createRequire } from 'node:module'
 import path from 'node:path'
 import { build, type Plugin } from 'esbuild'
@@ -97,10 +97,11 @@ async function findWorkers(): Promise<Record<string, string>> {
   return workers
 }
 
-await rm(dist, { recursive: true, force: true })
+// Built aside and put in place as a whole: what runs from dist/ meanwhile, or after a failed build, is the last good one.
+const aside = `${dist}.new-${process.pid}`
 await build({
   entryPoints: { fairlead: path.join(here, 'main.ts'), ...(await findWorkers()) },
-  outdir: dist,
+  outdir: aside,
   bundle: true,
   platform: 'node',
   target: 'node24',
@@ -111,4 +112,6 @@ await build({
   legalComments: 'linked',
   logLevel: 'warning',
 })
-await chmod(path.join(dist, 'fairlead.js'), 0o755)
+await chmod(path.join(aside, 'fairlead.js'), 0o755)
+await rm(dist, { recursive: true, force: true })
+await rename(aside, dist)
