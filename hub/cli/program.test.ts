@@ -1,5 +1,5 @@
 // Whole command lines against a hub's gRPC API over TLS, as the contract describes it.
-import { mkdtemp, readFile, stat, writeFile } from 'node:fs/promises'
+import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { create, fromJson } from '@bufbuild/protobuf'
@@ -30,12 +30,15 @@ beforeAll(async () => {
   tls = await openPki(path.join(folder, 'pki'), [])
 })
 afterEach(() => hub?.stop())
-afterAll(() => hub?.stop())
+afterAll(async () => {
+  hub?.stop()
+  await rm(folder, { recursive: true })
+})
 
 /** Runs a command line against a hub with these answers. */
 async function run(args: readonly string[], answers: TestHubAnswers, options: RunOptions = {}): Promise<CliResult> {
   hub = await startTestHub(tls, answers)
-  return await runCli(args, { config: writeTestContext(hub), ...options })
+  return await runCli(args, { config: writeTestContext(hub, folder), ...options })
 }
 
 const statusAnswers = (fleet: typeof sampleFleet): TestHubAnswers => ({
@@ -103,7 +106,7 @@ describe('exit codes and errors', () => {
   })
 
   test('a hub that is away is 4, with a hint', async () => {
-    const config = writeTestContext({ address: '127.0.0.1:1', caPem: tls.caPem, token: '' })
+    const config = writeTestContext({ address: '127.0.0.1:1', caPem: tls.caPem, token: '' }, folder)
     const result = await runCli(['status'], { config })
     expect(result).toMatchObject({ code: 4, stdout: '' })
     expect(result.stderr).toMatch(
@@ -114,7 +117,7 @@ describe('exit codes and errors', () => {
   test('a hub with another CA is 4 and is not talked to', async () => {
     const other = await openPki(path.join(folder, 'other-pki'), [])
     hub = await startTestHub(tls, {})
-    const config = writeTestContext({ ...hub, caPem: other.caPem })
+    const config = writeTestContext({ ...hub, caPem: other.caPem }, folder)
     const result = await runCli(['status'], { config })
     expect(result.code).toBe(4)
     expect(result.stderr).toContain("does not present a certificate of this context's CA")
@@ -122,14 +125,14 @@ describe('exit codes and errors', () => {
 
   test('a hub whose certificate does not name the address is 4', async () => {
     hub = await startTestHub(tls, {}, '127.0.0.2')
-    const result = await runCli(['status'], { config: writeTestContext(hub) })
+    const result = await runCli(['status'], { config: writeTestContext(hub, folder) })
     expect(result.code).toBe(4)
     expect(result.stderr).toMatch(/does not present a certificate.*127\.0\.0\.2/)
   })
 
   test('a wrong token is 5', async () => {
     hub = await startTestHub(tls, {})
-    const result = await runCli(['status'], { config: writeTestContext({ ...hub, token: 'wrong' }) })
+    const result = await runCli(['status'], { config: writeTestContext({ ...hub, token: 'wrong' }, folder) })
     expect(result).toMatchObject({ code: 5, stdout: '' })
     expect(result.stderr).toContain('hint: the hub does not know the token of this context')
   })
@@ -187,7 +190,7 @@ describe('cluster register', () => {
       stderr: '',
     })
     const { stdout } = await runCli(['cluster', 'register', 'eu', '-o', 'json'], {
-      config: writeTestContext(hub as TestHub),
+      config: writeTestContext(hub as TestHub, folder),
     })
     expect(JSON.parse(stdout)).toMatchObject({
       cluster: { name: 'eu' },
@@ -255,7 +258,7 @@ describe('apply', () => {
     await mkdir(path.join(config, 'deep'))
     await writeFile(path.join(config, 'deep', 'c.yml'), 'kind: A\n')
     await run(['apply', '-f', config], { definitions: { applyDefinitions } })
-    await runCli(['apply', '-R', '-f', config], { config: writeTestContext(hub as TestHub) })
+    await runCli(['apply', '-R', '-f', config], { config: writeTestContext(hub as TestHub, folder) })
     expect(seen).toEqual([
       ['a.json', 'b.yaml'],
       ['a.json', 'b.yaml', 'c.yml'],
@@ -266,7 +269,7 @@ describe('apply', () => {
 describe('status', () => {
   test('succeeds whatever the state, unless --exit-code asks', async () => {
     expect((await run(['status'], statusAnswers(sampleFleet))).code).toBe(0)
-    const config = writeTestContext(hub as TestHub)
+    const config = writeTestContext(hub as TestHub, folder)
     expect((await runCli(['status', '--exit-code'], { config })).code).toBe(7)
     hub?.stop()
     expect((await run(['status', '--exit-code'], statusAnswers(readyFleet))).code).toBe(0)
@@ -291,7 +294,9 @@ describe('status', () => {
 
   test('of a name that nothing bears is 3', async () => {
     expect((await run(['status', '--cluster', 'mars'], statusAnswers(sampleFleet))).code).toBe(3)
-    expect((await runCli(['status', '--application', 'x'], { config: writeTestContext(hub as TestHub) })).code).toBe(3)
+    expect(
+      (await runCli(['status', '--application', 'x'], { config: writeTestContext(hub as TestHub, folder) })).code,
+    ).toBe(3)
   })
 
   test('--wait returns when everything is ready, through a restart of the hub', async () => {

@@ -1,6 +1,5 @@
 // For tests: runs command lines in this process and keeps what they wrote.
 import { mkdtempSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { Readable, Writable } from 'node:stream'
 import { dump } from 'js-yaml'
@@ -52,10 +51,10 @@ export async function runCli(args: readonly string[], options: RunOptions = {}):
   return { code, ...written }
 }
 
-/** Writes a context file for a hub and returns its path. */
-export function writeTestContext(hub: Pick<TestHub, 'address' | 'caPem' | 'token'>): string {
+/** Writes a context file for a hub into a folder that the test removes, and returns its path. */
+export function writeTestContext(hub: Pick<TestHub, 'address' | 'caPem' | 'token'>, folder: string): string {
   const { address, caPem, token } = hub
-  const file = path.join(mkdtempSync(path.join(tmpdir(), 'fairlead-cli-')), 'config.yaml')
+  const file = path.join(mkdtempSync(path.join(folder, 'context-')), 'config.yaml')
   writeFileSync(file, dump({ currentContext: 'test', contexts: [{ name: 'test', address, caPem, token }] }), {
     mode: 0o600,
   })
