@@ -1,6 +1,6 @@
 // Idle: 2,000 objects, nothing changing for a minute. What does the bundled agent ask, and what does it cost?
 import { setTimeout as delay } from 'node:timers/promises'
-import { agentUser } from '../harness/fleet.ts'
+import { agentUser } from '../harness/fleet-cluster.ts'
 import { type Report, tenths } from './report.ts'
 import { runConfigMaps, startBench } from './workload.ts'
 

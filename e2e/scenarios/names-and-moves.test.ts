@@ -1,7 +1,8 @@
 // Names come back, and things move: what stays declared is never deleted nor made anew, and what left is gone.
 import type { FleetStatus } from '@fairlead/proto/fleet'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { type Fleet, type FleetCluster, startFleet } from '../harness/fleet.ts'
+import { type Fleet, startFleet } from '../harness/fleet.ts'
+import type { FleetCluster } from '../harness/fleet-cluster.ts'
 import type { GitRepository } from '../harness/git-server.ts'
 import { getField, type KubeObject } from '../harness/kube-client.ts'
 import { waitFor } from '../harness/wait.ts'
