@@ -159,7 +159,7 @@ class Agent {
 
   /** Ready: it has an identity that the hub has not revoked. Hub and NATS may be away. */
   readiness(): { isReady: boolean; detail: Record<string, unknown> } {
-    const isRefused = this.#problem?.kind === 'user'
+    const isRefused = this.#problem?.kind === 'user' || this.#enrolment.isRevoked
     return {
       isReady: this.#identity !== undefined && !isRefused,
       detail: {

@@ -77,6 +77,11 @@ export class Enrolment {
     this.#store = new IdentityStore(options.kube, options.config.namespace)
   }
 
+  /** True from when the hub refuses the identity until another one has joined, whatever passing trouble is met on the way. */
+  get isRevoked(): boolean {
+    return this.#isRevoked
+  }
+
   /** Runs until the signal aborts; never rejects for anything outside the process. */
   async run(signal: AbortSignal): Promise<void> {
     for (let failures = 0; !signal.aborted; ) {
@@ -210,8 +215,7 @@ export class Enrolment {
   /** Says what is wrong and waits: shortly for a hub that is away, long for one that refuses, but then looks for a new token. */
   async #recover(problem: AppError, failures: number, signal: AbortSignal): Promise<void> {
     if (problem.code === 'IdentityRevoked') this.#isRevoked = true
-    // A revoked identity stays the problem, whatever passing trouble the way to a new one meets.
-    if (!this.#isRevoked || problem.kind === 'user') this.#setProblem(problem)
+    this.#setProblem(problem)
     if (problem.kind !== 'user') {
       await this.#waitUntil(Date.now() + backoffMs(failures, this.#timing.transient), signal)
       return
