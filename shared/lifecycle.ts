@@ -1,12 +1,6 @@
 // Start and stop of a process's parts: everything started is stopped in reverse order, within a deadline.
 import type { Logger } from './logger.ts'
 
-/** A part that runs until it is stopped. */
-export interface Stoppable {
-  /** Stops the part; resolves when it holds nothing any more. */
-  stop(): Promise<void>
-}
-
 /** Keeps what was started and stops it in reverse order. */
 export class Lifecycle {
   readonly #parts: { name: string; stop: () => Promise<void> }[] = []
