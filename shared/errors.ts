@@ -69,6 +69,19 @@ export const ERROR_CODES = {
   DependencyFailed: { kind: 'transient', summary: 'Not applied because an object that it needs was not.' },
   PruneFailed: { kind: 'transient', summary: 'An object that is no longer declared could not be deleted.' },
   PruneHeld: { kind: 'user', summary: 'An object that is no longer declared is kept by a guard.' },
+  ValidationFailed: {
+    kind: 'user',
+    summary: 'Nothing was applied, because the API server refuses an object of the application.',
+  },
+  UnknownVariable: { kind: 'user', summary: 'A manifest uses a variable that this cluster does not have.' },
+  DecryptionFailed: { kind: 'user', summary: 'An encrypted manifest cannot be decrypted in this cluster.' },
+  ServiceAccountMissing: {
+    kind: 'user',
+    summary: 'The service account that the application names does not exist; nothing is done in its place.',
+  },
+  PolicyForbids: { kind: 'user', summary: "The cluster's own policy does not allow it, whatever the hub says." },
+  HookFailed: { kind: 'user', summary: 'A hook of the revision did not succeed.' },
+  InvalidHealthRule: { kind: 'user', summary: 'A health rule is not valid CEL, or failed on an object.' },
   FieldFight: { kind: 'transient', summary: 'Another writer keeps changing what the application declares.' },
   ApiServerUnavailable: { kind: 'transient', summary: 'The API server cannot be reached or is overloaded.' },
   // Everything else

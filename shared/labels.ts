@@ -15,3 +15,9 @@ export const WAVE_ANNOTATION = 'fairlead.dev/wave'
 export const PRUNE_ANNOTATION = 'fairlead.dev/prune'
 /** Annotation `true`: keep what people add to this object. */
 export const MERGE_ANNOTATION = 'fairlead.dev/merge'
+/** Annotation: `true`, the object is left alone as a whole; else a comma-separated list of fields that are left to others. */
+export const IGNORE_ANNOTATION = 'fairlead.dev/ignore'
+/** Annotation `true`: when a field that cannot be changed is changed in Git, delete the object and make it anew. */
+export const RECREATE_ANNOTATION = 'fairlead.dev/recreate'
+/** Annotation on a Job: pre-sync, post-sync or sync-fail. It runs once for each revision. */
+export const HOOK_ANNOTATION = 'fairlead.dev/hook'

@@ -50,19 +50,26 @@ export async function placeAndSlice(store: Store, request: PlaceRequest): Promis
 export function intentOf(application: ApplicationDefinition, render: RenderState | undefined): ApplicationIntent {
   if (application.deleting !== null) return { kind: 'leave', prune: application.deleting === 'prune' }
   if (!render?.artifactDigest || render.revision === null) return { kind: 'keep' }
-  const { namespace, sync } = application.spec
+  const { namespace, sync, suspend, health } = application.spec
   const policy: SyncPolicy = create(SyncPolicySchema, {
     namespace,
     prune: (sync?.prune ?? true) && !render.incomplete,
     remediate: sync?.remediate ?? true,
     adopt: sync?.adopt || 'ifEqual',
+    suspend,
+    serviceAccount: sync?.serviceAccount ?? '',
+    ignoreFields: sync?.ignoreFields ?? [],
+    validate: sync?.validate ?? '',
+    healthRules: health?.rules ?? [],
+    ...(health?.progressDeadline ? { progressDeadline: health.progressDeadline } : {}),
+    substitute: sync?.substitute ?? true,
   })
   return {
     kind: 'run',
     artifactDigest: render.artifactDigest,
     revision: render.revision,
     policy: toJsonString(SyncPolicySchema, policy),
-    pruneOnLeave: sync?.prune ?? true,
+    pruneOnLeave: sync?.deletionPolicy ? sync.deletionPolicy === 'delete' : (sync?.prune ?? true),
   }
 }
 

@@ -16,6 +16,7 @@ import {
   JoinResponseSchema,
   RenewResponseSchema,
 } from '@fairlead/proto/enrolment'
+import { AppError } from '@fairlead/shared/errors'
 import type { Handlers } from '@fairlead/shared/grpc'
 import { matchesSelector, parseSelector } from '../label-selector.ts'
 import type { Registry } from '../registry/registry.ts'
@@ -50,6 +51,9 @@ export function clustersHandlers(registry: Registry, view: FleetView): Handlers<
     updateClusterLabels: async ({ name, set, remove }) => {
       await registry.updateLabels({ name, set, remove }, ADMIN)
       return create(UpdateClusterLabelsResponseSchema, { cluster: await show(name) })
+    },
+    updateClusterValues: async () => {
+      throw new AppError('Unavailable', 'values are not served yet')
     },
     removeCluster: async ({ name }) => {
       await registry.remove(name, ADMIN)

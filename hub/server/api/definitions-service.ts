@@ -14,6 +14,7 @@ import {
   RefreshRepositoryResponseSchema,
   type RepositoriesService,
 } from '@fairlead/proto/repositories'
+import { AppError } from '@fairlead/shared/errors'
 import type { Handlers } from '@fairlead/shared/grpc'
 import type { Definitions } from '../definitions/definitions.ts'
 import { ADMIN } from './clusters-service.ts'
@@ -44,6 +45,15 @@ export function applicationsHandlers(definitions: Definitions): Handlers<typeof 
     deleteApplication: async ({ name, orphan }) => {
       const clusters = await definitions.deleteApplication({ name, orphan }, ADMIN)
       return create(DeleteApplicationResponseSchema, { clusters })
+    },
+    suspendApplication: async () => {
+      throw new AppError('Unavailable', 'suspending is not served yet')
+    },
+    approvePrune: async () => {
+      throw new AppError('Unavailable', 'approvals are not served yet')
+    },
+    previewApplication: async () => {
+      throw new AppError('Unavailable', 'previews are not served yet')
     },
   }
 }
