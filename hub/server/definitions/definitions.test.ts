@@ -280,7 +280,11 @@ describe('a field', () => {
       'unknown field "op"; known are key, operator, values',
     ],
     [{ helm: {} }, 'spec.helm', 'unknown field "helm"; known are source, placement, namespace, sync, suspend, health'],
-    [{ __proto__x: 1 }, 'spec.__proto__x', 'unknown field "__proto__x"; known are source, placement, namespace, sync, suspend, health'],
+    [
+      { __proto__x: 1 },
+      'spec.__proto__x',
+      'unknown field "__proto__x"; known are source, placement, namespace, sync, suspend, health',
+    ],
   ])('of the wrong shape is named by its path: %j', async (spec, field, message) => {
     expect(await problemsOf([repository(), application(spec)])).toMatchObject([{ field, message }])
   })
