@@ -16,6 +16,40 @@ export interface ReportSink {
   removed(application: string): void
 }
 
+/** An object that an application owns, without its content. */
+export interface InspectedObject {
+  readonly application: string
+  readonly group: string
+  readonly kind: string
+  readonly namespace: string
+  readonly name: string
+  readonly uid: string
+  readonly declaredHash: string
+  readonly entryHash: string
+}
+
+/** What the reconciler knows and does at one moment, for people who look into the pod. */
+export interface Inspection {
+  /** True when the inventories of the cluster are known. */
+  readonly isReady: boolean
+  /** The last report of each application. */
+  readonly reports: readonly ApplicationReport[]
+  /** The watched kinds, and what the API server said of those that are not live. */
+  readonly watches: readonly {
+    readonly group: string
+    readonly version: string
+    readonly kind: string
+    readonly state: string
+    readonly message: string
+  }[]
+  /** Writes that wait for their turn, by queue. */
+  readonly queues: Readonly<Record<string, number>>
+  /** For how long the oldest write that is under way has been so, in milliseconds. */
+  readonly oldestWriteMs: number
+  /** Everything that is owned; made when asked for. */
+  readonly objects: () => InspectedObject[]
+}
+
 /** Keeps the cluster equal to the slice. */
 export interface Reconciler {
   /** Takes a verified slice, pre-empting all work on the older one. Returns at once. */
@@ -24,6 +58,8 @@ export interface Reconciler {
   reconcile(application?: string): void
   /** The present state of every application. */
   reports(): readonly ApplicationReport[]
+  /** What it knows and does at this moment. Costs little, and asks nobody. */
+  inspect(): Inspection
   /** Stops watches and work; what is under way is given up at the next safe point. */
   stop(): Promise<void>
 }

@@ -11,7 +11,7 @@ import type { Logger } from '@fairlead/shared/logger'
 import type { KubernetesObject } from '@fairlead/shared/object-reference'
 import { isCrd } from './applier/apply-order.ts'
 import { Limiter } from './applier/limiter.ts'
-import type { ArtifactLoader, Reconciler, ReportSink } from './desired-state.ts'
+import type { ArtifactLoader, InspectedObject, Inspection, Reconciler, ReportSink } from './desired-state.ts'
 import { InventoryStore } from './inventory/inventory-store.ts'
 import type { Kube, ResourceType } from './kube/kube.ts'
 import { Application } from './reconciler/application.ts'
@@ -24,6 +24,7 @@ import { type ObjectRecord, observeGone, recordFromInventory } from './reconcile
 import { ObjectTable } from './reconciler/object-table.ts'
 import { ObjectWriter } from './reconciler/object-writer.ts'
 import { WatchedKinds } from './reconciler/watched-kinds.ts'
+import { type Recorder, silentRecorder } from './recorder.ts'
 import { FightLedger, type FightLimits } from './remediator/fight-ledger.ts'
 import { PERSON_MANAGERS } from './remediator/managed-fields.ts'
 import { createWatcher, type Watcher, type WatcherOptions, type WatchState } from './watcher/watcher.ts'
@@ -40,6 +41,10 @@ export interface ReconcilerOptions {
   readonly artifacts: ArtifactLoader
   readonly reports: ReportSink
   readonly logger: Logger
+  /** Told what is done, default nobody. */
+  readonly recorder?: Recorder
+  /** Called when a watch that had ended is opened again. */
+  readonly onWatchReopened?: () => void
   /** Milliseconds since the epoch, default Date.now. */
   readonly clock?: () => number
   /** Managers through which people write, default PERSON_MANAGERS. */
@@ -75,10 +80,19 @@ class ClusterReconciler implements Reconciler {
   /** CRDs that are established. */
   readonly #established = new WeakSet<ObjectRecord>()
   #hasSlice = false
+  /** The inventories of the cluster are known. */
+  #isReady = false
 
   constructor(options: ReconcilerOptions) {
     this.#options = options
-    const { kube, ownNamespace, logger, persons = PERSON_MANAGERS, clock = Date.now } = options
+    const {
+      kube,
+      ownNamespace,
+      logger,
+      persons = PERSON_MANAGERS,
+      clock = Date.now,
+      recorder = silentRecorder,
+    } = options
     const table = new ObjectTable()
     const fights = new FightLedger(options.fightLimits)
     const { signal } = this.#stop
@@ -86,7 +100,7 @@ class ClusterReconciler implements Reconciler {
     const localPolicy = createLocalPolicy(ownNamespace, options.namespaces)
     const causes = new CauseReader({ kube, clock, signal, onChange: (record) => this.#noteChange(record) })
     const onObserved = (record: ObjectRecord, object: KubernetesObject): void => causes.note(record, object)
-    const writer = new ObjectWriter({ kube, persons, clock, signal, localPolicy, onObserved, onIdle })
+    const writer = new ObjectWriter({ kube, persons, clock, signal, localPolicy, recorder, onObserved, onIdle })
     this.#watcher = this.#watch(options)
     this.#context = {
       kube,
@@ -100,6 +114,7 @@ class ClusterReconciler implements Reconciler {
       ownNamespace,
       localPolicy,
       logger,
+      recorder,
       clock,
       signal,
       ready: Promise.resolve().then(async () => await this.#adoptInventories()),
@@ -115,6 +130,7 @@ class ClusterReconciler implements Reconciler {
       fights,
       persons,
       clock,
+      recorder,
       onObserved,
       policyOf: (name) => this.#policyOf(name),
       onDrift: (drift) => this.#applications.get(drift.record.application)?.noteDrift(toDrift(drift)),
@@ -148,6 +164,22 @@ class ClusterReconciler implements Reconciler {
       .map((application) => this.#refreshReport(application))
   }
 
+  inspect(): Inspection {
+    const { applies, table } = this.#context
+    const applications = [...this.#applications.values()]
+    return {
+      isReady: this.#isReady,
+      reports: applications.map(({ report }) => report).filter((report) => report !== undefined),
+      watches: this.#watcher.states().map(({ resource, ...state }) => {
+        const { group, version, kind } = resource
+        return { group, version, kind, ...state }
+      }),
+      queues: { apply: applies.waiting, repair: this.#repair.load.waiting },
+      oldestWriteMs: Math.max(applies.oldestMs, this.#repair.load.oldestMs),
+      objects: () => [...table.all()].map(toInspected),
+    }
+  }
+
   async stop(): Promise<void> {
     this.#stop.abort()
     this.#repair.stop()
@@ -156,7 +188,8 @@ class ClusterReconciler implements Reconciler {
     await Promise.all([...this.#applications.values()].map(async (application) => await application.stopped()))
   }
 
-  #watch({ kube, namespaces, logger, createWatcher: create = createWatcher }: ReconcilerOptions): Watcher {
+  #watch(options: ReconcilerOptions): Watcher {
+    const { kube, namespaces, logger, onWatchReopened, createWatcher: create = createWatcher } = options
     return create({
       kube,
       labelSelector: `${MANAGED_BY_LABEL}=${MANAGED_BY}`,
@@ -164,6 +197,7 @@ class ClusterReconciler implements Reconciler {
       onEvent: (event) => this.#repair.handle(event),
       onState: (state) => this.#noteWatchState(state),
       onSynced: (resource) => this.#noteSynced(resource),
+      ...(onWatchReopened && { onReopened: onWatchReopened }),
       logger,
     })
   }
@@ -245,6 +279,7 @@ class ClusterReconciler implements Reconciler {
         await sleep(backoffMs(attempt), signal)
       }
     }
+    this.#isReady = true
     // Watched although no slice asks for it: reports speak of what is there.
     const resources = new Set([...table.all()].map(({ resource }) => resource))
     for (const resource of resources) kinds.ensure(resource, signal).catch(() => undefined)
@@ -305,6 +340,11 @@ class ClusterReconciler implements Reconciler {
 
 function isOfKind(record: ObjectRecord, { group, kind }: ResourceType): boolean {
   return record.group === group && record.kind === kind
+}
+
+function toInspected({ application, group, kind, namespace, name, applied }: ObjectRecord): InspectedObject {
+  const { uid = '', declaredHash = '', entryHash = '' } = applied ?? {}
+  return { application, group, kind, namespace, name, uid, declaredHash, entryHash }
 }
 
 function toTarget({ intent }: SliceEntry, generation: bigint): Target | undefined {

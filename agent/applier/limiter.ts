@@ -17,6 +17,7 @@ export class Limiter {
   readonly #slowMs: number
   readonly #ceiling: number
   readonly #waiting: (() => void)[] = []
+  readonly #running = new Set<{ readonly startedAt: number }>()
   #quick = 0
   #total = 0
 
@@ -24,6 +25,17 @@ export class Limiter {
     this.#places = places
     this.#slowMs = slowMs
     this.#ceiling = ceiling
+  }
+
+  /** Tasks that wait for a place. */
+  get waiting(): number {
+    return this.#waiting.length
+  }
+
+  /** For how long the oldest of the running tasks has run, in milliseconds; 0 without any. */
+  get oldestMs(): number {
+    const [oldest] = this.#running
+    return oldest ? performance.now() - oldest.startedAt : 0
   }
 
   /** Runs the task when there is a place. Rejects as the task does. */
@@ -41,10 +53,13 @@ export class Limiter {
       this.#admit()
     }
     const timer = setTimeout(yieldPlace, this.#slowMs)
+    const running = { startedAt: performance.now() }
+    this.#running.add(running)
     try {
       return await task()
     } finally {
       clearTimeout(timer)
+      this.#running.delete(running)
       this.#total--
       if (isQuick) yieldPlace()
       else this.#admit()

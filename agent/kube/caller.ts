@@ -159,6 +159,7 @@ function prepare(request: Omit<KubeRequest, 'timeoutMs'>, signal: AbortSignal): 
     headers: { accept, ...(body !== undefined && { 'content-type': contentType }) },
     body: body === undefined ? undefined : encodeBody(body),
     signal,
+    isFenced: method !== 'GET' && request.unfenced !== true,
   }
 }
 

@@ -33,7 +33,8 @@ const PAGE = 250
 export function createKubeClient(options: KubeOptions): Kube {
   const { access } = options
   const transport = new Transport(options)
-  const request = async (wanted: KubeRequest): Promise<KubeResponse> => await call(transport, wanted)
+  const request = async (wanted: KubeRequest): Promise<KubeResponse> =>
+    await seen(options, verbOf(wanted), async () => await call(transport, wanted))
   const discovery = new Discovery(request)
   return {
     server: access.server,
@@ -43,8 +44,31 @@ export function createKubeClient(options: KubeOptions): Kube {
     forgetDiscovery: (group) => discovery.forget(group),
     ...objectVerbs(request),
     ...listVerbs(request),
-    watch: async (resource, options) => await watch(transport, resource, options),
+    watch: async (resource, wanted) => await watch(options, transport, resource, wanted),
     close: async () => transport.close(),
+  }
+}
+
+const VERBS = { GET: 'get', POST: 'create', PUT: 'update', PATCH: 'patch', DELETE: 'delete' } as const
+
+function verbOf({ method, query }: KubeRequest): string {
+  return method === 'GET' && query?.limit !== undefined ? 'list' : VERBS[method]
+}
+
+/** Tells of a request when its answer is there. */
+async function seen<T extends { readonly status: number }>(
+  { onRequest }: KubeOptions,
+  verb: string,
+  send: () => Promise<T>,
+): Promise<T> {
+  const startedAt = performance.now()
+  let status = 0
+  try {
+    const answer = await send()
+    status = answer.status
+    return answer
+  } finally {
+    onRequest?.({ verb, status, durationMs: performance.now() - startedAt })
   }
 }
 
@@ -206,22 +230,33 @@ function listRequest(resource: ResourceType, options: ListOptions, next: string 
 }
 
 async function watch(
+  kube: KubeOptions,
   transport: Transport,
   resource: ResourceType,
   options: WatchOptions,
 ): Promise<AsyncIterable<WatchEvent>> {
   const { namespace, labelSelector, fieldSelector, metadataOnly = false, resourceVersion, timeoutSeconds } = options
-  return await openWatch(transport, {
-    request: {
-      method: 'GET',
-      path: collectionPath(resource, namespace),
-      query: { watch: 1, allowWatchBookmarks: true, resourceVersion, timeoutSeconds, labelSelector, fieldSelector },
-      accept: metadataOnly ? METADATA_ONLY : JSON_TYPE,
-      signal: options.signal,
-    },
-    refuse: (status) => new KubeError(status, { object: describe(resource, { name: '', namespace }) }),
-    adopt: (object) => withKind(object, resource),
-  })
+  const startedAt = performance.now()
+  const tell = (status: number): void =>
+    kube.onRequest?.({ verb: 'watch', status, durationMs: performance.now() - startedAt })
+  try {
+    const events = await openWatch(transport, {
+      request: {
+        method: 'GET',
+        path: collectionPath(resource, namespace),
+        query: { watch: 1, allowWatchBookmarks: true, resourceVersion, timeoutSeconds, labelSelector, fieldSelector },
+        accept: metadataOnly ? METADATA_ONLY : JSON_TYPE,
+        signal: options.signal,
+      },
+      refuse: (status) => new KubeError(status, { object: describe(resource, { name: '', namespace }) }),
+      adopt: (object) => withKind(object, resource),
+    })
+    tell(200)
+    return events
+  } catch (error) {
+    tell(error instanceof KubeError ? error.status : 0)
+    throw error
+  }
 }
 
 function callParts({ signal, timeoutMs }: CallOptions): Pick<KubeRequest, 'signal' | 'timeoutMs'> {

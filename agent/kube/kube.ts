@@ -50,6 +50,8 @@ export interface KubeRequest extends CallOptions {
   readonly accept?: string
   /** May be sent again when the connection was lost before the answer; default: GET only. */
   readonly idempotent?: boolean
+  /** A write that is sent although this agent does not lead: of the Lease itself. Default false. */
+  readonly unfenced?: boolean
 }
 
 /** Its answer, of whatever status. */
@@ -194,6 +196,19 @@ export interface KubeOptions {
   readonly pingIntervalMs?: number
   /** For the answer to a ping, and for making a connection, ms, default 15,000. */
   readonly pingTimeoutMs?: number
+  /** Asked in the moment before each write (all but GET) is sent; false: it is refused with AppError ApiServerUnavailable. Default: always true. */
+  readonly mayWrite?: (() => boolean) | undefined
+  /** Called with each answer, and for each watch when it is accepted. Must not throw. */
+  readonly onRequest?: ((seen: SeenRequest) => void) | undefined
+}
+
+/** One request, when its answer is there. */
+export interface SeenRequest {
+  /** get, list, watch, create, update, patch or delete, as the audit log names them. */
+  readonly verb: string
+  /** HTTP status; 0 when there was no answer. */
+  readonly status: number
+  readonly durationMs: number
 }
 
 /** Makes the access to an API server. Connects with the first call. */

@@ -1,6 +1,7 @@
 // Requests as HTTP/2 streams over as few connections as hold them; reconnects with jittered backoff.
 import { type ClientHttp2Stream, constants, type IncomingHttpHeaders, type OutgoingHttpHeaders } from 'node:http2'
 import { backoffMs, sleep } from '@fairlead/shared/backoff'
+import { AppError } from '@fairlead/shared/errors'
 import type { Logger } from '@fairlead/shared/logger'
 import type { ApiServerAccess } from './access.ts'
 import { Connection } from './connection.ts'
@@ -26,6 +27,8 @@ export interface OutgoingRequest {
   readonly body: Uint8Array | undefined
   /** Resets the stream. */
   readonly signal: AbortSignal
+  /** Sent only while `mayWrite` holds. */
+  readonly isFenced: boolean
 }
 
 /** An answer whose body is still to be read. */
@@ -45,6 +48,8 @@ export interface TransportOptions {
   readonly pingIntervalMs?: number
   /** Default 15,000 ms. */
   readonly pingTimeoutMs?: number
+  /** Asked in the moment before a fenced request is sent. Default: always true. */
+  readonly mayWrite?: (() => boolean) | undefined
 }
 
 /** The connections to one API server. */
@@ -70,6 +75,9 @@ export class Transport {
     const authorization = await access.authorization({ fresh: freshToken })
     const connection = await this.#connection(signal)
     signal.throwIfAborted()
+    if (request.isFenced && this.#options.mayWrite?.() === false) {
+      throw new AppError('ApiServerUnavailable', 'not sent: it is not certain that this agent is the one that leads')
+    }
     let stream: ClientHttp2Stream
     try {
       stream = connection.openStream(

@@ -162,7 +162,9 @@ export class Application implements Neighbour {
 
   /** Keeps a repair that was made in the course of an apply: what happened while nobody watched. */
   noteRepair(record: ObjectRecord, seen: { kind: SeenDrift['kind']; manager: string; detectedAtMs: number }): void {
-    this.noteDrift(toDrift({ record, ...seen, remediatedAtMs: this.context.clock(), fields: [] }))
+    const drift = { record, ...seen, remediatedAtMs: this.context.clock(), fields: [] }
+    this.context.recorder.drifted(drift)
+    this.noteDrift(toDrift(drift))
   }
 
   /** The objects that it owns. */

@@ -177,4 +177,5 @@ export function fail(application: Application, record: ObjectRecord, error: AppE
   const attempts = isSame ? (record.failure?.attempts ?? 0) + 1 : 0
   const sinceMs = isSame ? (record.failure?.sinceMs ?? nowMs) : nowMs
   record.failure = { error, sinceMs, attempts, retryAtMs: nowMs + retryDelayMs(error, attempts, limits) }
+  application.context.recorder.failed(record, error)
 }

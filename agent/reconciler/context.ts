@@ -8,6 +8,7 @@ import type { RetryLimits } from '../applier/retry.ts'
 import type { ArtifactLoader } from '../desired-state.ts'
 import type { InventoryStore } from '../inventory/inventory-store.ts'
 import type { Kube } from '../kube/kube.ts'
+import type { Recorder } from '../recorder.ts'
 import type { LocalPolicy } from './local-policy.ts'
 import type { ObjectRecord } from './object-record.ts'
 import type { ObjectTable } from './object-table.ts'
@@ -76,6 +77,8 @@ export interface ReconcilerContext {
   /** What this agent may not touch, whatever the hub says. */
   readonly localPolicy: LocalPolicy
   readonly logger: Logger
+  /** Told what is done. */
+  readonly recorder: Recorder
   /** Milliseconds since the epoch. */
   readonly clock: () => number
   /** Aborts when the agent stops. */

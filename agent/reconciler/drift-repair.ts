@@ -5,6 +5,7 @@ import { AppError, isAborted, toAppError } from '@fairlead/shared/errors'
 import { type KubernetesObject, objectKey } from '@fairlead/shared/object-reference'
 import { Limiter } from '../applier/limiter.ts'
 import { retryDelayMs } from '../applier/retry.ts'
+import type { Recorder } from '../recorder.ts'
 import { type DriftDecision, decideDrift } from '../remediator/drift.ts'
 import type { FightLedger } from '../remediator/fight-ledger.ts'
 import {
@@ -45,6 +46,8 @@ export interface DriftRepairOptions {
   readonly onDrift: (drift: SeenDrift) => void
   /** The object was seen. */
   readonly onObserved: (record: ObjectRecord, object: KubernetesObject) => void
+  /** Told what is done. */
+  readonly recorder: Recorder
   /** Something of this object changed: health, presence, failure. */
   readonly onChange: (record: ObjectRecord) => void
   /** The object must be seen to by its application: a repair failed, or what was dropped is gone. */
@@ -77,6 +80,11 @@ export class DriftRepair {
     const { held } = record
     record.held = undefined
     if (held && !record.writing) this.#look(record, held)
+  }
+
+  /** Repairs that wait for a place, and for how long the oldest of those under way has been so, in ms. */
+  get load(): { readonly waiting: number; readonly oldestMs: number } {
+    return { waiting: this.#lane.waiting, oldestMs: this.#lane.oldestMs }
   }
 
   /** Gives up waiting repairs. */
@@ -143,7 +151,7 @@ export class DriftRepair {
       if (!record.driftLeft) {
         record.driftLeft = true
         const drift = { record, kind: found.kind, detectedAtMs, remediatedAtMs: undefined }
-        this.#options.onDrift({ ...drift, ...describe(found, found.evidence) })
+        this.#tell({ ...drift, ...describe(found, found.evidence) })
       }
       this.#options.onChange(record)
       return
@@ -171,6 +179,7 @@ export class DriftRepair {
     const what = found.kind === 'deleted' ? 'deleting the object' : 'changing what is declared'
     const error = new AppError('FieldFight', `${who} keeps ${what}; next repair in ${Math.ceil(delayMs / 1000)} s`)
     record.failure = { error, sinceMs: record.failure?.sinceMs ?? nowMs, attempts: 0, retryAtMs: Infinity }
+    this.#options.recorder.failed(record, error)
     const timer = setTimeout(() => {
       this.#timers.delete(record)
       record.yieldUntilMs = 0
@@ -195,13 +204,18 @@ export class DriftRepair {
       if (!changed) return
       const remediatedAtMs = this.#options.clock()
       const drift = { record, kind: found.kind, detectedAtMs, remediatedAtMs }
-      this.#options.onDrift({ ...drift, ...describe(found, answer) })
+      this.#tell({ ...drift, ...describe(found, answer) })
     } catch (thrown) {
       if (!isAborted(thrown)) this.#fail(record, toAppError(thrown))
     } finally {
       this.#options.onChange(record)
       if (changesInventory(before, record)) this.#options.onAttention(record)
     }
+  }
+
+  #tell(drift: SeenDrift): void {
+    this.#options.recorder.drifted(drift)
+    this.#options.onDrift(drift)
   }
 
   /** A fight is reported until it has been quiet for a while. */
@@ -225,6 +239,7 @@ export class DriftRepair {
     const retryAtMs = nowMs + (isKindAway ? backoffMs(attempts) : retryDelayMs(error, attempts))
     record.dirty = true
     record.failure = { error, sinceMs: record.failure?.sinceMs ?? nowMs, attempts, retryAtMs }
+    this.#options.recorder.failed(record, error)
     this.#options.onAttention(record)
   }
 }

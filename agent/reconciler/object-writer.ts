@@ -2,12 +2,13 @@
 
 import { canonicalJson } from '@fairlead/shared/digest'
 import { AppError } from '@fairlead/shared/errors'
-import { APPLICATION_LABEL, MANAGED_BY, MANAGED_BY_LABEL } from '@fairlead/shared/labels'
+import { APPLICATION_LABEL, FIELD_MANAGER, MANAGED_BY, MANAGED_BY_LABEL } from '@fairlead/shared/labels'
 import { formatObjectReference, type KubernetesObject } from '@fairlead/shared/object-reference'
 import { bodyWithoutReplicas, type Declared, readDeclared } from '../applier/declared.ts'
 import { needsWholeObject } from '../health/health.ts'
 import type { Kube } from '../kube/kube.ts'
 import { isStatus } from '../kube/kube-error.ts'
+import type { Recorder } from '../recorder.ts'
 import {
   type FieldSet,
   findPersonEntries,
@@ -30,6 +31,8 @@ export interface WriterOptions {
   readonly signal: AbortSignal
   /** What this agent may not touch, whatever the hub says. */
   readonly localPolicy: LocalPolicy
+  /** Told what is done. */
+  readonly recorder: Recorder
   /** Called with each answer. */
   readonly onObserved: (record: ObjectRecord, object: KubernetesObject) => void
   /** Called after each write, when the object may be looked at again. */
@@ -74,12 +77,16 @@ export class ObjectWriter {
       if (!declared) throw new AppError('Aborted', 'the object is no longer declared')
       const refusal = this.#options.localPolicy(declared)
       if (refusal) throw refusal
-      const before = record.applied
+      const startedAt = performance.now()
+      const { applied: before, live } = record
       if (!before) await this.#checkAdoption(record, declared, options.adopt)
       const answer = await this.#applyAndTakeOver(record, declared, options.evidence)
       this.#remember(record, declared, answer)
       const { uid, resourceVersion } = answer.metadata
-      return { answer, changed: before?.uid !== uid || before?.resourceVersion !== resourceVersion }
+      const changed = before?.uid !== uid || before?.resourceVersion !== resourceVersion
+      const adopted = !before && !live && hasOtherManagers(answer)
+      this.#options.recorder.applied(record, { changed, adopted, durationMs: performance.now() - startedAt })
+      return { answer, changed }
     })
   }
 
@@ -204,6 +211,11 @@ export class ObjectWriter {
     const fresh = await kube.apply(declared.resource, target, body, { dryRun: true, signal })
     return !entries.every(({ taken }) => isDeclared(subtractFields(taken, LAST_APPLIED), fresh))
   }
+}
+
+/** True when others wrote the object before: in the answer to an apply that made it there is only our entry. */
+function hasOtherManagers({ metadata }: KubernetesObject): boolean {
+  return (metadata.managedFields ?? []).some(({ manager, subresource }) => manager !== FIELD_MANAGER && !subresource)
 }
 
 function refuse(name: string, why: string): AppError {

@@ -157,6 +157,7 @@ async function remove(application: Application, record: ObjectRecord): Promise<v
   if (uid === undefined || record.declared) return forgetUnlessWanted(application, record)
   try {
     const outcome = await context.kube.delete(record.resource, record, { uid, signal: context.signal })
+    if (outcome !== 'absent') context.recorder.pruned(record)
     if (outcome === 'terminating') {
       record.deleting = true
       record.dirty = true

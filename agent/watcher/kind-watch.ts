@@ -95,13 +95,14 @@ export class KindWatch {
   }
 
   #makeLoop(namespace: string | undefined): WatchLoop {
-    const { kube, gate, storeCheck, labelSelector, logger, onEvent } = this.#options
+    const { kube, gate, storeCheck, labelSelector, logger, onEvent, onReopened } = this.#options
     return new WatchLoop({
       kube,
       gate,
       storeCheck,
       labelSelector,
       logger,
+      onReopened,
       timing: { ...DEFAULT_TIMING, ...this.#options.timing },
       resource: this.resource,
       namespace,

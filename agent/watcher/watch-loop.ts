@@ -24,6 +24,7 @@ export interface WatchLoopOptions {
   readonly onEvent: (event: ObjectEvent) => void
   readonly onListed: () => void
   readonly onState: () => void
+  readonly onReopened?: (() => void) | undefined
   readonly logger: Logger
   readonly timing: WatchTiming
 }
@@ -63,6 +64,7 @@ export class WatchLoop {
   #position: string | undefined
   #state: { state: KindState; message: string } = { state: 'listing', message: '' }
   #isListed = false
+  #wasOpen = false
   /** Ends the present list, watch or pause. */
   #interrupt = new AbortController()
   /** Ends the present pause. */
@@ -181,6 +183,8 @@ export class WatchLoop {
         signal: either,
       }
       const events = await kube.watch(resource, wanted)
+      if (this.#wasOpen) this.#options.onReopened?.()
+      this.#wasOpen = true
       this.#setState('live')
       for await (const { type, object } of events) {
         // Interrupted in the middle of a chunk: what follows is told by the list to come.

@@ -40,6 +40,8 @@ export interface WatcherOptions {
   /** Called when a kind's state changes. */
   readonly onState?: (state: WatchState) => void
   readonly logger: Logger
+  /** Called when a watch that had ended is opened again. */
+  readonly onReopened?: () => void
   /** Overrides DEFAULT_TIMING. */
   readonly timing?: Partial<WatchTiming>
 }
