@@ -2,6 +2,7 @@
 import type { ApplicationSource, ApplicationSpec, Placement } from '@fairlead/proto/definitions'
 import { findNameProblem, findSelectorProblems } from '../label-selector.ts'
 import type { FieldProblem } from './document-shape.ts'
+import { findHealthProblems } from './health-rules.ts'
 
 const ADOPT_VALUES: readonly string[] = ['', 'never', 'ifEqual', 'always']
 const MAX_PATH_LENGTH = 1_024
@@ -22,6 +23,7 @@ export function findApplicationProblems(
       'spec.sync.adopt',
       ADOPT_VALUES.includes(adopt) ? undefined : `${JSON.stringify(adopt)} is none of never, ifEqual, always`,
     ),
+    ...findHealthProblems(spec.health),
   ]
 }
 
