@@ -9,7 +9,7 @@ import { isAborted } from '@fairlead/shared/errors'
 import { MANAGED_BY, MANAGED_BY_LABEL } from '@fairlead/shared/labels'
 import type { Logger } from '@fairlead/shared/logger'
 import type { KubernetesObject } from '@fairlead/shared/object-reference'
-import { isCrd } from './applier/apply-order.ts'
+import { isCrd, isFoundation } from './applier/apply-order.ts'
 import { Limiter } from './applier/limiter.ts'
 import type { ArtifactLoader, InspectedObject, Inspection, Reconciler, ReportSink } from './desired-state.ts'
 import { InventoryStore } from './inventory/inventory-store.ts'
@@ -60,7 +60,7 @@ const LIMITS: ReconcilerLimits = {
   reportDelayMs: 25,
 }
 /** What failed for want of a kind or a namespace is tried again when one comes to be. */
-const FOUNDATION_CODES = new Set(['UnknownKind', 'NamespaceNotFound', 'DependencyFailed'])
+const FOUNDATION_CODES = new Set(['UnknownKind', 'NamespaceNotFound', 'DependencyFailed', 'ApplyRefused'])
 
 /** Makes a reconciler and begins to read the inventories in the cluster, until it succeeds; slices may be given at once. */
 export function createReconciler(options: ReconcilerOptions): Reconciler {
@@ -77,8 +77,8 @@ class ClusterReconciler implements Reconciler {
   readonly #reportTimers = new Map<Application, NodeJS.Timeout>()
   /** Applications whose tombstone was carried out: confirmed again when the hub asks again. */
   readonly #removed = new Set<string>()
-  /** CRDs that are established. */
-  readonly #established = new WeakSet<ObjectRecord>()
+  /** CRDs that are established and Namespaces that are there, with what they were last seen as. */
+  readonly #foundations = new WeakMap<ObjectRecord, string>()
   #hasSlice = false
   /** The inventories of the cluster are known. */
   #isReady = false
@@ -120,7 +120,6 @@ class ClusterReconciler implements Reconciler {
       ready: Promise.resolve().then(async () => await this.#adoptInventories()),
       neighbours: this.#applications,
       noteChange: (record) => this.#noteChange(record),
-      noteFoundation: (group) => this.#noteFoundation(group),
     }
     // Each application awaits it too; without any, an abort must not count as unhandled.
     this.#context.ready.catch(() => undefined)
@@ -292,14 +291,15 @@ class ClusterReconciler implements Reconciler {
 
   #noteChange(record: ObjectRecord): void {
     this.#applications.get(record.application)?.noteChange()
-    if (!isCrd(record)) return
-    const isEstablished = record.health.health === HealthState.HEALTHY
-    if (isEstablished === this.#established.has(record)) return
-    if (!isEstablished) this.#established.delete(record)
+    if (!isFoundation(record)) return
+    const state = foundationState(record)
+    const before = this.#foundations.get(record)
+    if (state === before) return
+    if (state === undefined) this.#foundations.delete(record)
     else {
-      this.#established.add(record)
+      this.#foundations.set(record, state)
       // The name of a CRD is <plural>.<group>.
-      this.#noteFoundation(record.name.slice(record.name.indexOf('.') + 1))
+      this.#noteFoundation(isCrd(record) ? record.name.slice(record.name.indexOf('.') + 1) : '')
     }
   }
 
@@ -336,6 +336,15 @@ class ClusterReconciler implements Reconciler {
     if (!application.report || !isSameReport(application.report, report)) application.report = report
     return application.report
   }
+}
+
+/** What a CRD that is established or a Namespace that takes objects was last seen as; undefined when others must wait for it. A CRD that is applied anew may serve another version. */
+function foundationState(record: ObjectRecord): string | undefined {
+  if (isCrd(record)) {
+    const isEstablished = record.health.health === HealthState.HEALTHY
+    return isEstablished ? `${record.live?.uid ?? ''} ${record.applied?.declaredHash ?? ''}` : undefined
+  }
+  return record.live && !record.live.terminating ? record.live.uid : undefined
 }
 
 function isOfKind(record: ObjectRecord, { group, kind }: ResourceType): boolean {

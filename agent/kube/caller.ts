@@ -3,11 +3,14 @@ import { backoffMs } from '@fairlead/shared/backoff'
 import { AppError } from '@fairlead/shared/errors'
 import type { CallOptions, JsonBody, KubeRequest, KubeResponse } from './kube.ts'
 import { parseStatus } from './kube-error.ts'
+import { parseRetryAfterMs } from './retry-after.ts'
 import { ConnectionLost, type IncomingResponse, type Transport } from './transport.ts'
 
 const DEFAULT_TIMEOUT_MS = 30_000
 /** Lost connections forgiven within one call: enough for one that died unnoticed, and the next. */
 const MAX_RECONNECTS = 3
+/** How long a write waits within its call because the API server asks for it; what takes longer is for whoever retries: something newer may have come by then. */
+const WRITE_WAIT_MAX_MS = 6_000
 
 /** Media types. */
 export const JSON_TYPE = 'application/json'
@@ -24,6 +27,7 @@ export async function call(transport: Transport, request: KubeRequest): Promise<
   const isIdempotent = request.idempotent ?? request.method === 'GET'
   let reconnects = 0
   let freshToken = false
+  let waitableMs = request.method === 'GET' ? Infinity : WRITE_WAIT_MAX_MS
   for (;;) {
     try {
       const response = await transport.open(outgoing, { freshToken })
@@ -34,7 +38,8 @@ export async function call(transport: Transport, request: KubeRequest): Promise<
         continue
       }
       const waitMs = retryAfterMs(answer)
-      if (waitMs === undefined || !limit.allows(waitMs)) return answer
+      if (waitMs === undefined || waitMs > waitableMs || !limit.allows(waitMs)) return answer
+      waitableMs -= waitMs
       await limit.sleep(waitMs)
     } catch (error) {
       const mayRepeat = error instanceof ConnectionLost && (isIdempotent || !error.mayHaveArrived)
@@ -180,9 +185,7 @@ function parseJson(text: string): unknown {
 /** How long the API server asks us to wait before the same request; undefined when it does not. */
 function retryAfterMs({ status, headers, body }: KubeResponse): number | undefined {
   if (status !== 429 && status !== 503) return undefined
-  const header = headers['retry-after']
-  const seconds = typeof header === 'string' && /^\d+$/.test(header) ? Number(header) : undefined
-  const waitMs = seconds === undefined ? parseStatus(status, body).retryAfterMs : seconds * 1000
+  const waitMs = parseRetryAfterMs(headers['retry-after']) ?? parseStatus(status, body).retryAfterMs
   // A little later than asked, and not all at once.
   return waitMs === undefined ? undefined : Math.max(100, waitMs) * (1 + Math.random() / 4)
 }

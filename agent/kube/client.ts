@@ -24,6 +24,7 @@ import type {
 } from './kube.ts'
 import { isExpired, KubeError, parseStatus } from './kube-error.ts'
 import { collectionPath, objectCollectionPath, objectPath } from './resource-path.ts'
+import { parseRetryAfterMs } from './retry-after.ts'
 import { Transport } from './transport.ts'
 import { openWatch } from './watch-stream.ts'
 
@@ -263,9 +264,11 @@ function callParts({ signal, timeoutMs }: CallOptions): Pick<KubeRequest, 'signa
   return { signal, timeoutMs }
 }
 
-function refusal({ status, body }: KubeResponse, resource: ResourceType, target: ObjectName): KubeError {
+function refusal({ status, body, headers }: KubeResponse, resource: ResourceType, target: ObjectName): KubeError {
   const isSecret = resource.group === '' && resource.kind === 'Secret'
-  return new KubeError(parseStatus(status, body), { object: describe(resource, target), isSecret })
+  const retryAfterMs = parseRetryAfterMs(headers['retry-after'])
+  const said = { ...parseStatus(status, body), ...(retryAfterMs !== undefined && { retryAfterMs }) }
+  return new KubeError(said, { object: describe(resource, target), isSecret })
 }
 
 function describe({ group, kind, namespaced }: ResourceType, { name, namespace }: ObjectName): string {

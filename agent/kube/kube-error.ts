@@ -40,6 +40,8 @@ export class KubeError extends AppError {
   /** Reason of the Status, such as NotFound, AlreadyExists, Conflict, Expired, Forbidden, Invalid. */
   readonly reason: string
   readonly causes: readonly StatusCause[]
+  /** After how many ms the API server wants to be asked again; undefined when it does not say. */
+  readonly retryAfterMs: number | undefined
 
   constructor(status: Status, asked: Asked = {}) {
     const context: ErrorContext = asked.object === undefined ? {} : { object: asked.object }
@@ -47,6 +49,7 @@ export class KubeError extends AppError {
     super(code, shorten(asked.isSecret ? redact(status, code) : status.message), { context })
     this.status = status.status
     this.reason = status.reason
+    this.retryAfterMs = status.retryAfterMs
     this.causes = asked.isSecret ? status.causes.map((cause) => ({ ...cause, message: '' })) : status.causes
   }
 }
@@ -88,7 +91,7 @@ const WEBHOOK = /admission webhook|failed calling webhook|ValidatingAdmissionPol
 const NO_PERMISSION = /cannot [a-z]+ resource|attempting to grant RBAC permissions/
 /** 403 for what may be otherwise in a moment. */
 const NOT_NOW =
-  /exceeded quota|failed quota|being terminated|definition is terminating|error looking up service account/
+  /exceeded quota|failed quota|status unknown for quota|insufficient quota|being terminated|definition is terminating|error looking up service account/
 const IMMUTABLE =
   /is immutable|may not (be )?change|cannot (be )?change|(can ?not|may not|must not) be (updated|changed|modified)|updates to .* are forbidden|may not be unset|cannot be removed once set/i
 /** Faults of the object that come as a bare 500: server-side apply cannot read it. */

@@ -65,7 +65,7 @@ export class Application implements Neighbour {
   #isAwake = false
   #attempts = 0
   #unresolvedAttempts = 0
-  #onWake: (() => void) | undefined
+  readonly #waiters = new Set<() => void>()
   #saving: Promise<void> = Promise.resolve()
 
   constructor(name: string, context: ReconcilerContext, events: ApplicationEvents) {
@@ -128,12 +128,12 @@ export class Application implements Neighbour {
   /** Looks after itself again, soon. */
   wake(): void {
     this.#isAwake = true
-    this.#onWake?.()
+    this.nudge()
   }
 
   /** Looks again at what it waits for. */
   nudge(): void {
-    this.#onWake?.()
+    for (const look of [...this.#waiters]) look()
   }
 
   /** Kinds came to be: manifests that wait for theirs are looked at again, soon. */
@@ -150,7 +150,7 @@ export class Application implements Neighbour {
   /** Its state changed. */
   noteChange(): void {
     this.#events.onChange(this)
-    this.#onWake?.()
+    this.nudge()
   }
 
   /** Keeps a drift for the reports. */
@@ -321,7 +321,7 @@ export class Application implements Neighbour {
   async #waitForChange(timeoutMs: number, signal: AbortSignal): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>()
     const timer = timeoutMs < 2 ** 31 ? setTimeout(resolve, timeoutMs) : undefined
-    this.#onWake = resolve
+    this.#waiters.add(resolve)
     const abort = (): void => resolve()
     signal.addEventListener('abort', abort, { once: true })
     if (signal.aborted) resolve()
@@ -329,7 +329,7 @@ export class Application implements Neighbour {
     clearTimeout(timer)
     // The signal lives as long as the application is left in peace, and each change comes by here.
     signal.removeEventListener('abort', abort)
-    this.#onWake = undefined
+    this.#waiters.delete(resolve)
     if (signal.aborted) throw new AppError('Aborted', 'something newer came')
   }
 }

@@ -1,9 +1,9 @@
-// Applies what an application declares and the cluster does not hold: CRDs and Namespaces, then wave by wave. What
-// fails stops nothing but what depends on it.
+// Applies what an application declares and the cluster does not hold: CRDs and Namespaces, then wave by wave. What is
+// slow or fails holds up nothing but what depends on it.
 import { sleep } from '@fairlead/shared/backoff'
 import { AppError, isAborted, toAppError } from '@fairlead/shared/errors'
 import { formatObjectReference } from '@fairlead/shared/object-reference'
-import { groupPhases, isFoundation, isNamespace } from '../applier/apply-order.ts'
+import { groupPhases, isFoundation } from '../applier/apply-order.ts'
 import { retryDelayMs } from '../applier/retry.ts'
 import type { ResourceType } from '../kube/kube.ts'
 import { KubeError } from '../kube/kube-error.ts'
@@ -34,11 +34,12 @@ export async function applyDeclared(
   if (due.size === 0) return
   // What is about to be made is written down first, so that a crash leaks nothing.
   await application.save()
-  const before: ObjectRecord[] = []
-  for (const phase of groupPhases(records)) {
-    const batch = phase.filter((record) => due.has(record))
-    if (batch.length > 0) await applyPhase({ application, target, signal }, batch, before)
-    if (!phase.every(isFoundation)) before.push(...phase)
+  // What this pass left waiting must not go on beside the next one.
+  const pass = new AbortController()
+  try {
+    await applyPhases({ application, target, signal: AbortSignal.any([signal, pass.signal]) }, records, due)
+  } finally {
+    pass.abort()
   }
 }
 
@@ -51,7 +52,32 @@ interface Run {
   readonly signal: AbortSignal
 }
 
-async function applyPhase(run: Run, batch: readonly ObjectRecord[], before: readonly ObjectRecord[]): Promise<void> {
+/** For CRDs and Namespaces that are being written: settles when that was tried. */
+type Founding = ReadonlyMap<ObjectRecord, Promise<void>>
+
+async function applyPhases(run: Run, records: readonly ObjectRecord[], due: ReadonlySet<ObjectRecord>): Promise<void> {
+  const founding = new Map<ObjectRecord, Promise<void>>()
+  const before: ObjectRecord[] = []
+  for (const phase of groupPhases(records)) {
+    const batch = phase.filter((record) => due.has(record))
+    if (phase.every(isFoundation)) {
+      // Only what needs one of them waits for it.
+      for (const record of batch) founding.set(record, applyBatch(run, [record]))
+      for (const attempt of founding.values()) attempt.catch(() => undefined)
+      continue
+    }
+    if (batch.length > 0) await applyWave(run, batch, before, founding)
+    before.push(...phase)
+  }
+  await Promise.all(founding.values())
+}
+
+async function applyWave(
+  run: Run,
+  batch: readonly ObjectRecord[],
+  before: readonly ObjectRecord[],
+  founding: Founding,
+): Promise<void> {
   const { application, signal } = run
   const { context } = application
   const areHealthy = (): boolean => before.every((record) => !isPending(record) && isWorking(record))
@@ -62,32 +88,51 @@ async function applyPhase(run: Run, batch: readonly ObjectRecord[], before: read
     for (const record of batch) failDependent(application, record, cause)
     return
   }
-  const own = new Set(batch.filter((record) => findCrd(application, record)))
-  await applyBatch(
-    run,
-    batch.filter((record) => !own.has(record)),
-  )
-  if (batch.some(isNamespace)) context.noteFoundation('')
-  if (own.size > 0) await applyCustomResources(run, [...own])
+  const groups = groupByDependency(application, batch, founding)
+  await Promise.all(groups.map(async (group) => await applyGroup(run, group, founding)))
 }
 
-async function applyCustomResources(run: Run, records: readonly ObjectRecord[]): Promise<void> {
-  const { application, signal } = run
-  const { context } = application
-  const crds = new Set(records.map((record) => findCrd(application, record)).filter((crd) => crd !== undefined))
-  const areSettled = (): boolean => [...crds].every((crd) => crd.failure !== undefined || isWorking(crd))
-  await application.waitUntil(areSettled, context.limits.establishedTimeoutMs, signal)
-  const ready: ObjectRecord[] = []
-  for (const record of records) {
+/** Objects of one wave that need the same CRD and the same Namespace of their own application. */
+interface Group {
+  readonly crd: ObjectRecord | undefined
+  readonly namespace: ObjectRecord | undefined
+  readonly records: ObjectRecord[]
+}
+
+function groupByDependency(application: Application, batch: readonly ObjectRecord[], founding: Founding): Group[] {
+  const groups = new Map<string, Group>()
+  for (const record of batch) {
     const crd = findCrd(application, record)
-    if (crd && (isPending(crd) || !isWorking(crd))) failDependent(application, record, crd)
-    else ready.push(record)
+    const declared = application.context.table.find(`/Namespace//${record.namespace}`)
+    const namespace = declared && founding.has(declared) ? declared : undefined
+    const key = `${crd?.key ?? ''} ${namespace?.key ?? ''}`
+    const group = groups.get(key) ?? { crd, namespace, records: [] }
+    group.records.push(record)
+    groups.set(key, group)
+  }
+  return [...groups.values()]
+}
+
+async function applyGroup(run: Run, { crd, namespace, records }: Group, founding: Founding): Promise<void> {
+  if (namespace) await founding.get(namespace)
+  if (!crd) return await applyBatch(run, records)
+  await founding.get(crd)
+  await applyCustomResources(run, crd, records)
+}
+
+async function applyCustomResources(run: Run, crd: ObjectRecord, records: readonly ObjectRecord[]): Promise<void> {
+  const { application, signal } = run
+  const isSettled = (): boolean => crd.failure !== undefined || isWorking(crd)
+  await application.waitUntil(isSettled, application.context.limits.establishedTimeoutMs, signal)
+  if (isPending(crd) || !isWorking(crd)) {
+    for (const record of records) failDependent(application, record, crd)
+    return
   }
   const resources = new Map(
-    ready.map(({ resource }) => [`${resource.group}/${resource.version}/${resource.kind}`, resource]),
+    records.map(({ resource }) => [`${resource.group}/${resource.version}/${resource.kind}`, resource]),
   )
   await Promise.all([...resources.values()].map(async (resource) => await awaitServed(run, resource)))
-  await applyBatch(run, ready)
+  await applyBatch(run, records)
 }
 
 /** An established CRD is served only a moment later; a watch begun too early would be told that there is no such kind. */

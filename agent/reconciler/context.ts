@@ -89,6 +89,4 @@ export interface ReconcilerContext {
   readonly neighbours: ReadonlyMap<string, Neighbour>
   /** Something of an object changed. */
   readonly noteChange: (record: ObjectRecord) => void
-  /** Kinds of this group, or namespaces (empty group), came to be: what failed for want of them is tried again. */
-  readonly noteFoundation: (group: string) => void
 }
