@@ -200,6 +200,14 @@ describe('a person with a fresh hub', () => {
     shop.remove('web/bad.yaml')
   })
 
+  test('suspends an application and lets it go on', async () => {
+    expect((await fairlead('application', 'suspend', 'web')).stdout).toBe('application/web suspended\n')
+    expect((await fairlead('application', 'list')).stdout).toMatch(/^web .* Suspended /m)
+    expect((await fairlead('application', 'resume', 'web')).stdout).toBe('application/web resumed\n')
+    expect((await fairlead('application', 'list')).stdout).not.toContain('Suspended')
+    expect(await fairlead('application', 'suspend', 'nobody')).toMatchObject({ code: 3, stdout: '' })
+  })
+
   test('ends --watch by Ctrl-C without a trace', async () => {
     const { child, result } = start(['status', '--watch'])
     child.stdout.once('data', () => child.kill('SIGINT'))

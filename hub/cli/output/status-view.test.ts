@@ -27,6 +27,13 @@ describe('status', () => {
     ])
   })
 
+  test('says of an application that is suspended that it is, and how many objects differ', () => {
+    const status = readyFleet(now)
+    for (const { report } of status.deployments) if (report) Object.assign(report, { suspended: true, drifted: 3 })
+    const [, , line] = formatStatus(status, options)
+    expect(line).toMatch(/ Synced, Suspended +Healthy +3 open/)
+  })
+
   test('of a fleet that is well is only the table', () => {
     const lines = formatStatus(readyFleet(now), options)
     expect(lines).toHaveLength(3)

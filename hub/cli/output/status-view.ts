@@ -95,12 +95,14 @@ function revisionCell(deployment: Deployment, whole: boolean): string {
 
 function syncCell(deployment: Deployment, { style }: StatusViewOptions): string {
   if (deployment.removing) return style('yellow', 'Removing')
-  return style(syncStyle(deployment.sync), syncWord(deployment.sync))
+  const sync = style(syncStyle(deployment.sync), syncWord(deployment.sync))
+  return deployment.report?.suspended ? `${sync}, ${style('yellow', 'Suspended')}` : sync
 }
 
 /** `2 open` while somebody's change stands, `3 reverted` after they were put back, `-` when there was none. */
 function driftCell(deployment: Deployment, style: StatusViewOptions['style']): string {
-  const open = (deployment.report?.drifts ?? []).filter((drift) => !drift.remediatedAt).length
+  const listed = (deployment.report?.drifts ?? []).filter((drift) => !drift.remediatedAt).length
+  const open = Math.max(listed, deployment.report?.drifted ?? 0)
   const reverted = deployment.report?.remediations ?? 0n
   const words = [
     ...(open > 0 ? [style('yellow', `${open} open`)] : []),

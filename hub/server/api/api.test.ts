@@ -221,6 +221,9 @@ describe('definitions', () => {
     const applications = connect(ApplicationsService)
     const got = await applications.getApplication(named('fairlead.v1.GetApplicationRequest', 'web'), bearer())
     expect(got.application?.spec?.source?.repository).toBe('shop')
+    const suspension = { ...named('fairlead.v1.SuspendApplicationRequest', 'web'), suspend: true }
+    const { application: suspended } = await applications.suspendApplication(suspension, bearer())
+    expect(suspended).toMatchObject({ spec: { suspend: true }, metadata: { generation: 2n } })
     const request = { ...named('fairlead.v1.DeleteApplicationRequest', 'web'), orphan: false }
     expect(await applications.deleteApplication(request, bearer())).toMatchObject({ clusters: [] })
     expect((await failureOf(applications.deleteApplication(request, bearer()))).code).toBe(grpc.status.NOT_FOUND)

@@ -5,6 +5,7 @@ import {
   DeleteApplicationResponseSchema,
   GetApplicationResponseSchema,
   ListApplicationsResponseSchema,
+  SuspendApplicationResponseSchema,
 } from '@fairlead/proto/applications'
 import { ApplyDefinitionsResponseSchema, type DefinitionsService } from '@fairlead/proto/definitions'
 import {
@@ -46,8 +47,9 @@ export function applicationsHandlers(definitions: Definitions): Handlers<typeof 
       const clusters = await definitions.deleteApplication({ name, orphan }, ADMIN)
       return create(DeleteApplicationResponseSchema, { clusters })
     },
-    suspendApplication: async () => {
-      throw new AppError('Unavailable', 'suspending is not served yet')
+    suspendApplication: async ({ name, suspend }) => {
+      const application = await definitions.suspendApplication({ name, suspend }, ADMIN)
+      return create(SuspendApplicationResponseSchema, { application })
     },
     approvePrune: async () => {
       throw new AppError('Unavailable', 'approvals are not served yet')

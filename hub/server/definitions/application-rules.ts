@@ -3,6 +3,7 @@ import type { ApplicationSource, ApplicationSpec, Placement } from '@fairlead/pr
 import { findNameProblem, findSelectorProblems } from '../label-selector.ts'
 import type { FieldProblem } from './document-shape.ts'
 import { findHealthProblems } from './health-rules.ts'
+import { findIgnoreProblems } from './ignore-rules.ts'
 
 const ADOPT_VALUES: readonly string[] = ['', 'never', 'ifEqual', 'always']
 const MAX_PATH_LENGTH = 1_024
@@ -24,6 +25,7 @@ export function findApplicationProblems(
       ADOPT_VALUES.includes(adopt) ? undefined : `${JSON.stringify(adopt)} is none of never, ifEqual, always`,
     ),
     ...findHealthProblems(spec.health),
+    ...findIgnoreProblems(spec.sync?.ignoreFields ?? []),
   ]
 }
 

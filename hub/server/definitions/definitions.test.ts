@@ -285,6 +285,11 @@ describe('a field', () => {
       'spec.__proto__x',
       'unknown field "__proto__x"; known are source, placement, namespace, sync, suspend, health',
     ],
+    [
+      { sync: { ignoreFields: [{ group: 'apps', kind: 'Deployment', paths: ['spec..replicas'] }] } },
+      'spec.sync.ignoreFields[0].paths[0]',
+      '"spec..replicas", character 6: expected the name of a field',
+    ],
   ])('of the wrong shape is named by its path: %j', async (spec, field, message) => {
     expect(await problemsOf([repository(), application(spec)])).toMatchObject([{ field, message }])
   })
@@ -378,6 +383,42 @@ async function deploy(clusterId: string, state: 'desired' | 'tombstone', name = 
     .values({ cluster_id: clusterId, application: name, state, prune: 0, since: 1 })
     .execute()
 }
+
+describe('suspending', () => {
+  const suspend = async (to: boolean, name = 'web') =>
+    await definitions.suspendApplication({ name, suspend: to }, 'admin')
+  const audited = async () => await store.db.selectFrom('audit').select(['action', 'object', 'actor']).execute()
+
+  test('an application is stored in its spec as a new generation, with an audit row, and told', async () => {
+    await apply([repository(), application({ namespace: 'shop' })])
+    const before = changes
+    const suspended = await suspend(true)
+    expect(suspended).toMatchObject({ metadata: { generation: 2n }, spec: { suspend: true, namespace: 'shop' } })
+    expect((await audited()).at(-1)).toEqual({
+      action: 'application.suspend',
+      object: 'Application/web',
+      actor: 'admin',
+    })
+    expect(changes).toBe(before + 1)
+    expect(await suspend(false)).toMatchObject({ metadata: { generation: 3n }, spec: { suspend: false } })
+    expect((await audited()).at(-1)?.action).toBe('application.resume')
+  })
+
+  test('what is so already changes nothing', async () => {
+    await apply([repository(), application({ suspend: true })])
+    const [before, rows] = [changes, (await audited()).length]
+    expect(await suspend(true)).toMatchObject({ metadata: { generation: 1n }, spec: { suspend: true } })
+    expect([changes, (await audited()).length]).toEqual([before, rows])
+  })
+
+  test('an application that does not exist or is being deleted is refused', async () => {
+    await expect(suspend(true, 'nobody')).rejects.toMatchObject({ code: 'NotFound' })
+    await apply([repository(), application()])
+    await deploy('c1', 'desired')
+    await definitions.deleteApplication({ name: 'web', orphan: false }, 'admin')
+    await expect(suspend(true)).rejects.toMatchObject({ code: 'FailedPrecondition' })
+  })
+})
 
 describe('deleting', () => {
   test('an application takes it from its clusters and keeps it until they have confirmed', async () => {

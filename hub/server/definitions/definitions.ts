@@ -24,6 +24,7 @@ import type { Store } from '../store/store.ts'
 import { findApplicationProblems } from './application-rules.ts'
 import { type Definition, type ReadDocument, readDocument } from './document.ts'
 import { findRepositoryProblems, findRepositoryWarnings } from './repository-rules.ts'
+import { suspendApplication } from './suspension.ts'
 
 const MAX_DOCUMENTS = 5_000
 
@@ -61,6 +62,8 @@ export interface Definitions {
   listApplications(): Promise<Application[]>
   /** Has an application leave every cluster; with `orphan` its objects stay. Returns the names of the clusters. Throws NotFound. */
   deleteApplication(request: { name: string; orphan: boolean }, actor: string): Promise<string[]>
+  /** Has agents change nothing of an application (`suspend`), or go on. Returns it as it is then; what is so already stays as it is. Throws NotFound, or FailedPrecondition while it is being deleted. */
+  suspendApplication(request: { name: string; suspend: boolean }, actor: string): Promise<Application>
 }
 
 /** Makes the definitions of a store. */
@@ -111,6 +114,18 @@ export function createDefinitions(options: DefinitionsOptions): Definitions {
       logger.info({ kind: 'Application', definition: name, orphan, clusters: clusters.length }, 'definition deleted')
       onChange()
       return clusters
+    },
+    suspendApplication: async ({ name, suspend }, actor) => {
+      const isChanged = await store.transaction((transaction) =>
+        suspendApplication(transaction, { name, suspend, actor, nowMs: clock() }),
+      )
+      if (isChanged) {
+        logger.info({ kind: 'Application', definition: name, suspend }, 'application suspended or resumed')
+        onChange()
+      }
+      const [application] = await readApplications(store.db, { name })
+      if (!application) throw notFound('Application', name)
+      return application
     },
   }
 }
