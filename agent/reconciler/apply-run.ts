@@ -11,8 +11,8 @@ import type { Application } from './application.ts'
 import type { DesiredTarget } from './context.ts'
 import { findDifference, isPending, isWorking, needsApply, type ObjectRecord } from './object-record.ts'
 
-/** In flight for one application; the limiter holds all applications together to as many. */
-const WORKERS = 8
+/** At work for one application. The limiter holds all applications together to eight in flight; more are needed here so that what is slow can give its place to the next object of the same application. */
+const WORKERS = 64
 
 /** Applies all that needs it; failures are kept in the records. Throws Aborted, or as Kube does when the inventory cannot be written. */
 export async function applyDeclared(
@@ -152,14 +152,13 @@ async function awaitServed({ application, signal }: Run, resource: ResourceType)
 }
 
 async function applyBatch(run: Run, batch: readonly ObjectRecord[]): Promise<void> {
-  const { application, signal } = run
+  const { signal } = run
   const queue = [...batch]
   let outage: AppError | undefined
   const work = async (): Promise<void> => {
     for (let record = queue.shift(); record; record = queue.shift()) {
       if (signal.aborted) return
-      if (outage) fail(application, record, outage)
-      else outage = await applyOne(run, record)
+      outage = (await applyOne(run, record, () => outage)) ?? outage
     }
   }
   const aborted = Promise.withResolvers<void>()
@@ -169,8 +168,12 @@ async function applyBatch(run: Run, batch: readonly ObjectRecord[]): Promise<voi
   if (signal.aborted) throw new AppError('Aborted', 'something newer came')
 }
 
-/** Returns the error when the API server cannot be reached at all: then the others need not be tried. */
-async function applyOne({ application, target, signal }: Run, record: ObjectRecord): Promise<AppError | undefined> {
+/** Returns the error when the API server cannot be reached at all: then the others, which look at `outage` when it is their turn, need not be tried. */
+async function applyOne(
+  { application, target, signal }: Run,
+  record: ObjectRecord,
+  outage: () => AppError | undefined,
+): Promise<AppError | undefined> {
   const { context } = application
   const namespace = context.table.find(`/Namespace//${record.namespace}`)
   if (namespace && namespace !== record && namespace.declared && namespace.failure && !namespace.applied) {
@@ -185,6 +188,8 @@ async function applyOne({ application, target, signal }: Run, record: ObjectReco
       const isWatched = context.kinds.isWatched(record.resource)
       const facts = { nowMs: context.clock(), isWatched, remediate: target.policy.remediate }
       if (signal.aborted || !needsApply(record, facts)) return
+      const away = outage()
+      if (away) throw away
       const difference = isPending(record) ? undefined : findDifference(record, isWatched)
       const detectedAtMs = context.clock()
       const manager = record.live?.person ?? ''
