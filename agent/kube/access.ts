@@ -49,17 +49,25 @@ export function inClusterAccess({ host, port, podRoot = '' }: InClusterOptions):
   }
 }
 
-/** Access as a kubeconfig says; its context, default the current one. Loads the Kubernetes client library, which costs memory: not for use in a pod. */
+/** Access as a kubeconfig says; its context, default the current one. The file is read anew for each connection and each token, but the address stays. Loads the Kubernetes client library, which costs memory: not for use in a pod. */
 export async function kubeconfigAccess(file: string, context?: string): Promise<ApiServerAccess> {
   const { KubeConfig } = await import('@kubernetes/client-node')
-  const config = new KubeConfig()
-  config.loadFromFile(file)
-  if (context !== undefined) config.setCurrentContext(context)
-  const cluster = config.getCurrentCluster()
+  const load = () => {
+    const config = new KubeConfig()
+    config.loadFromFile(file)
+    if (context !== undefined) config.setCurrentContext(context)
+    return config
+  }
+  const cluster = load().getCurrentCluster()
   if (!cluster) throw new AppError('InvalidArgument', `${file} has no current context with a cluster`)
   const readOptions = async (): Promise<HttpsOptions> => {
     const options: HttpsOptions = {}
-    await config.applyToHTTPSOptions(options)
+    try {
+      await load().applyToHTTPSOptions(options)
+    } catch (cause) {
+      // Perhaps it is just being replaced. The parser's message may quote it.
+      throw new AppError('ApiServerUnavailable', `the kubeconfig ${file} cannot be read`, { cause })
+    }
     return options
   }
   return {

@@ -2,7 +2,7 @@
 import { backoffMs } from '@fairlead/shared/backoff'
 import { AppError } from '@fairlead/shared/errors'
 import type { CallOptions, JsonBody, KubeRequest, KubeResponse } from './kube.ts'
-import { parseStatus } from './kube-error.ts'
+import { parseStatus, type Status } from './kube-error.ts'
 import { parseRetryAfterMs } from './retry-after.ts'
 import { ConnectionLost, type IncomingResponse, type Transport } from './transport.ts'
 
@@ -33,7 +33,7 @@ export async function call(transport: Transport, request: KubeRequest): Promise<
       const response = await transport.open(outgoing, { freshToken })
       const answer = await readAnswer(response)
       if (answer.status === 401 && !freshToken) {
-        // The token may have been replaced since it was last read.
+        // The token, or the certificate, may have been replaced since it was last read.
         freshToken = true
         continue
       }
@@ -182,10 +182,16 @@ function parseJson(text: string): unknown {
   }
 }
 
+/** What a refusal says, with the time to wait that may stand in its header only. */
+export function statusOf({ status, headers, body }: KubeResponse): Status {
+  const retryAfterMs = parseRetryAfterMs(headers['retry-after'])
+  return { ...parseStatus(status, body), ...(retryAfterMs !== undefined && { retryAfterMs }) }
+}
+
 /** How long the API server asks us to wait before the same request; undefined when it does not. */
-function retryAfterMs({ status, headers, body }: KubeResponse): number | undefined {
-  if (status !== 429 && status !== 503) return undefined
-  const waitMs = parseRetryAfterMs(headers['retry-after']) ?? parseStatus(status, body).retryAfterMs
+function retryAfterMs(answer: KubeResponse): number | undefined {
+  if (answer.status !== 429 && answer.status !== 503) return undefined
+  const waitMs = statusOf(answer).retryAfterMs
   // A little later than asked, and not all at once.
   return waitMs === undefined ? undefined : Math.max(100, waitMs) * (1 + Math.random() / 4)
 }

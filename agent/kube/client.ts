@@ -1,7 +1,7 @@
 // Kube over HTTP/2: each verb as one request, each refusal as a KubeError.
 import { FIELD_MANAGER } from '@fairlead/shared/labels'
 import { formatObjectReference, joinApiVersion, type KubernetesObject } from '@fairlead/shared/object-reference'
-import { call, JSON_TYPE, METADATA_ONLY, METADATA_ONLY_LIST } from './caller.ts'
+import { call, JSON_TYPE, METADATA_ONLY, METADATA_ONLY_LIST, statusOf } from './caller.ts'
 import { Discovery } from './discovery.ts'
 import type {
   ApplyOptions,
@@ -22,9 +22,8 @@ import type {
   WatchOptions,
   WriteOptions,
 } from './kube.ts'
-import { isExpired, KubeError, parseStatus } from './kube-error.ts'
+import { isExpired, KubeError } from './kube-error.ts'
 import { collectionPath, objectCollectionPath, objectPath } from './resource-path.ts'
-import { parseRetryAfterMs } from './retry-after.ts'
 import { Transport } from './transport.ts'
 import { openWatch } from './watch-stream.ts'
 
@@ -264,11 +263,9 @@ function callParts({ signal, timeoutMs }: CallOptions): Pick<KubeRequest, 'signa
   return { signal, timeoutMs }
 }
 
-function refusal({ status, body, headers }: KubeResponse, resource: ResourceType, target: ObjectName): KubeError {
+function refusal(answer: KubeResponse, resource: ResourceType, target: ObjectName): KubeError {
   const isSecret = resource.group === '' && resource.kind === 'Secret'
-  const retryAfterMs = parseRetryAfterMs(headers['retry-after'])
-  const said = { ...parseStatus(status, body), ...(retryAfterMs !== undefined && { retryAfterMs }) }
-  return new KubeError(said, { object: describe(resource, target), isSecret })
+  return new KubeError(statusOf(answer), { object: describe(resource, target), isSecret })
 }
 
 function describe({ group, kind, namespaced }: ResourceType, { name, namespace }: ObjectName): string {

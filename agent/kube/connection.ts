@@ -19,7 +19,7 @@ export interface ConnectionOptions {
   readonly pingIntervalMs: number
   /** Until a ping must be answered, and until a connection must be made, ms. */
   readonly pingTimeoutMs: number
-  /** Called once, when no stream can be opened any more. */
+  /** Called once, when the connection has ended with all its streams. */
   readonly onClosed: (connection: Connection) => void
 }
 
@@ -36,7 +36,7 @@ export class Connection {
   #pings: NodeJS.Timeout | undefined
   #pong: NodeJS.Timeout | undefined
   #streams = 0
-  #closed = false
+  #retired = false
 
   private constructor(session: ClientHttp2Session, options: ConnectionOptions) {
     this.#session = session
@@ -44,8 +44,12 @@ export class Connection {
     session.setLocalWindowSize(CONNECTION_WINDOW_BYTES)
     session.setMaxListeners(0)
     session.on('error', (error) => options.logger.debug({ error: error.message }, 'API server connection failed'))
-    session.on('goaway', () => this.#retire())
-    session.on('close', () => this.#retire())
+    session.on('goaway', () => this.retire())
+    session.once('close', () => {
+      this.retire()
+      clearInterval(this.#pings)
+      options.onClosed(this)
+    })
     this.#pings = setInterval(() => this.ping(), options.pingIntervalMs)
     this.#pings.unref()
   }
@@ -80,9 +84,14 @@ export class Connection {
     return new Connection(session, options)
   }
 
+  /** What it was made with. */
+  get tls(): TlsMaterial {
+    return this.#options.tls
+  }
+
   /** Whether a further stream may be opened. */
   get hasRoom(): boolean {
-    if (this.#closed || this.#session.closed || this.#session.destroyed) return false
+    if (this.#retired || this.#session.closed || this.#session.destroyed) return false
     const allowed = this.#session.remoteSettings?.maxConcurrentStreams ?? STREAMS_PER_CONNECTION
     return this.#streams < Math.min(STREAMS_PER_CONNECTION, allowed)
   }
@@ -93,6 +102,7 @@ export class Connection {
     this.#streams++
     stream.once('close', () => {
       this.#streams--
+      if (this.#retired && this.#streams === 0) this.#session.close()
     })
     if (body !== undefined) stream.end(body)
     return stream
@@ -112,22 +122,20 @@ export class Connection {
 
   /** Fails all streams and closes. */
   destroy(error = new Error('closed')): void {
-    this.#retire()
+    this.retire()
     this.#clearPong()
     // Without an error the streams would seem to have ended in good order.
     this.#session.destroy(error, constants.NGHTTP2_CANCEL)
   }
 
+  /** Takes no new streams; those that are open go on until the server or a failing ping ends them. Closes after the last. */
+  retire(): void {
+    this.#retired = true
+    if (this.#streams === 0) this.#session.close()
+  }
+
   #clearPong(): void {
     clearTimeout(this.#pong)
     this.#pong = undefined
-  }
-
-  /** Takes no new streams; those that are open go on until the server or a failing ping ends them. */
-  #retire(): void {
-    if (this.#session.destroyed) clearInterval(this.#pings)
-    if (this.#closed) return
-    this.#closed = true
-    this.#options.onClosed(this)
   }
 }

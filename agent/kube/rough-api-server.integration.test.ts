@@ -107,7 +107,7 @@ test('requests that are turned away for a moment are sent again when the API ser
 
 test('a connection whose other end is silently gone is noticed, and its watches fail', async () => {
   await using link = await startProxy({ port: cluster.port })
-  const other = await connect(`https://${link.address}`, { pingIntervalMs: 100, pingTimeoutMs: 300 })
+  const other = await connect(`https://${link.address}`, { pingIntervalMs: 100, pingTimeoutMs: 1_000 })
   const events = await other.watch(configMaps, { resourceVersion: '0', timeoutSeconds: 60 })
   const watching = (async () => {
     for await (const { type } of events) if (type === 'DELETED') return

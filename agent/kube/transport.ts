@@ -1,5 +1,6 @@
 // Requests as HTTP/2 streams over as few connections as hold them; reconnects with jittered backoff.
 import { type ClientHttp2Stream, constants, type IncomingHttpHeaders, type OutgoingHttpHeaders } from 'node:http2'
+import { isDeepStrictEqual } from 'node:util'
 import { backoffMs, sleep } from '@fairlead/shared/backoff'
 import { AppError } from '@fairlead/shared/errors'
 import type { Logger } from '@fairlead/shared/logger'
@@ -68,11 +69,12 @@ export class Transport {
     this.#prefix = new URL(options.access.server).pathname.replace(/\/$/, '')
   }
 
-  /** Sends a request; resolves with the head of the answer. */
+  /** Sends a request; resolves with the head of the answer. `freshToken`: by whatever proves us now, for we were not recognised. */
   async open(request: OutgoingRequest, { freshToken = false } = {}): Promise<IncomingResponse> {
     const { access, userAgent } = this.#options
     const { method, path, headers, body, signal } = request
     const authorization = await access.authorization({ fresh: freshToken })
+    if (freshToken) await this.#retireOutdated()
     const connection = await this.#connection(signal)
     signal.throwIfAborted()
     if (request.isFenced && this.#options.mayWrite?.() === false) {
@@ -112,6 +114,12 @@ export class Transport {
       })
       await abortable(this.#connecting, signal)
     }
+  }
+
+  /** A certificate proves us for as long as a connection lives: those made with another than is there now take no new requests. */
+  async #retireOutdated(): Promise<void> {
+    const tls = await this.#options.access.tls()
+    for (const connection of this.#connections) if (!isDeepStrictEqual(connection.tls, tls)) connection.retire()
   }
 
   async #connect(): Promise<void> {

@@ -1,7 +1,7 @@
 // A watch as a stream of events: one JSON document a line.
 import { AppError } from '@fairlead/shared/errors'
 import type { KubernetesObject } from '@fairlead/shared/object-reference'
-import { type Limit, openStream, readAnswer } from './caller.ts'
+import { type Limit, openStream, readAnswer, statusOf } from './caller.ts'
 import type { KubeRequest, WatchEvent } from './kube.ts'
 import { type KubeError, parseStatus, type Status } from './kube-error.ts'
 import { LineSplitter } from './line-splitter.ts'
@@ -21,8 +21,7 @@ export async function openWatch(transport: Transport, options: WatchStreamOption
   const { response, limit } = await openStream(transport, options.request)
   if (response.status === 200) return readEvents(response, limit, options)
   try {
-    const { status, body } = await readAnswer(response)
-    throw options.refuse(parseStatus(status, body))
+    throw options.refuse(statusOf(await readAnswer(response)))
   } catch (error) {
     throw limit.explain(error)
   } finally {

@@ -8,8 +8,8 @@ import path from 'node:path'
 /** A CA that signs server certificates. */
 export interface TestCa {
   readonly certificatePem: string
-  /** A server certificate for these host names and IP addresses. */
-  issue(names: readonly string[]): { readonly certificatePem: string; readonly keyPem: string }
+  /** A certificate for these host names and IP addresses; the subject is `/CN=server` unless it is for a client. */
+  issue(names: readonly string[], subject?: string): { readonly certificatePem: string; readonly keyPem: string }
 }
 
 const EC_KEY = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes']
@@ -21,16 +21,16 @@ export function createTestCa(name = 'Test CA'): TestCa {
     const out = ['-keyout', 'key.pem', '-out', 'crt.pem']
     openssl(folder, ['req', '-x509', ...EC_KEY, ...out, '-days', '30', '-subj', `/CN=${name}`, ...constraints])
   })
-  return { certificatePem, issue: (names) => issue(names, certificatePem, keyPem) }
+  return { certificatePem, issue: (names, subject) => issue(names, subject, certificatePem, keyPem) }
 }
 
-function issue(names: readonly string[], caPem: string, caKeyPem: string) {
+function issue(names: readonly string[], subject = '/CN=server', caPem: string, caKeyPem: string) {
   const san = names.map((value) => (isIP(value) === 0 ? `DNS:${value}` : `IP:${value}`)).join(',')
   const [certificatePem, keyPem] = inFolder((folder) => {
     writeFileSync(path.join(folder, 'ca.crt'), caPem)
     writeFileSync(path.join(folder, 'ca.key'), caKeyPem)
     writeFileSync(path.join(folder, 'san'), `subjectAltName=${san}\nbasicConstraints=critical,CA:FALSE\n`)
-    openssl(folder, ['req', '-new', ...EC_KEY, '-keyout', 'key.pem', '-out', 'request.pem', '-subj', '/CN=server'])
+    openssl(folder, ['req', '-new', ...EC_KEY, '-keyout', 'key.pem', '-out', 'request.pem', '-subj', subject])
     const from = ['-in', 'request.pem', '-CA', 'ca.crt', '-CAkey', 'ca.key', '-CAcreateserial', '-extfile', 'san']
     openssl(folder, ['x509', '-req', ...from, '-out', 'crt.pem', '-days', '30'])
   })

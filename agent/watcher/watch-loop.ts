@@ -4,7 +4,7 @@ import { backoffMs, jittered } from '@fairlead/shared/backoff'
 import type { Logger } from '@fairlead/shared/logger'
 import { joinApiVersion, type KubernetesObject } from '@fairlead/shared/object-reference'
 import type { Kube, ResourceType } from '../kube/kube.ts'
-import { isExpired, isStatus } from '../kube/kube-error.ts'
+import { isExpired, isStatus, KubeError } from '../kube/kube-error.ts'
 import type { Gate } from './gate.ts'
 import type { KindState } from './kind-watch.ts'
 import type { StoreCheck } from './store-check.ts'
@@ -41,6 +41,8 @@ export interface WatchTiming {
    * that, ms, the watch is dead however open it looks.
    */
   readonly silenceMs: number
+  /** How much longer than it was asked to last a watch may stay open, ms: then its end was lost, and perhaps events with it. */
+  readonly overdueMs: number
 }
 
 /** Long, because each re-opening is a request; random, so that the watches of a fleet of agents do not fall due together. */
@@ -49,6 +51,7 @@ export const DEFAULT_TIMING: WatchTiming = {
   mostSeconds: 3_600,
   slowRetryMs: 30_000,
   silenceMs: 4 * 60_000,
+  overdueMs: 60_000,
 }
 const MAX_BACKOFF_MS = 5_000
 /** A watch that ends sooner counts as a failure, lest a server that closes at once be asked in a tight loop. */
@@ -168,9 +171,9 @@ export class WatchLoop {
   async #watch(position: string, signal: AbortSignal): Promise<void> {
     const { kube, resource, namespace, labelSelector, logger } = this.#options
     const openedAt = performance.now()
-    const { leastSeconds, mostSeconds, silenceMs } = this.#options.timing
+    const { leastSeconds, mostSeconds, silenceMs, overdueMs } = this.#options.timing
     const timeoutSeconds = Math.round(leastSeconds + Math.random() * (mostSeconds - leastSeconds))
-    const silence = new Silence(silenceMs)
+    const silence = new Silence(silenceMs, timeoutSeconds * 1000 + overdueMs)
     const either = AbortSignal.any([signal, silence.signal])
     try {
       const metadataOnly = this.#options.metadataOnly()
@@ -258,7 +261,8 @@ export class WatchLoop {
     this.#lostAt = performance.now()
     // A connection that breaks is opened again at once; only when that fails is the API server away.
     if (attempt > 0 || this.#position === undefined) this.#setState('unavailable', message)
-    return backoffMs(attempt, { baseMs: 50, maxMs: MAX_BACKOFF_MS })
+    const askedMs = error instanceof KubeError ? (error.retryAfterMs ?? 0) : 0
+    return Math.max(backoffMs(attempt, { baseMs: 50, maxMs: MAX_BACKOFF_MS }), askedMs * (1 + Math.random() / 4))
   }
 
   #waitSlowly(state: 'forbidden' | 'gone', message: string, attempt: number): number {
@@ -293,14 +297,16 @@ export class WatchLoop {
   }
 }
 
-/** Aborts when nothing was heard for long after a bookmark: a watch without them is silent as long as nothing happens. */
+/** Aborts when nothing was heard for long after a bookmark (a watch without them is silent as long as nothing happens), and when the end does not come. */
 class Silence {
   readonly #controller = new AbortController()
   readonly #ms: number
+  readonly #end: NodeJS.Timeout
   #timer: NodeJS.Timeout | undefined
 
-  constructor(ms: number) {
+  constructor(ms: number, longestMs: number) {
     this.#ms = ms
+    this.#end = setTimeout(() => this.#controller.abort(), longestMs).unref()
   }
 
   get signal(): AbortSignal {
@@ -314,6 +320,7 @@ class Silence {
 
   stop(): void {
     clearTimeout(this.#timer)
+    clearTimeout(this.#end)
   }
 }
 
