@@ -4,13 +4,22 @@ import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:f
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
-import { ensureTools, getCachePath, getPinnedVersion, toolNames } from './tools.ts'
+import {
+  ensureTools,
+  getCachePath,
+  getKubernetesVersion,
+  getPinnedVersion,
+  kubernetesTools,
+  kubernetesVersions,
+  toolNames,
+} from './tools.ts'
 
 let folder: string
 beforeEach(() => {
   folder = mkdtempSync(path.join(tmpdir(), 'fairlead-tools-test-'))
   vi.stubEnv('XDG_CACHE_HOME', path.join(folder, 'cache'))
   vi.stubEnv('KUBEBUILDER_ASSETS', '')
+  vi.stubEnv('FAIRLEAD_KUBERNETES', '')
   vi.stubEnv('PATH', path.join(folder, 'bin'))
 })
 afterEach(() => {
@@ -29,6 +38,23 @@ test('every tool has a pinned version and a place in the cache of its own', () =
   expect(toolNames.map(getPinnedVersion).every((version) => /^v\d+\.\d+\.\d+$/.test(version))).toBe(true)
   expect(new Set(toolNames.map(getCachePath)).size).toBe(toolNames.length)
   expect(getCachePath('helm3')).toMatch(/helm3-v3\.\d+\.\d+-[0-9a-f]{12}\/helm$/)
+})
+
+test('FAIRLEAD_KUBERNETES says on which Kubernetes to test, and the newest is the default', () => {
+  expect(getKubernetesVersion()).toBe(kubernetesVersions[0])
+  const etcd = getCachePath('etcd')
+  const pinned = kubernetesVersions.map((version) => {
+    vi.stubEnv('FAIRLEAD_KUBERNETES', version)
+    expect(getKubernetesVersion()).toBe(version)
+    expect(getCachePath('etcd')).toBe(etcd)
+    return kubernetesTools.map((name) => [getPinnedVersion(name).split('.', 2).join('.'), getCachePath(name)])
+  })
+  expect(pinned.map((tools) => [...new Set(tools.map(([version]) => version))])).toEqual(
+    kubernetesVersions.map((version) => [`v${version}`]),
+  )
+  expect(new Set(pinned.flat().map(([, file]) => file)).size).toBe(kubernetesVersions.length * kubernetesTools.length)
+  vi.stubEnv('FAIRLEAD_KUBERNETES', '1.2')
+  expect(() => getPinnedVersion('kube-apiserver')).toThrow('FAIRLEAD_KUBERNETES is "1.2"; it may be 1.36, 1.34, 1.32')
 })
 
 test('a cached binary is used without being asked anything', async () => {

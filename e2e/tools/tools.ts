@@ -24,6 +24,15 @@ export const toolNames = [
 /** The name of one tool. `helm` is Helm 4, `helm3` is Helm 3. */
 export type ToolName = (typeof toolNames)[number]
 
+/** The Kubernetes versions that Fairlead is tested on, newest first; all but the newest by `npm run test:versions` only. */
+export const kubernetesVersions = ['1.36', '1.34', '1.32'] as const
+
+/** Major and minor version of Kubernetes. */
+export type KubernetesVersion = (typeof kubernetesVersions)[number]
+
+/** The tools that differ from one version of Kubernetes to another. */
+export const kubernetesTools = ['kube-apiserver', 'kube-controller-manager', 'kube-scheduler'] as const
+
 /** How ensureTools reports and how it is stopped. */
 export type EnsureOptions = {
   /** Ends a running build; ensureTools then rejects with the signal's reason. */
@@ -41,6 +50,9 @@ type Tool = {
   /** Seconds that a first build takes on two cores: told to the person who waits. */
   readonly coldBuildSeconds: number
 }
+
+/** The environment variable that says on which Kubernetes to test; none: on the newest. */
+const VERSION_VARIABLE = 'FAIRLEAD_KUBERNETES'
 
 const kubernetes = { folder: 'kubernetes', module: 'k8s.io/kubernetes', versionArgs: ['--version'] }
 
@@ -122,9 +134,24 @@ export async function ensureTools<N extends ToolName>(
   return Object.fromEntries(found) as Record<N, string>
 }
 
+/** The version of Kubernetes that FAIRLEAD_KUBERNETES asks for, default the newest. Throws when it is none of kubernetesVersions. */
+export function getKubernetesVersion(): KubernetesVersion {
+  const wanted = process.env[VERSION_VARIABLE] || kubernetesVersions[0]
+  const version = kubernetesVersions.find((one) => one === wanted)
+  if (version) return version
+  throw new Error(`${VERSION_VARIABLE} is ${JSON.stringify(wanted)}; it may be ${kubernetesVersions.join(', ')}`)
+}
+
+/** The newest Kubernetes is pinned in `kubernetes`, each older one in a folder that bears its version. */
+function folderOf({ folder }: Tool): string {
+  if (folder !== kubernetes.folder || getKubernetesVersion() === kubernetesVersions[0]) return folder
+  return `${folder}-${getKubernetesVersion()}`
+}
+
 /** The version that the tool's go.mod pins, such as `v3.7.3`. */
 export function getPinnedVersion(name: ToolName): string {
-  const { folder, module } = tools[name]
+  const { module } = tools[name]
+  const folder = folderOf(tools[name])
   const version = readModuleFile(folder, 'go.mod').match(
     new RegExp(`^\\s*(?:require )?${module.replaceAll('.', '\\.')} (v\\S+)`, 'm'),
   )?.[1]
@@ -134,7 +161,8 @@ export function getPinnedVersion(name: ToolName): string {
 
 /** Where the built binary of a tool is kept, whether it is there or not. */
 export function getCachePath(name: ToolName): string {
-  const { folder, binary } = tools[name]
+  const { binary } = tools[name]
+  const folder = folderOf(tools[name])
   const hash = createHash('sha256')
     .update(readModuleFile(folder, 'go.mod'))
     .update(readModuleFile(folder, 'go.sum'))
@@ -201,7 +229,7 @@ async function build(name: ToolName, log: (line: string) => void, signal?: Abort
 async function compile(name: ToolName, target: string, signal?: AbortSignal): Promise<void> {
   const tool = tools[name]
   const temporary = `${target}.${process.pid}.tmp`
-  const args = ['-C', path.join(import.meta.dirname, tool.folder), 'build', '-trimpath']
+  const args = ['-C', path.join(import.meta.dirname, folderOf(tool)), 'build', '-trimpath']
   args.push('-ldflags', `-s -w ${versionFlags(name)}`.trim(), '-o', temporary, tool.package)
   const env = { GOTOOLCHAIN: 'local', CGO_ENABLED: '0', GOFLAGS: '', GOWORK: 'off' }
   const { status, output } = await run('go', args, { env, ...(signal && { signal }) })
@@ -215,7 +243,7 @@ async function compile(name: ToolName, target: string, signal?: AbortSignal): Pr
 
 /** Without these, Kubernetes says it is v0.0.0 and clients misread it; the upstream release build sets them the same way. */
 function versionFlags(name: ToolName): string {
-  if (tools[name].folder !== 'kubernetes') return ''
+  if (tools[name].folder !== kubernetes.folder) return ''
   const version = getPinnedVersion(name)
   const [major, minor] = version.slice(1).split('.')
   const base = 'k8s.io/component-base/version'
@@ -228,7 +256,7 @@ function versionFlags(name: ToolName): string {
 }
 
 async function checkGo(name: ToolName): Promise<void> {
-  const wanted = readModuleFile(tools[name].folder, 'go.mod').match(/^go (\S+)/m)?.[1] ?? '1.26'
+  const wanted = readModuleFile(folderOf(tools[name]), 'go.mod').match(/^go (\S+)/m)?.[1] ?? '1.26'
   const { status, output } = await run('go', ['env', 'GOVERSION'], { env: { GOTOOLCHAIN: 'local' } })
   const found = output.match(/go(\d+\.\d+(?:\.\d+)?)/)?.[1]
   if (status === 0 && found !== undefined && compareVersions(found, wanted) >= 0) return
