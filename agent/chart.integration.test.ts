@@ -128,6 +128,76 @@ describe.each(versions)('values, %s', (version) => {
   })
 })
 
+describe.each(versions)('several replicas, events and metrics, %s', (version) => {
+  const admin = 'rbac.clusterAdmin=true'
+  const environmentOf = (objects: ReadonlyMap<string, KubeObject>) =>
+    Object.fromEntries((containerOf(deploymentOf(objects).template).env ?? []).map(({ name, value }) => [name, value]))
+
+  test('alone there is no election and never two pods; from two on there are a Lease, a budget and a rolling update', async () => {
+    const one = await template(version, [...hub, admin])
+    expect(deploymentOf(one)).toMatchObject({ replicas: 1, strategy: { type: 'Recreate' } })
+    expect(environmentOf(one)).toMatchObject({ FAIRLEAD_LEADER_ELECTION: 'false', FAIRLEAD_EVENTS: 'true' })
+    const two = await template(version, [...hub, admin, 'replicas=2'])
+    expect(deploymentOf(two)).toMatchObject({
+      replicas: 2,
+      strategy: { type: 'RollingUpdate', rollingUpdate: { maxSurge: 1, maxUnavailable: 0 } },
+    })
+    expect(environmentOf(two)).toMatchObject({ FAIRLEAD_LEADER_ELECTION: 'true' })
+    const added = [...two.keys()].filter((key) => !one.has(key))
+    expect(added.toSorted()).toEqual([
+      'PodDisruptionBudget fairlead-system/fairlead-agent',
+      'Role fairlead-system/fairlead-agent-lead',
+      'RoleBinding fairlead-system/fairlead-agent-lead',
+    ])
+    expect(two.get('Role fairlead-system/fairlead-agent-lead')?.rules).toEqual([
+      { apiGroups: ['coordination.k8s.io'], resources: ['leases'], verbs: ['create'] },
+      expect.objectContaining({ resourceNames: ['fairlead-agent'], verbs: ['get', 'list', 'watch', 'update'] }),
+    ])
+    expect(deploymentOf(two).template.spec).toMatchObject({
+      topologySpreadConstraints: [{ topologyKey: 'kubernetes.io/hostname', whenUnsatisfiable: 'ScheduleAnyway' }],
+    })
+    expect(findSecurityViolations(deploymentOf(two).template)).toEqual([])
+    expect(await refusal(version, [...hub, admin, 'replicas=0'])).toContain('/replicas')
+    expect(await refusal(version, [...hub, admin, 'replicas=two'])).toContain('/replicas')
+  })
+
+  test('Events can be written where the agent works, not read or deleted, and not at all when they are off', async () => {
+    const rules = [{ apiGroups: ['events.k8s.io'], resources: ['events'], verbs: ['create', 'patch'] }]
+    const some = await template(version, [...hub, 'rbac.namespaces={shop}'])
+    expect(some.get('Role shop/fairlead-agent-events')?.rules).toEqual(rules)
+    const mine = await template(version, [...hub, 'rbac.existingClusterRole=narrow'])
+    expect(mine.get('ClusterRole /fairlead-agent-fairlead-system-events')?.rules).toEqual(rules)
+    const off = await template(version, [...hub, 'rbac.existingClusterRole=narrow', 'events.enabled=false'])
+    expect([...off.keys()].filter((key) => key.includes('events'))).toEqual([])
+    expect(environmentOf(off)).toMatchObject({ FAIRLEAD_EVENTS: 'false' })
+  })
+
+  test('metrics are let in only for those who are named, and found by annotation or ServiceMonitor where asked', async () => {
+    const plain = await template(version, [...hub, admin, 'networkPolicy.enabled=true'])
+    expect(plain.get('NetworkPolicy fairlead-system/fairlead-agent')?.spec?.ingress).toEqual([])
+    expect(kindsOf(plain)).not.toContain('Service')
+    const peer = 'networkPolicy.metricsFrom[0].namespaceSelector.matchLabels.name=monitoring'
+    const wanted = ['metrics.annotations=true', 'metrics.serviceMonitor.enabled=true', 'priorityClassName=high']
+    const full = await template(version, [...hub, admin, 'networkPolicy.enabled=true', peer, ...wanted])
+    expect(full.get('NetworkPolicy fairlead-system/fairlead-agent')?.spec?.ingress).toEqual([
+      {
+        from: [{ namespaceSelector: { matchLabels: { name: 'monitoring' } } }],
+        ports: [{ port: 8080, protocol: 'TCP' }],
+      },
+    ])
+    expect(deploymentOf(full).template).toMatchObject({
+      metadata: { annotations: { 'prometheus.io/scrape': 'true', 'prometheus.io/port': '8080' } },
+      spec: { priorityClassName: 'high' },
+    })
+    expect(full.get('ServiceMonitor fairlead-system/fairlead-agent')?.spec).toMatchObject({
+      endpoints: [{ port: 'http', path: '/metrics', interval: '30s' }],
+    })
+    expect(full.get('Service fairlead-system/fairlead-agent-metrics')?.spec).toMatchObject({ clusterIP: 'None' })
+    const off = await refusal(version, [...hub, admin, 'metrics.enabled=false', 'metrics.serviceMonitor.enabled=true'])
+    expect(off).toContain('needs metrics.enabled')
+  })
+})
+
 describe('install, upgrade and uninstall', () => {
   const namespace = 'fairlead-system'
   let cluster: Cluster
@@ -189,6 +259,27 @@ describe('install, upgrade and uninstall', () => {
     },
   )
 
+  test.each(versions)(
+    'with %s: from one replica to several the one that knows no Lease ends first; later upgrades roll',
+    async (version) => {
+      const on = ['-n', namespace, '--kubeconfig', cluster.kubeconfigPath]
+      const settings = [...hub, 'rbac.clusterAdmin=true']
+      const strategy = async () => {
+        const found = await find('apps/v1', 'Deployment', 'fairlead-agent')
+        return (found?.spec as { strategy?: unknown } | undefined)?.strategy
+      }
+      await helm(version, ['install', 'fairlead-agent', chart, ...on], settings)
+      expect(await strategy()).toEqual({ type: 'Recreate' })
+      await helm(version, ['upgrade', 'fairlead-agent', chart, ...on], [...settings, 'replicas=2'])
+      expect(await strategy()).toEqual({ type: 'Recreate' })
+      await helm(version, ['upgrade', 'fairlead-agent', chart, ...on], [...settings, 'replicas=3'])
+      expect(await strategy()).toEqual({ type: 'RollingUpdate', rollingUpdate: { maxSurge: 1, maxUnavailable: 0 } })
+      await helm(version, ['upgrade', 'fairlead-agent', chart, ...on], settings)
+      expect(await strategy()).toEqual({ type: 'Recreate' })
+      await helm(version, ['uninstall', 'fairlead-agent', ...on])
+    },
+  )
+
   test('an agent for some namespaces may write there and in its own, and nowhere else', async () => {
     const on = ['-n', namespace, '--kubeconfig', cluster.kubeconfigPath]
     await helm('helm', ['install', 'fairlead-agent', chart, ...on], [...hub, 'rbac.namespaces={shop}'])
@@ -218,6 +309,7 @@ function containerOf(pod: Pod): Container {
 }
 
 interface DeploymentSpec {
+  readonly replicas: number
   readonly strategy: { readonly type: string }
   readonly template: Pod
 }

@@ -22,6 +22,9 @@ test('defaults', () => {
     podName: 'fairlead-agent',
     namespaces: undefined,
     httpPort: 8080,
+    metrics: true,
+    events: true,
+    leaderElection: false,
     logLevel: 'info',
     heartbeatMs: 15_000,
     terminationLog: '/dev/termination-log',
@@ -50,6 +53,9 @@ test.each([
   ['FAIRLEAD_HTTP_PORT', '99999'],
   ['FAIRLEAD_HEARTBEAT_SECONDS', 'often'],
   ['FAIRLEAD_LOG_LEVEL', 'chatty'],
+  ['FAIRLEAD_METRICS', 'yes'],
+  ['FAIRLEAD_EVENTS', '1'],
+  ['FAIRLEAD_LEADER_ELECTION', 'on'],
   ['KUBERNETES_SERVICE_HOST', ''],
 ])('%s=%s is refused by name', (name, value) => {
   expect(() => parseConfig({ ...good, [name]: value })).toThrow(name)

@@ -36,6 +36,12 @@ export interface AgentConfig {
   readonly namespaces: readonly string[] | undefined
   /** Port of /healthz and /readyz, default 8080; 0 takes a free one. */
   readonly httpPort: number
+  /** Whether /metrics is served, default true. */
+  readonly metrics: boolean
+  /** Whether Kubernetes Events are written, default true. */
+  readonly events: boolean
+  /** Whether several agents run side by side, of which the one with the Lease writes; default false. */
+  readonly leaderElection: boolean
   readonly logLevel: LogLevel
   /** Time between heartbeats in milliseconds, default 15,000. */
   readonly heartbeatMs: number
@@ -62,6 +68,9 @@ export function parseConfig(env: Readonly<Record<string, string | undefined>>): 
     podName: optional(env, 'POD_NAME') ?? 'fairlead-agent',
     namespaces: parseNamespaces(env.FAIRLEAD_NAMESPACES),
     httpPort: parseNumber(env, 'FAIRLEAD_HTTP_PORT', { fallback: 8080, min: 0, max: 65_535 }),
+    metrics: parseSwitch(env, 'FAIRLEAD_METRICS', true),
+    events: parseSwitch(env, 'FAIRLEAD_EVENTS', true),
+    leaderElection: parseSwitch(env, 'FAIRLEAD_LEADER_ELECTION', false),
     logLevel: parseLogLevel(env.FAIRLEAD_LOG_LEVEL),
     heartbeatMs: parseNumber(env, 'FAIRLEAD_HEARTBEAT_SECONDS', { fallback: 15, min: 0.05, max: 3600 }) * 1000,
     terminationLog: path.join(podRoot === '' ? '/' : podRoot, 'dev/termination-log'),
@@ -124,6 +133,13 @@ function parseNumber(
   const value = Number(text)
   if (!Number.isFinite(value) || value < min || value > max) throw invalid(name, `must be from ${min} to ${max}`)
   return value
+}
+
+function parseSwitch(env: Readonly<Record<string, string | undefined>>, name: string, fallback: boolean): boolean {
+  const text = optional(env, name)
+  if (text === undefined) return fallback
+  if (text !== 'true' && text !== 'false') throw invalid(name, `must be true or false, not ${JSON.stringify(text)}`)
+  return text === 'true'
 }
 
 function parseLogLevel(value: string | undefined): LogLevel {

@@ -2,34 +2,43 @@
 // outside is away. Only a defect ends it, with the stack.
 import { writeFile } from 'node:fs/promises'
 import { create } from '@bufbuild/protobuf'
-import { timestampNow } from '@bufbuild/protobuf/wkt'
+import { timestampMs, timestampNow } from '@bufbuild/protobuf/wkt'
 import { type Problem, ProblemSchema } from '@fairlead/proto/common'
 import { type AgentFacts, AgentFactsSchema } from '@fairlead/proto/report'
-import type { Command } from '@fairlead/proto/slice'
+import type { Command, Slice } from '@fairlead/proto/slice'
 import { backoffMs, sleep } from '@fairlead/shared/backoff'
 import { AppError, toAppError } from '@fairlead/shared/errors'
 import { Lifecycle, stopOnSignals } from '@fairlead/shared/lifecycle'
 import { createLogger, type Logger } from '@fairlead/shared/logger'
 import type { RefusedError } from '@fairlead/shared/slice'
 import { VERSION } from '@fairlead/shared/version'
+import { ApiServerContact } from './api-server-contact.ts'
 import { type AgentConfig, readConfig } from './config.ts'
-import type { Reconciler } from './desired-state.ts'
+import type { Inspection, Reconciler } from './desired-state.ts'
 import { Enrolment } from './enrolment/enrolment.ts'
 import type { JoinedIdentity } from './enrolment/identity.ts'
 import { readFacts } from './facts.ts'
 import { type ApiServerAccess, inClusterAccess, kubeconfigAccess } from './kube/access.ts'
 import { createKube, type Kube } from './kube/kube.ts'
-import { startProbes } from './probes.ts'
+import { Lead } from './leader/lead.ts'
+import { Liveness, type LoopSign } from './liveness.ts'
+import { AgentMetrics, type MetricSources } from './metrics/agent-metrics.ts'
+import { type Readiness, startProbes } from './probes.ts'
 import { PulledArtifacts } from './puller/artifact-loader.ts'
 import { Connection } from './puller/connection.ts'
 import { KeptState } from './puller/kept-state.ts'
 import { Puller } from './puller/puller.ts'
 import { createReconciler } from './reconciler.ts'
 import { Reporter } from './reporter/reporter.ts'
+import { nameOfHealth, nameOfSync } from './status/state-names.ts'
 import { createWatcher } from './watcher/watcher.ts'
 
 /** Parts are stopped within this time, in milliseconds; the chart gives the pod 15 s. */
 const STOP_DEADLINE_MS = 8_000
+/** Giving the lead back may take so long after that. */
+const RELEASE_MS = 3_500
+/** Every request has a time limit; a write of several that takes longer than this is stuck. */
+const STUCK_WRITE_MS = 15 * 60_000
 /** Least time between two renewals that unknown signing keys ask for. */
 const UNKNOWN_KEY_REFRESH_MS = 5 * 60_000
 
@@ -49,26 +58,93 @@ export async function runAgent(
 ): Promise<RunningAgent> {
   const lifecycle = new Lifecycle(logger)
   const access = await openAccess(config)
-  const kube = createKube({ access, userAgent: `fairlead-agent/${VERSION}`, logger })
+  const [metrics, liveness, apiServer] = [new AgentMetrics(), new Liveness(), new ApiServerContact()]
+  const kube = createKube({
+    access,
+    userAgent: `fairlead-agent/${VERSION}`,
+    logger,
+    mayWrite: () => lead.mayWrite(),
+    onRequest: (seen) => {
+      metrics.request(seen)
+      apiServer.note(seen)
+    },
+  })
   lifecycle.add('kube', () => kube.close())
-  const agent = new Agent(config, kube, logger, lifecycle.signal)
-  const probes = await startProbes(config.httpPort, () => agent.readiness())
+  const lead = new Lead({
+    begin: (term) => {
+      const agent = new Agent({ config, kube, metrics, liveness, logger }, term.signal)
+      agent.start(term, onBug)
+      return agent
+    },
+    kube,
+    liveness,
+    logger,
+    config,
+    stopDeadlineMs: STOP_DEADLINE_MS,
+    onTransition: (to) => metrics.transition(to),
+  })
+  metrics.observe(metricSources(lead))
+  const probes = await startProbes(config.httpPort, {
+    readiness: () => readinessOf(lead, apiServer),
+    findStuck: () => liveness.findStuck(),
+    metrics: config.metrics ? () => metrics.registry.expose() : undefined,
+  })
   lifecycle.add('probes', () => probes.stop())
-  agent.start(lifecycle, onBug)
+  lead.start(lifecycle, onBug)
   logger.info({ version: VERSION, port: probes.port, namespace: config.namespace }, 'agent started')
-  return { httpPort: probes.port, stop: () => lifecycle.stop(STOP_DEADLINE_MS) }
+  return { httpPort: probes.port, stop: () => lifecycle.stop(STOP_DEADLINE_MS + RELEASE_MS) }
+}
+
+/** A stand-by is ready when it can take over. An API server that is away leaves a pod as ready as it was: restarting it, or sending a rollout back, would mend nothing. */
+function readinessOf(lead: Lead<Agent>, apiServer: ApiServerContact): Readiness {
+  const shared = { role: lead.role, leader: lead.leader, apiServer: apiServer.describe() }
+  const { current } = lead
+  if (!current) return { isReady: lead.isStandby, detail: shared }
+  const { isReady, detail } = current.readiness()
+  return { isReady, detail: { ...shared, ...detail } }
+}
+
+function metricSources(lead: Lead<Agent>): MetricSources {
+  const inspect = (): Inspection | undefined => lead.current?.inspect()
+  return {
+    isLeader: () => lead.current !== undefined,
+    isJoined: () => lead.current?.isJoined === true,
+    isConnected: () => lead.current?.isConnected === true,
+    sliceGeneration: () => lead.current?.slice?.generation ?? 0n,
+    sliceIssuedAtMs: () => {
+      const issuedAt = lead.current?.slice?.issuedAt
+      return issuedAt && timestampMs(issuedAt)
+    },
+    applications: () =>
+      (inspect()?.reports ?? []).map(({ sync, health, objects }) => {
+        return { sync: nameOfSync(sync), health: nameOfHealth(health), objects }
+      }),
+    watches: () => (inspect()?.watches ?? []).map(({ state }) => state),
+    queues: () => inspect()?.queues ?? {},
+  }
 }
 
 async function openAccess({ kube }: AgentConfig): Promise<ApiServerAccess> {
   return kube.kind === 'in-cluster' ? inClusterAccess(kube) : await kubeconfigAccess(kube.file)
 }
 
-/** The parts, and what passes between them. */
+/** What the process gives to each term. */
+interface AgentParts {
+  readonly config: AgentConfig
+  readonly kube: Kube
+  readonly metrics: AgentMetrics
+  readonly liveness: Liveness
+  readonly logger: Logger
+}
+
+/** The parts that only the leader runs, and what passes between them. */
 class Agent {
   readonly #config: AgentConfig
   readonly #kube: Kube
   readonly #logger: Logger
   readonly #signal: AbortSignal
+  readonly #liveness: Liveness
+  readonly #heartbeat: LoopSign
   readonly #connection: Connection
   readonly #reporter: Reporter
   readonly #puller: Puller
@@ -83,8 +159,9 @@ class Agent {
     throw error
   }
 
-  constructor(config: AgentConfig, kube: Kube, logger: Logger, signal: AbortSignal) {
+  constructor({ config, kube, metrics, liveness, logger }: AgentParts, signal: AbortSignal) {
     this.#config = config
+    this.#liveness = liveness
     this.#kube = kube
     this.#logger = logger
     this.#signal = signal
@@ -95,6 +172,7 @@ class Agent {
       onRefused: () => this.#enrolment.refresh(),
       logger,
     })
+    this.#heartbeat = liveness.loop('the heartbeat', Math.max(60_000, config.heartbeatMs * 4))
     const kept = new KeptState(kube, namespace)
     const artifacts = new PulledArtifacts({ connection: this.#connection, kept, logger })
     this.#reporter = new Reporter({
@@ -105,6 +183,7 @@ class Agent {
       refusals: () => this.#puller.refusals,
       logger,
       heartbeatMs: config.heartbeatMs,
+      onTurn: () => this.#heartbeat.turned(),
     })
     this.#reconciler = createReconciler({
       kube,
@@ -113,6 +192,8 @@ class Agent {
       namespaces,
       artifacts,
       reports: this.#reporter,
+      recorder: metrics.recorder,
+      onWatchReopened: () => metrics.watchRestarted(),
       logger,
     })
     this.#puller = new Puller({
@@ -142,11 +223,21 @@ class Agent {
     const { signal } = lifecycle
     this.#onBug = onBug
     const run = (name: string, work: Promise<void>): void => {
-      const guarded = work.catch((error: unknown) => {
-        if (!signal.aborted) onBug(error)
-      })
+      const guarded = work.then(
+        () => {
+          if (!signal.aborted) onBug(new AppError('Internal', `${name} ended by itself`))
+        },
+        (error: unknown) => {
+          if (!signal.aborted) onBug(error)
+        },
+      )
       lifecycle.add(name, () => guarded)
     }
+    const writes = this.#liveness.check('writes', () => describeStuckWrite(this.inspect().oldestWriteMs))
+    lifecycle.add('liveness', () => {
+      this.#heartbeat.ended()
+      writes.ended()
+    })
     lifecycle.add('reconciler', () => this.#reconciler.stop())
     run('connection', this.#connection.run(signal))
     lifecycle.add('reporter', () => this.#reporter.stop())
@@ -157,12 +248,34 @@ class Agent {
     lifecycle.add('identity', () => this.#identityChanges)
   }
 
-  /** Ready: it has an identity that the hub has not revoked. Hub and NATS may be away. */
-  readiness(): { isReady: boolean; detail: Record<string, unknown> } {
+  /** It has an identity that the hub has not refused. */
+  get isJoined(): boolean {
     const isRefused = this.#problem?.kind === 'user' || this.#enrolment.isRevoked
+    return this.#identity !== undefined && !isRefused
+  }
+
+  /** There is a connection to NATS. */
+  get isConnected(): boolean {
+    return this.#connection.isConnected
+  }
+
+  /** The slice that is obeyed. */
+  get slice(): Slice | undefined {
+    return this.#puller.slice
+  }
+
+  /** What the reconciler knows and does at this moment. */
+  inspect(): Inspection {
+    return this.#reconciler.inspect()
+  }
+
+  /** Ready: it has joined, and knows what it owns. Hub and NATS may be away. */
+  readiness(): Readiness {
+    const { isReady: isInformed } = this.inspect()
     return {
-      isReady: this.#identity !== undefined && !isRefused,
+      isReady: this.isJoined && isInformed,
       detail: {
+        inventoriesRead: isInformed,
         cluster: this.#identity?.clusterName,
         connected: this.#connection.isConnected,
         sliceGeneration: String(this.#puller.generation),
@@ -232,6 +345,10 @@ class Agent {
     // Shown by kubectl describe when the pod ends; without the file there is nothing to do about it.
     void writeFile(this.#config.terminationLog, problem?.message ?? '').catch(() => undefined)
   }
+}
+
+function describeStuckWrite(oldestMs: number): string | undefined {
+  return oldestMs > STUCK_WRITE_MS ? `a write has been under way for ${Math.round(oldestMs / 1000)} s` : undefined
 }
 
 function toProblem({ code, message }: AppError): Problem {

@@ -1,4 +1,5 @@
 // Kube over HTTP/2: each verb as one request, each refusal as a KubeError.
+import { isAborted } from '@fairlead/shared/errors'
 import { FIELD_MANAGER } from '@fairlead/shared/labels'
 import { formatObjectReference, joinApiVersion, type KubernetesObject } from '@fairlead/shared/object-reference'
 import { call, JSON_TYPE, METADATA_ONLY, METADATA_ONLY_LIST, statusOf } from './caller.ts'
@@ -62,13 +63,15 @@ async function seen<T extends { readonly status: number }>(
   send: () => Promise<T>,
 ): Promise<T> {
   const startedAt = performance.now()
-  let status = 0
+  const tell = (status: number): void => onRequest?.({ verb, status, durationMs: performance.now() - startedAt })
   try {
     const answer = await send()
-    status = answer.status
+    tell(answer.status)
     return answer
-  } finally {
-    onRequest?.({ verb, status, durationMs: performance.now() - startedAt })
+  } catch (error) {
+    // What was given up says nothing of the API server.
+    if (!isAborted(error)) tell(0)
+    throw error
   }
 }
 
@@ -254,7 +257,7 @@ async function watch(
     tell(200)
     return events
   } catch (error) {
-    tell(error instanceof KubeError ? error.status : 0)
+    if (!isAborted(error)) tell(error instanceof KubeError ? error.status : 0)
     throw error
   }
 }

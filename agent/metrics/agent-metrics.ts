@@ -2,6 +2,7 @@
 import { readdirSync } from 'node:fs'
 import { performance } from 'node:perf_hooks'
 import { VERSION } from '@fairlead/shared/version'
+import type { SeenRequest } from '../kube/kube.ts'
 import type { Recorder } from '../recorder.ts'
 import { type Counter, type Histogram, Registry } from './registry.ts'
 
@@ -21,15 +22,6 @@ export interface MetricSources {
   readonly watches: () => readonly string[]
   /** Tasks that wait for a place, by the name of the queue. */
   readonly queues: () => Readonly<Record<string, number>>
-}
-
-/** One request to the API server, when its answer is there. */
-export interface SeenRequest {
-  /** get, list, watch, create, update, patch or delete, as the audit log names them. */
-  readonly verb: string
-  /** HTTP status; 0 when there was no answer. */
-  readonly status: number
-  readonly durationMs: number
 }
 
 const API_SECONDS = [0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 30]

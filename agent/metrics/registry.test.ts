@@ -1,4 +1,7 @@
 // What the registry writes is what a strict reader of the format takes.
+
+import { readFileSync } from 'node:fs'
+import path from 'node:path'
 import { parseExposition, sumOf } from '@fairlead/e2e/harness/exposition'
 import { describe, expect, test } from 'vitest'
 import { AgentMetrics } from './agent-metrics.ts'
@@ -96,4 +99,23 @@ test('the metrics of an agent are a valid exposition', () => {
   expect(sumOf(read, 'fairlead_agent_api_requests_total', { verb: 'patch', code: '200' })).toBe(1)
   expect(sumOf(read, 'fairlead_agent_api_request_duration_seconds')).toBe(1)
   expect(sumOf(read, 'process_resident_memory_bytes')).toBeGreaterThan(1e6)
+})
+
+test('the operations page names every metric, and no other', () => {
+  const page = readFileSync(path.resolve(import.meta.dirname, '../../docs/operations/agent.md'), 'utf8')
+  const named = new Set(
+    page.match(/`(fairlead_agent|process|nodejs)_[a-z_]+`/g)?.map((name) => name.replaceAll('`', '')),
+  )
+  const metrics = new AgentMetrics()
+  metrics.observe({
+    isLeader: () => true,
+    isJoined: () => true,
+    isConnected: () => true,
+    sliceGeneration: () => 0n,
+    sliceIssuedAtMs: () => 0,
+    applications: () => [],
+    watches: () => [],
+    queues: () => ({}),
+  })
+  expect([...named].toSorted()).toEqual(metrics.registry.names().toSorted())
 })

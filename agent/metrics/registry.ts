@@ -98,6 +98,11 @@ export class Registry {
     }
   }
 
+  /** The names of all metrics. */
+  names(): string[] {
+    return [...this.#families.keys()]
+  }
+
   /** The whole exposition. A metric whose reader throws is left out. */
   expose(): string {
     const parts: string[] = []

@@ -39,6 +39,8 @@ export interface ReporterOptions {
   readonly logger: Logger
   /** Time between heartbeats in milliseconds. */
   readonly heartbeatMs: number
+  /** Called each time that the loop of the heartbeats turns. */
+  readonly onTurn?: () => void
   /** For how long changes are merged, in milliseconds, default 60. */
   readonly mergeMs?: number
   /** Largest message in bytes; default what an agent may send, less some room for headers. */
@@ -143,6 +145,7 @@ export class Reporter implements ReportSink {
   /** Sends heartbeats until the signal aborts. */
   async run(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
+      this.#options.onTurn?.()
       await sleep(jittered(this.#options.heartbeatMs), signal).catch(() => undefined)
       if (!signal.aborted) this.#heartbeat()
     }

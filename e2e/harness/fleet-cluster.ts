@@ -23,6 +23,8 @@ export interface FleetClusterOptions extends Omit<ClusterOptions, 'name'> {
   readonly labels?: Readonly<Record<string, string>>
   /** Values of the agent's chart besides those of the printed command. */
   readonly agentValues?: readonly string[]
+  /** How many pods of the agent these values make, default one. More need a full cluster. */
+  readonly agentPods?: number
   /** The only namespaces that the agent may manage; they are made first. Default: the whole cluster. */
   readonly namespaces?: readonly string[]
   /** How long each byte between the agent and the API server is under way, in ms per direction: long enough, a test can act in the middle of a batch. Default: no proxy in between. */

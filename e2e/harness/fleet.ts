@@ -223,7 +223,14 @@ export class Fleet implements AsyncDisposable {
   /** Starts a cluster, registers it, and installs the agent by the printed way. */
   async addCluster(
     name: string,
-    { labels = {}, agentValues = [], namespaces, apiServerDelayMs, ...options }: FleetClusterOptions = {},
+    {
+      labels = {},
+      agentValues = [],
+      agentPods = 1,
+      namespaces,
+      apiServerDelayMs,
+      ...options
+    }: FleetClusterOptions = {},
   ): Promise<FleetCluster> {
     const cluster = await startCluster({ name, ...options })
     const flags = Object.entries(labels).map(([key, value]) => `--label=${key}=${value}`)
@@ -235,7 +242,7 @@ export class Fleet implements AsyncDisposable {
     const member = await FleetCluster.connect(this, cluster, printed.trim(), apiServerDelayMs)
     this.clusters.set(name, member)
     await member.install(agentValues)
-    await member.kubelet.waitUntilReady()
+    await member.kubelet.waitUntilReady({ pods: agentPods })
     return member
   }
 

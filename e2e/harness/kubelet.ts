@@ -94,20 +94,21 @@ export class Kubelet implements LogSource, AsyncDisposable {
     return [...this.#notes.slice(-5), ...tails].join('\n')
   }
 
-  /** Waits until a pod is ready (and no other is left over), and returns it. */
+  /** Waits until so many pods (default one) are ready and no other is left over; returns the first. */
   async waitUntilReady({
+    pods: wanted = 1,
     timeoutMs = 20_000,
     signal,
   }: {
+    pods?: number
     timeoutMs?: number
     signal?: AbortSignal
   } = {}): Promise<PodProcess> {
     return await waitFor(
-      `a ready pod of ${this.#options.namespace}/${this.#options.deployment}`,
+      `${wanted} ready pod of ${this.#options.namespace}/${this.#options.deployment}`,
       (see) => {
         see(this.pods.map(({ status }) => getField(status, 'containerStatuses.0')))
-        const [only, ...more] = this.pods
-        return more.length === 0 && only?.ready && only
+        return this.pods.length === wanted && this.pods.every(({ ready }) => ready) && this.pods[0]
       },
       { timeoutMs, logs: [this], ...(signal && { signal }) },
     )

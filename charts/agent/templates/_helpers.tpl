@@ -33,6 +33,31 @@ fairlead-agent-join
 {{- end -}}
 {{- end }}
 
+{{/*
+How pods are replaced. One that works alone, without the Lease, must be gone before another one begins: so it is with one
+replica, and in the upgrade from one to several.
+*/}}
+{{- define "fairlead-agent.strategy" -}}
+{{- $isAlone := le (int .Values.replicas) 1 }}
+{{- with lookup "apps/v1" "Deployment" .Release.Namespace (include "fairlead-agent.name" .) }}
+{{- range .spec.template.spec.containers }}
+{{- $isElected := false }}
+{{- range .env }}
+{{- if and (eq .name "FAIRLEAD_LEADER_ELECTION") (eq (.value | default "") "true") }}{{ $isElected = true }}{{ end }}
+{{- end }}
+{{- if and (eq .name "agent") (not $isElected) }}{{ $isAlone = true }}{{ end }}
+{{- end }}
+{{- end }}
+{{- if $isAlone -}}
+type: Recreate
+{{- else -}}
+type: RollingUpdate
+rollingUpdate:
+  maxSurge: 1
+  maxUnavailable: 0
+{{- end }}
+{{- end }}
+
 {{/* Fails with one sentence when the values do not make an agent. */}}
 {{- define "fairlead-agent.validate" -}}
 {{- if not .Values.hub.address }}
@@ -43,6 +68,12 @@ fairlead-agent-join
 {{- end }}
 {{- if and .Values.join.token .Values.join.existingSecret }}
 {{- fail "set join.token or join.existingSecret, not both" }}
+{{- end }}
+{{- if and .Values.metrics.serviceMonitor.enabled (not .Values.metrics.enabled) }}
+{{- fail "metrics.serviceMonitor.enabled needs metrics.enabled" }}
+{{- end }}
+{{- if and .Values.metrics.annotations (not .Values.metrics.enabled) }}
+{{- fail "metrics.annotations needs metrics.enabled" }}
 {{- end }}
 {{- $choices := 0 }}
 {{- if .Values.rbac.clusterAdmin }}{{ $choices = add $choices 1 }}{{ end }}
