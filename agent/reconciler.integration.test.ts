@@ -430,7 +430,7 @@ test('most of an application at once is held, in smaller steps it is not', async
   bed.update({ web: { objects: some(30) } })
   await bed.synced('web')
   bed.update({ web: { objects: some(5) } })
-  await bed.reported('web', 'holding', ({ problems }) => problems.length === 25)
+  await bed.reported('web', 'holding', ({ heldPrunes }) => heldPrunes[0]?.count === 25)
   expect(await find('ConfigMap', 'n29')).toBeDefined()
   bed.update({ web: { objects: some(20) } })
   await bed.synced('web')

@@ -5,6 +5,7 @@ import { HealthState, RevisionSchema } from '@fairlead/proto/common'
 import { type ApplicationReport, ApplicationReportSchema } from '@fairlead/proto/report'
 import { type Slice, type SliceEntry, SyncPolicySchema } from '@fairlead/proto/slice'
 import { backoffMs, sleep } from '@fairlead/shared/backoff'
+import { canonicalJson } from '@fairlead/shared/digest'
 import { isAborted } from '@fairlead/shared/errors'
 import { MANAGED_BY, MANAGED_BY_LABEL } from '@fairlead/shared/labels'
 import type { Logger } from '@fairlead/shared/logger'
@@ -82,6 +83,8 @@ class ClusterReconciler implements Reconciler {
   #hasSlice = false
   /** The inventories of the cluster are known. */
   #isReady = false
+  #clusterId = ''
+  #variables = ''
 
   constructor(options: ReconcilerOptions) {
     this.#options = options
@@ -112,6 +115,8 @@ class ClusterReconciler implements Reconciler {
       artifacts: options.artifacts,
       limits: { ...LIMITS, ...options.limits },
       ownNamespace,
+      clusterId: () => this.#clusterId,
+      variables: () => this.#variables,
       localPolicy,
       logger,
       recorder,
@@ -140,6 +145,8 @@ class ClusterReconciler implements Reconciler {
 
   update(slice: Slice): void {
     this.#hasSlice = true
+    this.#clusterId = slice.clusterId
+    this.#variables = canonicalJson([slice.clusterName, slice.clusterLabels, slice.clusterValues])
     const listed = new Set(slice.entries.map(({ application }) => application))
     for (const entry of slice.entries) this.#updateEntry(entry, slice.generation)
     for (const application of this.#applications.values()) {
@@ -356,14 +363,15 @@ function toInspected({ application, group, kind, namespace, name, applied }: Obj
   return { application, group, kind, namespace, name, uid, declaredHash, entryHash }
 }
 
-function toTarget({ intent }: SliceEntry, generation: bigint): Target | undefined {
-  if (intent.case === 'tombstone') return { kind: 'tombstone', prune: intent.value.prune, generation }
+function toTarget({ intent, approvedPrunes }: SliceEntry, generation: bigint): Target | undefined {
+  if (intent.case === 'tombstone') return { kind: 'tombstone', prune: intent.value.prune, generation, approvedPrunes }
   if (intent.case !== 'desired') return undefined
   const { revision, artifact, policy } = intent.value
-  return artifact && policy ? { kind: 'desired', revision, artifact, policy, generation } : undefined
+  return artifact && policy ? { kind: 'desired', revision, artifact, policy, generation, approvedPrunes } : undefined
 }
 
 function isSameTarget(a: Target | undefined, b: Target): boolean {
+  if (a?.approvedPrunes.join() !== b.approvedPrunes.join()) return false
   if (a?.kind === 'tombstone' && b.kind === 'tombstone') return a.prune === b.prune
   if (a?.kind !== 'desired' || b.kind !== 'desired') return false
   const isSameRevision =

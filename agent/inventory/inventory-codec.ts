@@ -23,6 +23,8 @@ type ObjectRow = [
   declared: string,
   entry: string,
   wave: number,
+  /** Present when its deletion was approved. */
+  approved?: 1,
 ]
 
 interface PartDocument {
@@ -33,6 +35,7 @@ interface PartDocument {
   parts: number
   artifactDigest: string
   appliedAtMs: number
+  inputs?: string
   kinds: KindRow[]
   objects: ObjectRow[]
 }
@@ -57,11 +60,11 @@ interface EncodedPart {
 }
 
 function encodeParts(inventory: Inventory, sequence: number, perPart: number): EncodedPart[] {
-  const { application, artifactDigest, appliedAtMs, records } = inventory
+  const { application, artifactDigest, appliedAtMs, inputs = '', records } = inventory
   const count = Math.max(1, Math.ceil(records.length / perPart))
   return Array.from({ length: count }, (_, index) => {
     const rows = encodeRows(records.slice(index * perPart, (index + 1) * perPart))
-    const head = { version: 1, application, sequence, parts: count, artifactDigest, appliedAtMs } as const
+    const head = { version: 1, application, sequence, parts: count, artifactDigest, appliedAtMs, inputs } as const
     const plain = Buffer.from(JSON.stringify({ ...head, ...rows } satisfies PartDocument))
     if (plain.length <= PLAIN_MAX_BYTES) return { content: plain, compressed: false }
     return { content: gzipSync(plain, { level: 1 }), compressed: true }
@@ -76,7 +79,10 @@ function encodeRows(records: readonly InventoryRecord[]): Pick<PartDocument, 'ki
     const key = row.join('/')
     const index = indexes.get(key) ?? kinds.push(row) - 1
     indexes.set(key, index)
-    return [index, record.namespace, record.name, record.uid, record.declaredHash, record.entryHash, record.wave]
+    const { namespace, name, uid, declaredHash, entryHash, wave, isPruneApproved } = record
+    const object: ObjectRow = [index, namespace, name, uid, declaredHash, entryHash, wave]
+    if (isPruneApproved) object.push(1)
+    return object
   })
   return { kinds, objects }
 }
@@ -131,6 +137,7 @@ function joinParts(application: string, found: { name: string; document: PartDoc
     application,
     artifactDigest: isWhole && found.length === newest.parts ? newest.artifactDigest : '',
     appliedAtMs: newest?.appliedAtMs ?? 0,
+    inputs: newest?.inputs ?? '',
     records: [...records.values()],
     sequence: newest?.sequence ?? 0,
     names: found.map(({ name }) => name),
@@ -149,11 +156,12 @@ function decodePart(found: KubernetesObject): PartDocument {
 }
 
 function decodeRows({ kinds, objects }: PartDocument): InventoryRecord[] {
-  return objects.map(([index, namespace, name, uid, declaredHash, entryHash, wave]) => {
+  return objects.map(([index, namespace, name, uid, declaredHash, entryHash, wave, approved]) => {
     const row = kinds[index]
     if (!row) throw new Error(`no kind ${index}`)
     const [group, version, kind, plural, namespaced] = row
     const type = { group, version, kind, plural, namespaced: namespaced === 1 }
-    return { ...type, namespace, name, uid, declaredHash, entryHash, wave }
+    const stored = { ...type, namespace, name, uid, declaredHash, entryHash, wave }
+    return approved === 1 ? { ...stored, isPruneApproved: true } : stored
   })
 }

@@ -83,9 +83,11 @@ function remember(stored: StoredInventory): Saved {
 }
 
 /** Equal exactly when what would be written is. */
-function contentOf({ artifactDigest, appliedAtMs, records }: Inventory): string {
-  const rows = records.map(({ group, version, kind, plural, namespace, name, wave, uid, declaredHash, entryHash }) =>
-    [group, kind, namespace, name, version, plural, wave, uid, declaredHash, entryHash].join(' '),
-  )
-  return sha256Hex(JSON.stringify([artifactDigest, appliedAtMs, rows.sort()]))
+function contentOf({ artifactDigest, appliedAtMs, inputs = '', records }: Inventory): string {
+  const rows = records.map((record) => {
+    const { group, version, kind, plural, namespace, name, wave, uid, declaredHash, entryHash } = record
+    const approved = record.isPruneApproved ? 'approved' : ''
+    return [group, kind, namespace, name, version, plural, wave, uid, declaredHash, entryHash, approved].join(' ')
+  })
+  return sha256Hex(JSON.stringify([artifactDigest, appliedAtMs, inputs, rows.sort()]))
 }

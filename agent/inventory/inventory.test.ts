@@ -39,7 +39,7 @@ test.for([0, 1, 100, 13_000])('%s objects are read back as they were written', (
   for (const { data, binaryData } of maps) expect(JSON.stringify({ data, binaryData }).length).toBeLessThan(1_300_000)
 })
 
-test('what is large is split, and no part is larger than a ConfigMap may be', () => {
+test('what is large is split, and no part is larger than a ConfigMap may be', { timeout: 30_000 }, () => {
   const written = inventory(Array.from({ length: 30_000 }, () => record(randomBytes(60).toString('hex'))))
   const maps = encodeInventory(written, 'fairlead-system', 1)
   expect(maps.length).toBeGreaterThan(1)

@@ -20,6 +20,8 @@ export interface InventoryRecord {
   readonly declaredHash: string
   /** hashOurEntry of the answer to it. */
   readonly entryHash: string
+  /** An administrator approved the deletion of this object. */
+  readonly isPruneApproved?: boolean
 }
 
 /** An application's inventory. */
@@ -29,6 +31,8 @@ export interface Inventory {
   readonly artifactDigest: string
   /** When that was, in milliseconds since the epoch; 0 while there is none. */
   readonly appliedAtMs: number
+  /** What besides the artifact decided which objects it declares, as a hash; empty when it is not known. */
+  readonly inputs?: string
   readonly records: readonly InventoryRecord[]
 }
 

@@ -1,11 +1,18 @@
 // Which objects that are no longer declared may be deleted. Pure; when in doubt an object is held, never deleted.
+import { createHash } from 'node:crypto'
 import type { Orderable } from '../applier/apply-order.ts'
 
 /** An object that is no longer declared. */
 export interface PruneCandidate extends Orderable {
   readonly key: string
-  /** The object or its last manifest says that it must never be deleted. */
+  /** Of the object that would be deleted: an approval is for this one, not for a later one of the same name. */
+  readonly uid: string
+  /** The object says that it must never be deleted. */
   readonly keep: boolean
+  /** Its deletion was approved. */
+  readonly isApproved: boolean
+  /** Of a Namespace or a CustomResourceDefinition: what else would go with it, in words; undefined when nothing would. */
+  readonly takes?: string | undefined
   /** For a CustomResourceDefinition: the kind it defines. */
   readonly definedKind?: string | undefined
 }
@@ -33,46 +40,101 @@ export interface PruneFacts {
 }
 
 /** Why an object is not deleted. */
-export interface HeldObject {
+export interface GuardedObject {
   readonly candidate: PruneCandidate
   /** One sentence for people. */
   readonly reason: string
 }
 
-/** What may be deleted and what is held. */
+/** What may be deleted, what an approval would let go, and what is never deleted. */
 export interface PruneDecision {
   readonly prune: readonly PruneCandidate[]
-  readonly held: readonly HeldObject[]
+  /** Deleted when an administrator approves. */
+  readonly held: readonly GuardedObject[]
+  /** No approval deletes these. */
+  readonly kept: readonly GuardedObject[]
 }
 
 /** So many objects at once, and more than half of what there is, are held: an accident is more likely than an intent. Taking them away in smaller steps is not held. */
 export const MASS_PRUNE_COUNT = 10
+/** So many objects at once are held whatever their share. */
+export const MASS_PRUNE_COUNT_ANY_SHARE = 100
 
 const SYSTEM_NAMESPACES = new Set(['default', 'kube-system', 'kube-public', 'kube-node-lease'])
 
 /** Decides for each object that is no longer declared. */
 export function decidePrune(facts: PruneFacts): PruneDecision {
-  const prune: PruneCandidate[] = []
-  const held: HeldObject[] = []
-  for (const candidate of facts.candidates) {
-    const reason = findHoldReason(candidate, facts)
-    if (reason === undefined) prune.push(candidate)
-    else held.push({ candidate, reason })
+  const guarded = { kept: [] as GuardedObject[], held: [] as GuardedObject[] }
+  const free: PruneCandidate[] = []
+  // What a Namespace or a CRD would take with it must be known before it is decided on.
+  const ordered = [...facts.candidates.filter((one) => !isContainer(one)), ...facts.candidates.filter(isContainer)]
+  for (const candidate of ordered) {
+    const found = findKeepReason(candidate, facts) ?? findReasonInside(candidate, guarded.kept)
+    if (found !== undefined) guarded.kept.push({ candidate, reason: found })
+    else {
+      const reason = candidate.isApproved ? undefined : findHoldReason(candidate, guarded.held)
+      if (reason === undefined) free.push(candidate)
+      else guarded.held.push({ candidate, reason })
+    }
   }
-  if (!facts.isTombstone && prune.length >= MASS_PRUNE_COUNT && prune.length * 2 > facts.ownedCount) {
-    const reason = `${prune.length} of ${facts.ownedCount} objects would be deleted at once`
-    return { prune: [], held: [...held, ...prune.map((candidate) => ({ candidate, reason }))] }
-  }
-  return { prune, held }
+  const mass = findMassReason([...free, ...guarded.held.map(({ candidate }) => candidate)], facts)
+  if (mass === undefined) return { prune: free, ...guarded }
+  const prune = free.filter(({ isApproved }) => isApproved)
+  const swept = free.filter(({ isApproved }) => !isApproved).map((candidate) => ({ candidate, reason: mass }))
+  return { prune, kept: guarded.kept, held: [...guarded.held, ...swept] }
 }
 
-function findHoldReason(candidate: PruneCandidate, facts: PruneFacts): string | undefined {
+/** Names what would be deleted, in lower-case hexadecimal: equal exactly for the same objects of the same application on the same cluster. */
+export function pruneDigest(
+  where: { readonly application: string; readonly clusterId: string },
+  objects: readonly Pick<PruneCandidate, 'key' | 'uid'>[],
+): string {
+  const sorted = objects.map(({ key, uid }) => [key, uid]).sort(([a = ''], [b = '']) => (a < b ? -1 : 1))
+  const text = JSON.stringify(['fairlead.prune.v1', where.clusterId, where.application, sorted])
+  return createHash('sha256').update(text).digest('hex')
+}
+
+/** The reasons of all, each once, as one sentence. */
+export function joinReasons(held: readonly GuardedObject[], limit = 5): string {
+  const reasons = [...new Set(held.map(({ reason }) => reason))]
+  const more = reasons.length > limit ? [`${reasons.length - limit} more reasons`] : []
+  return [...reasons.slice(0, limit), ...more].join('; ')
+}
+
+function findMassReason(candidates: readonly PruneCandidate[], facts: PruneFacts): string | undefined {
+  const count = candidates.filter(({ isApproved }) => !isApproved).length
+  if (facts.isTombstone || count === 0) return undefined
+  // An emptied folder or a broken generator; who means it removes the application.
+  if (facts.candidates.length === facts.ownedCount) return 'nothing is declared any more: all objects would be deleted'
+  const isMost = count >= MASS_PRUNE_COUNT && count * 2 > facts.ownedCount
+  if (!isMost && count < MASS_PRUNE_COUNT_ANY_SHARE) return undefined
+  return `${count} of ${facts.ownedCount} objects would be deleted at once`
+}
+
+function findKeepReason(candidate: PruneCandidate, facts: PruneFacts): string | undefined {
   if (candidate.keep) return 'it is annotated fairlead.dev/prune: disabled'
-  if (candidate.group === '' && candidate.kind === 'Namespace') return findNamespaceReason(candidate, facts)
-  if (candidate.group === 'apiextensions.k8s.io' && candidate.kind === 'CustomResourceDefinition') {
-    return findCrdReason(candidate, facts)
+  if (isNamespace(candidate)) return findNamespaceReason(candidate, facts)
+  return isCrd(candidate) ? findCrdReason(candidate, facts) : undefined
+}
+
+function findHoldReason(candidate: PruneCandidate, held: readonly GuardedObject[]): string | undefined {
+  const { group, kind, name, namespace, takes } = candidate
+  if (group === '' && (kind === 'PersistentVolumeClaim' || kind === 'PersistentVolume')) {
+    return `${kind} ${namespace === '' ? name : `${namespace}/${name}`} holds data`
   }
-  return undefined
+  if (takes !== undefined) return `${kind} ${name} would take ${takes} with it`
+  return findReasonInside(candidate, held)
+}
+
+/** What is guarded must not go with its namespace or its kind. */
+function findReasonInside(candidate: PruneCandidate, guarded: readonly GuardedObject[]): string | undefined {
+  const inside = guarded.find(({ candidate: { group, kind, namespace } }) => {
+    if (isNamespace(candidate)) return namespace === candidate.name
+    return isCrd(candidate) && isDefinedBy(candidate, { group, kind })
+  })
+  if (!inside) return undefined
+  const { kind, name } = inside.candidate
+  return `${candidate.kind} ${candidate.name} would take ${kind} ${name} with it, which is held`
 }
 
 function findNamespaceReason({ name }: PruneCandidate, facts: PruneFacts): string | undefined {
@@ -83,11 +145,25 @@ function findNamespaceReason({ name }: PruneCandidate, facts: PruneFacts): strin
 }
 
 function findCrdReason(candidate: PruneCandidate, facts: PruneFacts): string | undefined {
-  // The name of a CRD is <plural>.<group>: enough where its kind is not known.
-  const group = candidate.name.slice(candidate.name.indexOf('.') + 1)
-  const { definedKind } = candidate
-  const user = facts.staying.find(
-    (object) => object.group === group && (definedKind === undefined || object.kind === definedKind),
-  )
+  const user = facts.staying.find((object) => isDefinedBy(candidate, object))
   return user && `application ${user.application} still has objects of this kind`
+}
+
+function isDefinedBy({ name, definedKind }: PruneCandidate, object: { group: string; kind: string }): boolean {
+  // The name of a CRD is <plural>.<group>: enough where its kind is not known.
+  const group = name.slice(name.indexOf('.') + 1)
+  return object.group === group && (definedKind === undefined || object.kind === definedKind)
+}
+
+/** True for what takes other objects with it. */
+function isContainer(candidate: PruneCandidate): boolean {
+  return isNamespace(candidate) || isCrd(candidate)
+}
+
+function isNamespace({ group, kind }: PruneCandidate): boolean {
+  return group === '' && kind === 'Namespace'
+}
+
+function isCrd({ group, kind }: PruneCandidate): boolean {
+  return group === 'apiextensions.k8s.io' && kind === 'CustomResourceDefinition'
 }

@@ -16,6 +16,8 @@ import {
   type Drift,
   DriftKind,
   DriftSchema,
+  type HeldPrune,
+  HeldPruneSchema,
   ObjectStatusSchema,
 } from '@fairlead/proto/report'
 import type { AppError } from '@fairlead/shared/errors'
@@ -70,7 +72,34 @@ export function buildReport(application: Application): ApplicationReport {
     drifts: [...drifts],
     remediations,
     ...(isApplied ? { appliedAt: timestampFromMs(completed.atMs) } : {}),
+    heldPrunes: heldPrunesOf(application),
   })
+}
+
+function heldPrunesOf({ heldPrune }: Application): HeldPrune[] {
+  if (!heldPrune) return []
+  const { digest, reason, records, sinceMs } = heldPrune
+  const objects = records.slice(0, LISTED_MAX).map(referenceOfRecord)
+  return [create(HeldPruneSchema, { digest, reason, objects, count: records.length, since: timestampFromMs(sinceMs) })]
+}
+
+/** One problem for all that is held: the objects are listed with it. */
+function heldProblem({ heldPrune }: Application): Problem[] {
+  if (!heldPrune) return []
+  const { digest, reason, records, sinceMs } = heldPrune
+  const what =
+    records.length === 1
+      ? 'an object that is no longer declared is'
+      : `${records.length} objects that are no longer declared are`
+  const message = `${what} kept until the prune ${digest.slice(0, 12)} is approved: ${reason}`
+  const [first] = records
+  return [
+    toProblem(
+      { code: 'PruneHeld', message },
+      sinceMs,
+      first && records.length === 1 ? { object: referenceOfRecord(first) } : {},
+    ),
+  ]
 }
 
 function healthOf({ health, live, declared, applied }: ObjectRecord): Health {
@@ -112,8 +141,10 @@ function problemsOf(application: Application, records: readonly ObjectRecord[]):
   for (const unresolved of [...(loaded?.unresolved ?? []), ...(loaded?.duplicates ?? [])]) {
     problems.push(problemOfManifest(unresolved, nowMs))
   }
+  problems.push(...heldProblem(application))
   for (const record of records) {
-    if (record.failure) {
+    const isListed = application.heldPrune?.keys.has(record.key) && record.failure?.error.code === 'PruneHeld'
+    if (record.failure && !isListed) {
       const where = { object: referenceOfRecord(record), source: record.declared?.source }
       problems.push(toProblem(record.failure.error, record.failure.sinceMs, where))
     }

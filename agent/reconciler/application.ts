@@ -2,6 +2,7 @@
 // otherwise waits. A newer target pre-empts the work on the older at once.
 import type { ApplicationReport, Drift } from '@fairlead/proto/report'
 import { backoffMs } from '@fairlead/shared/backoff'
+import { canonicalJson, sha256Hex } from '@fairlead/shared/digest'
 import { AppError, isAborted, toAppError } from '@fairlead/shared/errors'
 import { retryDelayMs } from '../applier/retry.ts'
 import type { Inventory } from '../inventory/inventory.ts'
@@ -13,7 +14,7 @@ import type { SeenDrift } from './drift-repair.ts'
 import { leave } from './leave-run.ts'
 import { type LoadedManifests, loadDeclared, resolveManifests } from './load-declared.ts'
 import { type ObjectRecord, toInventoryRecord } from './object-record.ts'
-import { pruneDropped } from './prune-run.ts'
+import { type HeldPruneState, pruneDropped } from './prune-run.ts'
 
 /** What applications tell the reconciler. */
 export interface ApplicationEvents {
@@ -48,13 +49,15 @@ export class Application implements Neighbour {
   /** Why the application as a whole cannot be brought to its target. */
   failure: NotedFailure | undefined
   /** Digest of the artifact that was completely applied last, and when. */
-  completed: { digest: string; atMs: number } = { digest: '', atMs: 0 }
+  completed: { digest: string; atMs: number; inputs: string } = { digest: '', atMs: 0, inputs: '' }
   /** Digest of the artifact that this process has seen completely applied. */
   appliedDigest = ''
   /** The revision that the cluster was last brought to. */
   revision: ApplicationReport['revision']
   drifts: readonly Drift[] = []
   remediations = 0n
+  /** What a guard keeps from being deleted until it is approved. */
+  heldPrune: HeldPruneState | undefined
   /** Since when a prune waits for what replaces the old objects; 0 when it does not. */
   pruneWaitSinceMs = 0
   /** What reports said last, and since when. */
@@ -79,9 +82,22 @@ export class Application implements Neighbour {
     return this.target?.kind === 'tombstone' || this.loaded !== undefined
   }
 
+  /** What was completely applied before this process began is all that it declares, also while its artifact cannot be had. */
+  get wantsNothingNew(): boolean {
+    const { target, completed } = this
+    if (this.isLoaded || target?.kind !== 'desired') return this.isLoaded
+    return target.artifact.digest === completed.digest && this.#inputsOf(target) === completed.inputs
+  }
+
   /** Takes what its inventory in the cluster says. */
-  adoptInventory({ artifactDigest, appliedAtMs }: Inventory): void {
-    this.completed = { digest: artifactDigest, atMs: appliedAtMs }
+  adoptInventory({ artifactDigest, appliedAtMs, inputs = '' }: Inventory): void {
+    this.completed = { digest: artifactDigest, atMs: appliedAtMs, inputs }
+  }
+
+  /** What besides the artifact decides which objects are declared. */
+  #inputsOf({ policy }: DesiredTarget): string {
+    const variables = policy.substitute ? this.context.variables() : ''
+    return sha256Hex(canonicalJson([policy.namespace, variables])).slice(0, 16)
   }
 
   /** Gives it a new target, or none: then it is left as it is. What is under way is given up at the next safe point. */
@@ -93,6 +109,7 @@ export class Application implements Neighbour {
       this.context.table.contest(this.name, [])
       this.contested = []
       this.pruneWaitSinceMs = 0
+      this.heldPrune = undefined
     }
     for (const record of this.records()) {
       if (!target) record.declared = undefined
@@ -176,8 +193,8 @@ export class Application implements Neighbour {
   async save(): Promise<void> {
     const write = async (): Promise<void> => {
       const records = this.records().map(toInventoryRecord)
-      const { digest, atMs } = this.completed
-      const inventory = { application: this.name, artifactDigest: digest, appliedAtMs: atMs, records }
+      const { digest, atMs, inputs } = this.completed
+      const inventory = { application: this.name, artifactDigest: digest, appliedAtMs: atMs, inputs, records }
       await this.context.store.save(inventory, this.context.signal)
     }
     this.#saving = this.#saving.then(write, write)
@@ -284,7 +301,8 @@ export class Application implements Neighbour {
   async #settle(target: DesiredTarget): Promise<void> {
     const { digest } = target.artifact
     const isNew = this.isComplete() && this.completed.digest !== digest
-    if (isNew) this.completed = { digest, atMs: this.context.clock() }
+    if (isNew) this.completed = { digest, atMs: this.context.clock(), inputs: this.#inputsOf(target) }
+    else if (this.isComplete()) this.completed = { ...this.completed, inputs: this.#inputsOf(target) }
     await this.save()
     if (!this.isComplete() || this.target !== target) return
     this.revision = target.revision

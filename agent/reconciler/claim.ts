@@ -60,5 +60,6 @@ function redeclare(record: ObjectRecord, declared: ObjectRecord['declared']): vo
   if (record.declared?.hash !== declared?.hash) record.yieldUntilMs = 0
   if (record.declared?.hash !== declared?.hash || record.failure?.error.code === 'PruneHeld') record.failure = undefined
   record.declared = declared
+  record.approvedUid = ''
   record.wave = declared?.wave ?? record.wave
 }

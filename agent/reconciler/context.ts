@@ -23,6 +23,8 @@ export interface DesiredTarget {
   readonly policy: SyncPolicy
   /** Of the slice that asked for it first. */
   readonly generation: bigint
+  /** Digests of held prunes that were approved. */
+  readonly approvedPrunes: readonly string[]
 }
 
 /** An application that must leave. */
@@ -31,6 +33,8 @@ export interface TombstoneTarget {
   /** False: its objects stay and only the ownership is given up. */
   readonly prune: boolean
   readonly generation: bigint
+  /** Digests of held prunes that were approved. */
+  readonly approvedPrunes: readonly string[]
 }
 
 /** What the slice says of an application. */
@@ -43,6 +47,8 @@ export interface Neighbour {
   readonly target: Target | undefined
   /** Whether it is known what it declares. */
   readonly isLoaded: boolean
+  /** Whether it is known that it takes over nothing that another application lets go. */
+  readonly wantsNothingNew: boolean
   /** Looks after itself again, soon. */
   wake(): void
   /** Looks again at what it waits for. */
@@ -74,6 +80,10 @@ export interface ReconcilerContext {
   readonly artifacts: ArtifactLoader
   readonly limits: ReconcilerLimits
   readonly ownNamespace: string
+  /** The cluster's id out of the last slice; empty before the first. */
+  readonly clusterId: () => string
+  /** The cluster's variables out of the last slice, as one text. */
+  readonly variables: () => string
   /** What this agent may not touch, whatever the hub says. */
   readonly localPolicy: LocalPolicy
   readonly logger: Logger

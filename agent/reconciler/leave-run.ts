@@ -14,15 +14,16 @@ export async function leave(application: Application, target: TombstoneTarget, s
   const due = application.records().filter((record) => isDue(application, record))
   if (due.length > 0) {
     if (!(await awaitNeighbours(application, due, signal))) return false
-    // What a guard keeps stays in the cluster, owned by nobody: a tombstone is carried out in the end.
+    // What is never deleted stays in the cluster, owned by nobody. What an approval lets go is waited for.
     const left = target.prune
-      ? await pruneRecords(application, application.records(), true, signal)
+      ? await pruneRecords(application, application.records(), target, signal)
       : due.filter(hasNoHeir(application))
     for (const record of left) {
       if (signal.aborted) throw new AppError('Aborted', 'something newer came')
       await orphan(application, record)
     }
   }
+  if (!target.prune) application.heldPrune = undefined
   if (application.records().length > 0) {
     await application.save()
     return false

@@ -74,6 +74,8 @@ export interface ObjectRecord {
   yieldUntilMs: number
   /** Was deleted by us and is going. */
   deleting: boolean
+  /** uid of the object whose deletion was approved; empty when none was. */
+  approvedUid: string
   /** The write that is under way; writes of one object follow each other. */
   writing: Promise<void> | undefined
   /** The last event that came during a write. */
@@ -92,6 +94,7 @@ export function newRecord(declared: Declared, application: string): ObjectRecord
 /** A record as the inventory in the cluster has it. */
 export function recordFromInventory(stored: InventoryRecord, application: string): ObjectRecord {
   const { group, version, kind, plural, namespaced, namespace, name, wave, uid, declaredHash, entryHash } = stored
+  const approvedUid = stored.isPruneApproved ? uid : ''
   const resource = { group, version, kind, plural, namespaced, verbs: [] }
   const applied = uid === '' ? undefined : { uid, declaredHash, entryHash, resourceVersion: '' }
   return {
@@ -105,6 +108,7 @@ export function recordFromInventory(stored: InventoryRecord, application: string
     wave,
     application,
     applied,
+    approvedUid,
   }
 }
 
@@ -120,6 +124,7 @@ function emptyRecord() {
     driftLeft: false,
     yieldUntilMs: 0,
     deleting: false,
+    approvedUid: '',
     writing: undefined,
     held: undefined,
   }
@@ -131,7 +136,8 @@ export function toInventoryRecord(record: ObjectRecord): InventoryRecord {
   const { group, version, kind, plural, namespaced } = resource
   const type = { group, version, kind, plural, namespaced }
   const { uid = '', declaredHash = '', entryHash = '' } = applied ?? {}
-  return { ...type, namespace, name, wave, uid, declaredHash, entryHash }
+  const isPruneApproved = uid !== '' && record.approvedUid === uid
+  return { ...type, namespace, name, wave, uid, declaredHash, entryHash, ...(isPruneApproved && { isPruneApproved }) }
 }
 
 /** The reference of a record's object. */
@@ -161,7 +167,8 @@ function healthOf(record: ObjectRecord, object: KubernetesObject, nowMs: number)
   if (object.metadata.deletionTimestamp !== undefined) {
     const finalizers = (object.metadata.finalizers as string[] | undefined) ?? []
     const waiting = finalizers.length > 0 ? `, waiting for ${finalizers.join(', ')}` : ''
-    return { health: HealthState.PROGRESSING, message: `being deleted${waiting}` }
+    const since = String(object.metadata.deletionTimestamp)
+    return { health: HealthState.PROGRESSING, message: `being deleted since ${since}${waiting}` }
   }
   return needsWholeObject(record) ? assessHealth(object, { now: new Date(nowMs) }) : HEALTHY
 }

@@ -4,13 +4,30 @@ import { AppError, isAborted, toAppError } from '@fairlead/shared/errors'
 import { APPLICATION_LABEL } from '@fairlead/shared/labels'
 import { compareApplyOrder, isFoundation } from '../applier/apply-order.ts'
 import { isStatus } from '../kube/kube-error.ts'
-import { decidePrune, type PruneCandidate } from '../pruner/prune-guards.ts'
+import {
+  decidePrune,
+  type GuardedObject,
+  joinReasons,
+  type PruneDecision,
+  pruneDigest,
+} from '../pruner/prune-guards.ts'
 import type { Application } from './application.ts'
 import { fail } from './apply-run.ts'
-import type { DesiredTarget } from './context.ts'
+import type { DesiredTarget, Target } from './context.ts'
 import { isPending, isWorking, type ObjectRecord, observeGone } from './object-record.ts'
+import { inspectCandidates } from './prune-inspect.ts'
 
 const WORKERS = 8
+
+/** What a guard keeps from being deleted until it is approved. */
+export interface HeldPruneState {
+  /** Names exactly these objects: pruneDigest. */
+  readonly digest: string
+  readonly reason: string
+  readonly records: readonly ObjectRecord[]
+  readonly keys: ReadonlySet<string>
+  readonly sinceMs: number
+}
 
 /** Deletes what is no longer declared; failures and holds are kept in the records. Throws Aborted. */
 export async function pruneDropped(
@@ -20,9 +37,9 @@ export async function pruneDropped(
 ): Promise<void> {
   const { context } = application
   const dropped = (): ObjectRecord[] => application.records().filter(({ declared }) => !declared)
-  if (dropped().length === 0) return
-  if (!target.policy.prune) {
+  if (dropped().length === 0 || !target.policy.prune) {
     for (const record of dropped()) record.failure = undefined
+    application.heldPrune = undefined
     return
   }
   if (
@@ -35,7 +52,7 @@ export async function pruneDropped(
   const waitedMs = context.clock() - application.pruneWaitSinceMs
   await application.waitUntil(() => isReplaced(application), context.limits.pruneHealthTimeoutMs - waitedMs, signal)
   await application.save()
-  await pruneRecords(application, dropped(), false, signal)
+  await pruneRecords(application, dropped(), target, signal)
   await application.save()
   context.kinds.releaseUnused(context.table.all())
 }
@@ -45,7 +62,7 @@ export function isDue({ context }: Application, { failure }: ObjectRecord): bool
   return !failure || failure.retryAtMs <= context.clock()
 }
 
-/** Waits until all applications have said what they declare: an object may be moving to one of them. False when one cannot say. */
+/** Waits until all applications that may take something over have said what they declare. False when one cannot say. */
 export async function awaitNeighbours(
   application: Application,
   dropped: readonly ObjectRecord[],
@@ -53,7 +70,7 @@ export async function awaitNeighbours(
 ): Promise<boolean> {
   const { neighbours } = application.context
   const missing = (): string | undefined =>
-    [...neighbours.values()].find(({ target, isLoaded }) => target !== undefined && !isLoaded)?.name
+    [...neighbours.values()].find(({ target, wantsNothingNew }) => target !== undefined && !wantsNothingNew)?.name
   if (await application.waitUntil(() => missing() === undefined, 2_000, signal)) return true
   const why = `it is not known yet whether application ${missing() ?? ''} takes it over`
   for (const record of dropped) fail(application, record, new AppError('PruneFailed', why))
@@ -65,37 +82,26 @@ function isReplaced(application: Application): boolean {
 }
 
 /**
- * Deletes objects that the guards let go and that are due; returns those that are held. `records` are all that are to go,
- * due or not: guards that saw some at a time would let all of them go in the end. Throws Aborted.
+ * Deletes objects that the guards let go and that are due; returns those that no approval lets go. `records` are all that
+ * are to go, due or not: guards that saw some at a time would let all of them go in the end. Throws Aborted, or as Kube does.
  */
 export async function pruneRecords(
   application: Application,
   records: readonly ObjectRecord[],
-  isTombstone: boolean,
+  target: Target,
   signal: AbortSignal,
 ): Promise<ObjectRecord[]> {
-  const { table, ownNamespace } = application.context
+  const { table } = application.context
   // What another application would like to have is taken over by it, not deleted.
   const mine = records.filter(({ key }) => {
     const [next] = table.contesters(key)
     if (next !== undefined) application.context.neighbours.get(next)?.wake()
     return next === undefined
   })
-  const leaving = new Set(mine)
-  const decision = decidePrune({
-    candidates: mine.map(toCandidate),
-    ownedCount: application.records().length,
-    staying: [...table.all()].filter((record) => !leaving.has(record)),
-    isTombstone,
-    ownNamespace,
-  })
-  const held: ObjectRecord[] = []
-  for (const { candidate, reason } of decision.held) {
-    const record = table.find(candidate.key)
-    if (!record || !isDue(application, record)) continue
-    held.push(record)
-    fail(application, record, new AppError('PruneHeld', `no longer declared, but kept: ${reason}`))
-  }
+  const decision = await decide(application, mine, target)
+  if (signal.aborted) throw new AppError('Aborted', 'something newer came')
+  const kept = decision.kept.filter(({ candidate }) => note(application, candidate.key, decision.kept))
+  noteHeld(application, decision.held)
   const order = decision.prune.toSorted((a, b) => compareApplyOrder(b, a)).map(({ key }) => table.find(key))
   const queue = order.filter((record) => record !== undefined).filter((record) => isDue(application, record))
   await deleteAll(
@@ -105,12 +111,67 @@ export async function pruneRecords(
   )
   await deleteAll(application, queue.filter(isFoundation), signal)
   application.noteChange()
-  return held
+  return kept.map(({ candidate }) => table.find(candidate.key)).filter((record) => record !== undefined)
 }
 
-function toCandidate(record: ObjectRecord): PruneCandidate {
-  const { key, group, kind, namespace, name, wave, live } = record
-  return { key, group, kind, namespace, name, wave, keep: live?.keep ?? false }
+/** Decides; what was approved is written down before anything is deleted, so that it holds until all of it is gone. */
+async function decide(application: Application, mine: readonly ObjectRecord[], target: Target): Promise<PruneDecision> {
+  const { table, ownNamespace, clusterId } = application.context
+  const judge = async (): Promise<PruneDecision> => {
+    const found = await inspectCandidates(application, mine, (record) => isDue(application, record))
+    for (const [record, candidate] of found) if (!candidate) forgetUnlessWanted(application, record)
+    const candidates = [...found.values()].filter((candidate) => candidate !== undefined)
+    const leaving = new Set(candidates.map(({ key }) => key))
+    return decidePrune({
+      candidates,
+      ownedCount: application.records().length,
+      staying: [...table.all()].filter(({ key }) => !leaving.has(key)),
+      isTombstone: target.kind === 'tombstone',
+      ownNamespace,
+    })
+  }
+  const decision = await judge()
+  const held = decision.held.map(({ candidate }) => candidate)
+  const digest = pruneDigest({ application: application.name, clusterId: clusterId() }, held)
+  if (held.length === 0 || !target.approvedPrunes.includes(digest)) return decision
+  for (const { key, uid } of held) {
+    const record = table.find(key)
+    if (!record || record.declared || record.application !== application.name) continue
+    record.approvedUid = uid
+    record.failure = undefined
+  }
+  application.context.logger.info({ application: application.name, digest, objects: held.length }, 'prune approved')
+  await application.save()
+  return await judge()
+}
+
+/** Says why an object stays; true when it was due. */
+function note(application: Application, key: string, guarded: readonly GuardedObject[]): boolean {
+  const record = application.context.table.find(key)
+  const reason = guarded.find(({ candidate }) => candidate.key === key)?.reason ?? ''
+  if (!record || !isDue(application, record)) return false
+  fail(application, record, new AppError('PruneHeld', `no longer declared, but kept: ${reason}`))
+  return true
+}
+
+function noteHeld(application: Application, held: readonly GuardedObject[]): void {
+  const { table, clusterId, clock } = application.context
+  for (const { candidate } of held) note(application, candidate.key, held)
+  const records = held.map(({ candidate }) => table.find(candidate.key)).filter((record) => record !== undefined)
+  if (records.length === 0) {
+    application.heldPrune = undefined
+    return
+  }
+  const candidates = held.map(({ candidate }) => candidate)
+  const digest = pruneDigest({ application: application.name, clusterId: clusterId() }, candidates)
+  const before = application.heldPrune
+  application.heldPrune = {
+    digest,
+    reason: joinReasons(held),
+    records,
+    keys: new Set(records.map(({ key }) => key)),
+    sinceMs: before?.digest === digest ? before.sinceMs : clock(),
+  }
 }
 
 async function deleteAll(

@@ -1,8 +1,8 @@
 // For the reconciler's integration tests: a reconciler on a real API server, fed with slices made by hand.
-import { create } from '@bufbuild/protobuf'
+import { create, type MessageInitShape } from '@bufbuild/protobuf'
 import { HealthState, SyncState } from '@fairlead/proto/common'
 import type { ApplicationReport } from '@fairlead/proto/report'
-import { type Artifact, ArtifactSchema, type Slice, SliceSchema } from '@fairlead/proto/slice'
+import { type Artifact, ArtifactSchema, type Slice, SliceSchema, type SyncPolicySchema } from '@fairlead/proto/slice'
 import { artifactDigest } from '@fairlead/shared/artifact'
 import { AppError } from '@fairlead/shared/errors'
 import { silentLogger } from '@fairlead/shared/logger'
@@ -28,8 +28,12 @@ export type TestEntry =
       adopt?: string
       namespace?: string
       commit?: string
+      /** More of the policy. */
+      policy?: MessageInitShape<typeof SyncPolicySchema>
+      /** Digests of approved prunes. */
+      approve?: readonly string[]
     }
-  | { tombstone: 'prune' | 'orphan' }
+  | { tombstone: 'prune' | 'orphan'; approve?: readonly string[] }
 
 /** The part of the harness's Cluster that is used; product folders do not import the harness. */
 export interface TestCluster {
@@ -110,6 +114,7 @@ export class ReconcilerBed {
       entries: Object.entries(entries).map(([application, entry]) => ({
         application,
         intent: this.#intent(application, entry),
+        approvedPrunes: [...(entry.approve ?? [])],
       })),
     })
     this.reconciler.update(slice)
@@ -125,6 +130,7 @@ export class ReconcilerBed {
       adopt = 'always',
       namespace = this.#options.namespace,
       commit,
+      policy = {},
     } = entry
     const artifact = create(ArtifactSchema, {
       manifests: objects.map((object, index) => ({
@@ -139,7 +145,7 @@ export class ReconcilerBed {
       value: {
         revision: { repository: 'shop', ref: 'main', commit: commit ?? digest.slice(0, 40) },
         artifact: { digest, objects: objects.length },
-        policy: { namespace, prune, remediate, adopt },
+        policy: { namespace, prune, remediate, adopt, ...policy },
       },
     }
   }

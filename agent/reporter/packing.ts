@@ -2,7 +2,13 @@
 // details, of which the report then says so.
 import { create, toBinary } from '@bufbuild/protobuf'
 import type { Problem } from '@fairlead/proto/common'
-import { type ApplicationReport, ApplicationReportSchema, type Report, ReportSchema } from '@fairlead/proto/report'
+import {
+  type ApplicationReport,
+  ApplicationReportSchema,
+  type HeldPrune,
+  type Report,
+  ReportSchema,
+} from '@fairlead/proto/report'
 
 /** Applications for one report. */
 export interface ReportPart {
@@ -79,6 +85,7 @@ export function trimReport(report: ApplicationReport, limitBytes: number): Appli
       unhealthy: report.unhealthy
         .slice(0, count)
         .map((status) => ({ ...status, message: clip(status.message, length) })),
+      heldPrunes: report.heldPrunes.map((held) => shortenHeld(held, count, length)),
     })
     if (sizeOf(trimmed) <= limitBytes) return trimmed
   }
@@ -87,7 +94,13 @@ export function trimReport(report: ApplicationReport, limitBytes: number): Appli
 
 /** State without details. */
 function essenceOf(report: ApplicationReport): ApplicationReport {
-  return create(ApplicationReportSchema, { ...report, drifts: [], problems: [], unhealthy: [] })
+  const heldPrunes = report.heldPrunes.map((held) => shortenHeld(held, 0, 64))
+  return create(ApplicationReportSchema, { ...report, drifts: [], problems: [], unhealthy: [], heldPrunes })
+}
+
+/** The digest is what is approved: it always stays. */
+function shortenHeld(held: HeldPrune, count: number, length: number): HeldPrune {
+  return { ...held, reason: clip(held.reason, length), objects: held.objects.slice(0, count) }
 }
 
 function shorten(problem: Problem, length: number): Problem {

@@ -6,6 +6,7 @@ import { Command, CommanderError } from 'commander'
 import type { Cli } from './cli.ts'
 import { createApplicationCommand } from './commands/application/application.ts'
 import { createApplyCommand } from './commands/apply.ts'
+import { createApprovePruneCommand } from './commands/approve-prune.ts'
 import { createClusterCommand } from './commands/cluster/cluster.ts'
 import { createCompletionCommands } from './commands/completion.ts'
 import { createContextCommand } from './commands/context/context.ts'
@@ -41,6 +42,7 @@ function createPlainProgram(cli: Cli): Command {
     .addCommand(createApplyCommand(cli))
     .addCommand(createGetCommand(cli))
     .addCommand(createDeleteCommand(cli))
+    .addCommand(createApprovePruneCommand(cli))
     .addCommand(createStatusCommand(cli))
     .addCommand(createWhyCommand(cli))
     .addCommand(createContextCommand(cli))

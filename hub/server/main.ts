@@ -9,6 +9,7 @@ import { VERSION } from '@fairlead/shared/version'
 import { jetstreamManager } from '@nats-io/jetstream'
 import { keepAdminToken, writeAdminContext } from './admin-access.ts'
 import { createApiServer } from './api/api.ts'
+import { createApprovals, forgetApprovals } from './approvals/approvals.ts'
 import { type Collector, createCollector } from './collector/collector.ts'
 import { type HubConfig, splitAddress } from './config.ts'
 import { createDefinitions } from './definitions/definitions.ts'
@@ -186,6 +187,9 @@ function startLinkedParts(
     isKnownCluster: async (id) => pipeline.knows(id) || (await isCluster(store, id)),
     requestReport: (clusterId) => publisher.requestReport(clusterId),
     onRemoved: (clusterId) => pipeline.reslice([clusterId]),
+    onReport: async (clusterId, report) => {
+      if (await forgetApprovals(store, clusterId, report)) pipeline.reslice([clusterId])
+    },
     onNewerGeneration: resign,
     logger,
   })
@@ -248,6 +252,11 @@ async function startApi(config: HubConfig, parts: ApiParts, lifecycle: Lifecycle
     logger,
   })
   const definitions = createDefinitions({ store, placeApplication, onChange: onDefinitionsChange, logger })
+  const approvals = createApprovals({
+    store,
+    findReport: (application, cluster) => view.findReport(application, cluster),
+    onChange: (clusterIds) => flow.pipeline.reslice(clusterIds),
+  })
   const access = { dataDir: config.dataDir, contextPath: config.adminContextPath, caPem, logger }
   const admin = await keepAdminToken(access)
   const api = createApiServer({
@@ -255,6 +264,7 @@ async function startApi(config: HubConfig, parts: ApiParts, lifecycle: Lifecycle
     store,
     registry,
     definitions,
+    approvals,
     view,
     tracker: flow.tracker,
     tls: { key: pki.serverKeyPem, cert: pki.serverChainPem },

@@ -8,6 +8,7 @@ import { type SyncPolicy, SyncPolicySchema } from '@fairlead/proto/slice'
 import type { SigningKeyPair } from '@fairlead/shared/signing'
 import { nextGeneration } from '@fairlead/shared/slice'
 import type { Insertable, Selectable, Transaction } from 'kysely'
+import { readApprovals } from './approvals/approvals.ts'
 import type { ApplicationDefinition, ClusterDefinition, RenderState } from './fleet-snapshot.ts'
 import { placeApplication } from './placer/placer.ts'
 import { type ApplicationIntent, type DeploymentRow, planDeployments } from './slicer/deployment-plan.ts'
@@ -264,7 +265,12 @@ async function readSliceDeployments(
     .select(['cluster_id', 'application', 'state', 'prune', 'revision', 'policy', 'reference'])
     .where('cluster_id', 'in', ids)
     .execute()
-  return Map.groupBy(rows, (row) => row.cluster_id)
+  const approvals = await readApprovals(transaction, ids)
+  const complete = rows.map((row) => {
+    const approvedPrunes = approvals.get(row.cluster_id)?.get(row.application)
+    return approvedPrunes ? { ...row, approvedPrunes } : row
+  })
+  return Map.groupBy(complete, (row) => row.cluster_id)
 }
 
 async function upsertDeployments(

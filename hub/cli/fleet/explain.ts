@@ -2,6 +2,7 @@
 import type { Cluster } from '@fairlead/proto/clusters'
 import type { Application, Repository, TrackedRef } from '@fairlead/proto/definitions'
 import type { Deployment, FleetStatus } from '@fairlead/proto/fleet'
+import { heldPrunesOf } from '../output/held-prunes.ts'
 import { clusterNote, deploymentProblems, formatDrift } from '../output/status-view.ts'
 import {
   ageOf,
@@ -98,6 +99,7 @@ function explainDeployment(deployment: Deployment, cluster: Cluster | undefined,
     ...(cluster ? explainSlice(cluster) : []),
     ...(cluster?.problems ?? []).map((problem) => `  agent: ${formatProblem(problem, now)}`),
     ...deploymentProblems(deployment, now).map((line) => `  ${line}`),
+    ...heldPrunesOf(deployment, now, 100).map((line) => `  ${line}`),
     ...(report?.drifts ?? [])
       .filter((drift) => drift.remediatedAt)
       .map((drift) => `  drift: ${formatDrift(drift, now)}`),

@@ -6,6 +6,7 @@ import type { Application, Repository } from '@fairlead/proto/definitions'
 import type { Deployment, FleetStatus } from '@fairlead/proto/fleet'
 import type { Drift } from '@fairlead/proto/report'
 import { formatObjectReference } from '@fairlead/shared/object-reference'
+import { heldPrunesOf } from './held-prunes.ts'
 import type { Style } from './output.ts'
 import { formatTable } from './table.ts'
 import {
@@ -133,6 +134,10 @@ function sections(status: FleetStatus, options: StatusViewOptions): string[] {
       status.clusters.flatMap((one) => clusterNote(one, now)),
     ),
     ...section(style('bold', 'Problems:'), problemLines(status, now)),
+    ...section(
+      style('bold', 'Held prunes:'),
+      status.deployments.flatMap((one) => heldPrunesOf(one, now)),
+    ),
     ...section(style('bold', 'Latest drift:'), options.wide ? driftLines(status.deployments, now) : []),
   ]
 }

@@ -21,6 +21,7 @@ import { silentLogger } from '@fairlead/shared/logger'
 import { createNkey } from '@fairlead/shared/nkey'
 import * as grpc from '@grpc/grpc-js'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { createApprovals } from '../approvals/approvals.ts'
 import { createDefinitions } from '../definitions/definitions.ts'
 import { openPki, type Pki } from '../pki/pki.ts'
 import { placeApplication } from '../placer/placer.ts'
@@ -74,6 +75,11 @@ function makeServer(listen = '127.0.0.1:0'): ApiServer {
     store,
     registry: createRegistry({ store, issuer, hubAddress, caPin: 'sha256:x', onChange, logger: silentLogger }),
     definitions: createDefinitions({ store, placeApplication, onChange, logger: silentLogger }),
+    approvals: createApprovals({
+      store,
+      findReport: (application, cluster) => view.findReport(application, cluster),
+      onChange,
+    }),
     view,
     tracker: { refresh: (repository = '') => refreshed.push(repository) },
     tls: { key: pki.serverKeyPem, cert: pki.serverChainPem },

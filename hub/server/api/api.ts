@@ -11,6 +11,7 @@ import { toGrpcStatus } from '@fairlead/shared/grpc-status'
 import type { Logger } from '@fairlead/shared/logger'
 import * as grpc from '@grpc/grpc-js'
 import { HealthImplementation } from 'grpc-health-check'
+import type { Approvals } from '../approvals/approvals.ts'
 import type { HubConfig } from '../config.ts'
 import type { Definitions } from '../definitions/definitions.ts'
 import type { Registry } from '../registry/registry.ts'
@@ -45,6 +46,7 @@ export interface ApiServerOptions {
   readonly store: Store
   readonly registry: Registry
   readonly definitions: Definitions
+  readonly approvals: Approvals
   readonly view: FleetView
   readonly tracker: Refresher
   /** PEM. The certificate chain ends with the CA, so that an agent can pin it. */
@@ -114,7 +116,7 @@ function addHandlers(
     return toGrpcStatus(appError)
   }
   const hooks = { intercept, toStatus }
-  addService(server, ApplicationsService, applicationsHandlers(definitions), hooks)
+  addService(server, ApplicationsService, applicationsHandlers(definitions, options.approvals), hooks)
   addService(server, ClustersService, clustersHandlers(registry, view), hooks)
   addService(server, DefinitionsService, definitionsHandlers(definitions), hooks)
   addService(server, EnrolmentService, enrolmentHandlers(registry), hooks)

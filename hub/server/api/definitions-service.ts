@@ -2,6 +2,7 @@
 import { create } from '@bufbuild/protobuf'
 import {
   type ApplicationsService,
+  ApprovePruneResponseSchema,
   DeleteApplicationResponseSchema,
   GetApplicationResponseSchema,
   ListApplicationsResponseSchema,
@@ -17,6 +18,7 @@ import {
 } from '@fairlead/proto/repositories'
 import { AppError } from '@fairlead/shared/errors'
 import type { Handlers } from '@fairlead/shared/grpc'
+import type { Approvals } from '../approvals/approvals.ts'
 import type { Definitions } from '../definitions/definitions.ts'
 import { ADMIN } from './clusters-service.ts'
 
@@ -37,7 +39,10 @@ export function definitionsHandlers(definitions: Definitions): Handlers<typeof D
 }
 
 /** Handlers of ApplicationsService. */
-export function applicationsHandlers(definitions: Definitions): Handlers<typeof ApplicationsService> {
+export function applicationsHandlers(
+  definitions: Definitions,
+  approvals: Approvals,
+): Handlers<typeof ApplicationsService> {
   return {
     getApplication: async ({ name }) =>
       create(GetApplicationResponseSchema, { application: await definitions.getApplication(name) }),
@@ -51,9 +56,8 @@ export function applicationsHandlers(definitions: Definitions): Handlers<typeof 
       const application = await definitions.suspendApplication({ name, suspend }, ADMIN)
       return create(SuspendApplicationResponseSchema, { application })
     },
-    approvePrune: async () => {
-      throw new AppError('Unavailable', 'approvals are not served yet')
-    },
+    approvePrune: async (request) =>
+      create(ApprovePruneResponseSchema, { prune: await approvals.approve(request, ADMIN) }),
     previewApplication: async () => {
       throw new AppError('Unavailable', 'previews are not served yet')
     },

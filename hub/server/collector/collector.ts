@@ -28,6 +28,8 @@ export interface CollectorOptions {
   readonly requestReport: (clusterId: string) => Promise<void>
   /** Called when these applications have left that cluster. */
   readonly onRemoved: (clusterId: string, applications: readonly string[]) => void
+  /** Called with each report that could be read. */
+  readonly onReport?: (clusterId: string, report: Report) => Promise<void>
   /** Called when an agent has verified a newer slice than the database knows: the database was restored. */
   readonly onNewerGeneration: (clusterId: string, generation: bigint) => void
   readonly logger: Logger
@@ -112,6 +114,7 @@ class ReportCollector implements Collector {
     const removal = { clusterId, applications: report.removed, sliceGeneration: report.sliceGeneration }
     const removed = await confirmRemovals(store, removal)
     if (removed.length > 0) this.#options.onRemoved(clusterId, removed)
+    await this.#options.onReport?.(clusterId, report)
     if (gap) this.#ask(clusterId)
     await this.#compareGeneration(clusterId, report.sliceGeneration)
   }

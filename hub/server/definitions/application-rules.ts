@@ -6,6 +6,8 @@ import { findHealthProblems } from './health-rules.ts'
 import { findIgnoreProblems } from './ignore-rules.ts'
 
 const ADOPT_VALUES: readonly string[] = ['', 'never', 'ifEqual', 'always']
+const DELETION_POLICIES: readonly string[] = ['', 'delete', 'orphan']
+const SUBDOMAIN = /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?(\.[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)*$/
 const MAX_PATH_LENGTH = 1_024
 const MAX_REF_LENGTH = 255
 
@@ -26,6 +28,8 @@ export function findApplicationProblems(
     ),
     ...findHealthProblems(spec.health),
     ...findIgnoreProblems(spec.sync?.ignoreFields ?? []),
+    ...problemAt('spec.sync.deletionPolicy', findDeletionPolicyProblem(spec.sync?.deletionPolicy ?? '')),
+    ...problemAt('spec.sync.serviceAccount', findServiceAccountProblem(spec.sync?.serviceAccount ?? '')),
   ]
 }
 
@@ -49,6 +53,16 @@ function findRepositoryReferenceProblem(name: string, isRepository: (name: strin
   if (name === '') return 'is missing: the name of a Repository'
   if (isRepository(name)) return undefined
   return `there is no Repository ${JSON.stringify(name.slice(0, 80))}, and none is applied along with this`
+}
+
+function findDeletionPolicyProblem(policy: string): string | undefined {
+  return DELETION_POLICIES.includes(policy) ? undefined : `${JSON.stringify(policy)} is none of delete, orphan`
+}
+
+/** ServiceAccount names are DNS subdomains (Kubernetes, "Object Names and IDs"); nothing else ends up in the agent's headers. */
+function findServiceAccountProblem(name: string): string | undefined {
+  if (name === '' || (name.length <= 253 && SUBDOMAIN.test(name))) return undefined
+  return `${JSON.stringify(name.slice(0, 80))} is not the name of a ServiceAccount: lower-case letters, digits, "-" and "."`
 }
 
 /** The rules of git-check-ref-format that matter here: nothing that Git could read as an option, a range or a pattern. */

@@ -332,7 +332,14 @@ describe('a field', () => {
   test.each([
     [{ source: { repository: 'shop', path: 'deploy/web', ref: 'feature/x' } }, []],
     [{ source: { repository: 'shop', path: '.', ref: 'v1.2.3' } }, []],
-    [{ source: { repository: 'shop', ref: 'a'.repeat(40) }, namespace: 'web', sync: { adopt: 'ifEqual' } }, []],
+    [
+      {
+        source: { repository: 'shop', ref: 'a'.repeat(40) },
+        namespace: 'web',
+        sync: { adopt: 'ifEqual', deletionPolicy: 'orphan', serviceAccount: 'web.deployer-1' },
+      },
+      [],
+    ],
     [{ source: undefined }, ['spec.source']],
     [{ source: {} }, ['spec.source.repository']],
     [{ source: { repository: 'shop', path: '/etc' } }, ['spec.source.path']],
@@ -355,6 +362,11 @@ describe('a field', () => {
     ],
     [{ namespace: 'Web' }, ['spec.namespace']],
     [{ sync: { adopt: 'IfEqual' } }, ['spec.sync.adopt']],
+    [{ sync: { deletionPolicy: 'Orphan' } }, ['spec.sync.deletionPolicy']],
+    [{ sync: { serviceAccount: 'web\r\nImpersonate-User: system:admin' } }, ['spec.sync.serviceAccount']],
+    [{ sync: { serviceAccount: 'other:web' } }, ['spec.sync.serviceAccount']],
+    [{ sync: { serviceAccount: 'Web' } }, ['spec.sync.serviceAccount']],
+    [{ sync: { serviceAccount: 'a'.repeat(254) } }, ['spec.sync.serviceAccount']],
   ])('of an application is held to its rules: %j', async (spec, fields) => {
     await apply([repository()])
     if (fields.length === 0) await expect(apply([application(spec)])).resolves.toHaveLength(1)
@@ -427,6 +439,18 @@ describe('deleting', () => {
     expect(await definitions.deleteApplication({ name: 'web', orphan: true }, 'admin')).toEqual(['c1'])
     expect((await stored()).applications).toEqual([{ name: 'web', generation: 1, deleting: 'orphan' }])
     expect(await definitions.getApplication('web')).toMatchObject({ status: { deleting: true, clusters: ['c1'] } })
+  })
+
+  test.each([
+    [{ deletionPolicy: 'orphan' }, 'orphan'],
+    [{ deletionPolicy: 'delete', prune: false }, 'prune'],
+    [{ prune: false }, 'orphan'],
+    [{}, 'prune'],
+  ])('an application with %j, its objects are told to %s', async (sync, deleting) => {
+    await apply([repository(), application({ sync })])
+    await deploy('c1', 'desired')
+    await definitions.deleteApplication({ name: 'web', orphan: false }, 'admin')
+    expect((await stored()).applications).toMatchObject([{ deleting }])
   })
 
   test('an application that is on no cluster forgets it at once', async () => {

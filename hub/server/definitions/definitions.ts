@@ -10,6 +10,7 @@ import {
   type Placement,
   type Repository,
   RepositorySpecSchema,
+  type SyncOptions,
 } from '@fairlead/proto/definitions'
 import { canonicalJson } from '@fairlead/shared/digest'
 import { AppError } from '@fairlead/shared/errors'
@@ -332,11 +333,17 @@ async function deleteRepository(transaction: Transaction<Schema>, { name, actor,
   await writeAudit(transaction, { actor, action: 'repository.delete', object: `Repository/${name}` }, nowMs)
 }
 
+/** What becomes of the objects of an application that leaves, by its definition. */
+function deletesOnLeave(sync: SyncOptions | undefined): boolean {
+  return sync?.deletionPolicy ? sync.deletionPolicy === 'delete' : (sync?.prune ?? true)
+}
+
 async function deleteApplication(
   transaction: Transaction<Schema>,
   { name, orphan, actor, nowMs }: Deletion & { orphan: boolean },
 ): Promise<string[]> {
-  const deleting = orphan ? 'orphan' : 'prune'
+  const row = await transaction.selectFrom('applications').select('spec').where('name', '=', name).executeTakeFirst()
+  const deleting = orphan || (row && !deletesOnLeave(readApplicationSpec(row.spec).sync)) ? 'orphan' : 'prune'
   const updated = await transaction
     .updateTable('applications')
     .set({ deleting })
@@ -353,7 +360,7 @@ async function deleteApplication(
   const clusters = rows.map((row) => row.name)
   // On no cluster: there is nobody whose confirmation could be waited for.
   if (clusters.length === 0) await transaction.deleteFrom('applications').where('name', '=', name).execute()
-  const detail = { orphan, clusters: clusters.length }
+  const detail = { orphan: deleting === 'orphan', clusters: clusters.length }
   await writeAudit(transaction, { actor, action: 'application.delete', object: `Application/${name}`, detail }, nowMs)
   return clusters
 }

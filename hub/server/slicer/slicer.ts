@@ -26,6 +26,8 @@ export interface SliceDeployment {
   readonly policy: string | null
   /** ArtifactReference, binary; of what is desired. */
   readonly reference: Uint8Array | null
+  /** Digests of held prunes that were approved, sorted. */
+  readonly approvedPrunes?: readonly string[]
 }
 
 /** What a slice says, without generation, time and signature. */
@@ -70,8 +72,10 @@ export function signSlice(
 
 function entryOf(deployment: SliceDeployment): SliceEntry {
   const { application, state, prune, revision, policy, reference } = deployment
+  const approvedPrunes = [...(deployment.approvedPrunes ?? [])]
   if (state === 'tombstone') {
-    return create(SliceEntrySchema, { application, intent: { case: 'tombstone', value: { prune: prune === 1 } } })
+    const intent = { case: 'tombstone' as const, value: { prune: prune === 1 } }
+    return create(SliceEntrySchema, { application, approvedPrunes, intent })
   }
   if (revision === null || policy === null || reference === null) {
     throw new AppError('Internal', `the deployment of ${application} has no revision, policy or artifact`)
@@ -81,5 +85,5 @@ function entryOf(deployment: SliceDeployment): SliceEntry {
     artifact: fromBinary(ArtifactReferenceSchema, reference),
     policy: fromJson(SyncPolicySchema, JSON.parse(policy)),
   }
-  return create(SliceEntrySchema, { application, intent: { case: 'desired', value } })
+  return create(SliceEntrySchema, { application, approvedPrunes, intent: { case: 'desired', value } })
 }

@@ -6,6 +6,7 @@ import type { Migration } from 'kysely/migration'
 export const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '0001-first': { up: createFirstTables },
   '0002-slice-problems': { up: createSliceProblems },
+  '0003-prune-approvals': { up: createPruneApprovals },
 }
 
 async function createFirstTables(db: Kysely<unknown>): Promise<void> {
@@ -15,6 +16,14 @@ async function createFirstTables(db: Kysely<unknown>): Promise<void> {
 async function createSliceProblems(db: Kysely<unknown>): Promise<void> {
   const statement = `CREATE TABLE slice_problems (
     cluster_id TEXT PRIMARY KEY REFERENCES clusters(id) ON DELETE CASCADE ${DEFERRED}, problem TEXT NOT NULL) STRICT`
+  await sql.raw(statement).execute(db)
+}
+
+async function createPruneApprovals(db: Kysely<unknown>): Promise<void> {
+  const statement = `CREATE TABLE prune_approvals (
+    cluster_id TEXT NOT NULL REFERENCES clusters(id) ON DELETE CASCADE ${DEFERRED},
+    application TEXT NOT NULL REFERENCES applications(name) ON DELETE CASCADE ${DEFERRED}, digest TEXT NOT NULL,
+    approved_at INTEGER NOT NULL, PRIMARY KEY (cluster_id, application, digest)) STRICT, WITHOUT ROWID`
   await sql.raw(statement).execute(db)
 }
 

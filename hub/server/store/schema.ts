@@ -23,6 +23,7 @@ export interface Schema {
   deployments: DeploymentsTable
   slices: SlicesTable
   slice_problems: SliceProblemsTable
+  prune_approvals: PruneApprovalsTable
   outbox: OutboxTable
   cluster_reports: ClusterReportsTable
   application_reports: ApplicationReportsTable
@@ -184,6 +185,15 @@ export interface SliceProblemsTable {
   cluster_id: string
   /** fairlead.v1.Problem as proto JSON. */
   problem: Json
+}
+
+/** Held prunes that were approved; a row goes when the agent no longer reports that digest. */
+export interface PruneApprovalsTable {
+  cluster_id: string
+  application: string
+  /** fairlead.v1.HeldPrune.digest. */
+  digest: string
+  approved_at: TimeMs
 }
 
 /** What is to be published to NATS. */

@@ -4,7 +4,7 @@ import type { Cluster } from '@fairlead/proto/clusters'
 import { ConnectionState } from '@fairlead/proto/common'
 import type { Application, Repository } from '@fairlead/proto/definitions'
 import type { FleetStatus } from '@fairlead/proto/fleet'
-import type { Heartbeat, Report } from '@fairlead/proto/report'
+import type { ApplicationReport, Heartbeat, Report } from '@fairlead/proto/report'
 import { AppError } from '@fairlead/shared/errors'
 import type { Logger } from '@fairlead/shared/logger'
 import { readApplications, readRepositories } from '../store/definition-rows.ts'
@@ -53,6 +53,8 @@ export interface FleetView {
   disconnected(clusterId: string, atMs: number): void
   /** The state of the fleet as of now. Throws NotFound for a name that does not exist. */
   status(filter?: StatusFilter): FleetStatus
+  /** What a cluster last said of an application; undefined when it has said nothing. Throws NotFound. */
+  findReport(application: string, cluster: string): ApplicationReport | undefined
   /** The cluster of that name. Throws NotFound. */
   getCluster(name: string): Cluster
   /** All clusters, sorted by name. */
@@ -182,6 +184,10 @@ class InMemoryFleetView implements FleetView {
   status(filter: StatusFilter = {}): FleetStatus {
     const clusters = this.#listEntries()
     return describeFleet({ clusters, applications: this.#applications, repositories: this.#repositories }, filter)
+  }
+
+  findReport(application: string, cluster: string): ApplicationReport | undefined {
+    return this.status({ application, cluster }).deployments[0]?.report
   }
 
   getCluster(name: string): Cluster {

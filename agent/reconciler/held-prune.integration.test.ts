@@ -1,0 +1,354 @@
+// What a guard holds is deleted when exactly that is approved, and nothing else is; what hangs holds up nothing else.
+import { type Cluster, startCluster } from '@fairlead/e2e/harness/cluster'
+import { waitFor } from '@fairlead/e2e/harness/wait'
+import { SyncState } from '@fairlead/proto/common'
+import type { ApplicationReport, HeldPrune } from '@fairlead/proto/report'
+import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
+import type { ReconcilerOptions } from '../reconciler.ts'
+import { ReconcilerBed, type TestObject } from './reconciler-bed.ts'
+
+let cluster: Cluster
+let count = 0
+let namespace = ''
+const beds: ReconcilerBed[] = []
+
+beforeAll(async () => {
+  cluster = await startCluster({ name: 'held-prune' })
+}, 120_000)
+afterEach(async () => {
+  for (const bed of beds.splice(0)) await bed.stop()
+})
+afterAll(() => cluster?.stop())
+
+async function start(options: Partial<ReconcilerOptions> = {}): Promise<ReconcilerBed> {
+  namespace = `held-prune-${++count}`
+  await cluster.admin.create({ apiVersion: 'v1', kind: 'Namespace', metadata: { name: namespace } })
+  return await restart(options)
+}
+
+async function restart(options: Partial<ReconcilerOptions> = {}): Promise<ReconcilerBed> {
+  for (const bed of beds.splice(0)) await bed.stop()
+  const bed = await ReconcilerBed.start({ cluster, namespace, waitFor }, options)
+  beds.push(bed)
+  return bed
+}
+
+const configMap = (name: string, metadata: object = {}): TestObject => ({
+  apiVersion: 'v1',
+  kind: 'ConfigMap',
+  metadata: { name, ...metadata },
+  data: { a: '1' },
+})
+const claim = (name: string): TestObject => ({
+  apiVersion: 'v1',
+  kind: 'PersistentVolumeClaim',
+  metadata: { name },
+  spec: { accessModes: ['ReadWriteOnce'], resources: { requests: { storage: '1Gi' } } },
+})
+const many = (total: number, metadata: object = {}) =>
+  Array.from({ length: total }, (_, index) => configMap(`c${String(index).padStart(2, '0')}`, metadata))
+
+const find = async (object: TestObject) =>
+  await cluster.admin.find({ ...object, metadata: { ...object.metadata, namespace } })
+const isGoing = async (object: TestObject) => {
+  const found = await find(object)
+  return !found || found.metadata.deletionTimestamp !== undefined
+}
+
+const heldOf = (report: ApplicationReport): HeldPrune | undefined => report.heldPrunes[0]
+async function held(bed: ReconcilerBed, objects: number): Promise<HeldPrune> {
+  const report = await bed.reported('web', `holding ${objects}`, (one) => heldOf(one)?.count === objects)
+  return heldOf(report) as HeldPrune
+}
+
+test('a volume claim that leaves Git is deleted only when exactly that is approved', async () => {
+  const bed = await start()
+  bed.update({ web: { objects: [configMap('a'), claim('data')] } })
+  await bed.synced('web')
+  bed.update({ web: { objects: [configMap('a')] } })
+  const prune = await held(bed, 1)
+  expect(prune).toMatchObject({
+    digest: expect.stringMatching(/^[0-9a-f]{64}$/),
+    reason: expect.stringContaining(`PersistentVolumeClaim ${namespace}/data holds data`),
+    objects: [{ kind: 'PersistentVolumeClaim', name: 'data' }],
+  })
+  const report = bed.report('web')
+  expect(report?.sync).toBe(SyncState.OUT_OF_SYNC)
+  expect(report?.problems).toMatchObject([{ code: 'PruneHeld', object: { name: 'data' } }])
+
+  bed.update({ web: { objects: [configMap('a')], approve: ['0'.repeat(64), prune.digest.slice(0, 12)] } })
+  const deletions = () => bed.requests(['delete']).length
+  await bed.reported('web', 'seen to again', ({ heldPrunes }) => heldPrunes.length === 1)
+  expect(deletions()).toBe(0)
+
+  bed.update({ web: { objects: [configMap('a')], approve: [prune.digest] } })
+  await waitFor('the claim to go', async () => await isGoing(claim('data')))
+  const after = await bed.reported('web', 'done', ({ heldPrunes }) => heldPrunes.length === 0)
+  expect(after.problems.filter(({ code }) => code === 'PruneHeld')).toEqual([])
+  expect(await find(configMap('a'))).toBeDefined()
+})
+
+test('an approval is no approval of more, nor of another object of that name', async () => {
+  // A claim that nobody uses is never bound.
+  const bed = await start({ limits: { pruneHealthTimeoutMs: 100 } })
+  const keep = configMap('keep')
+  bed.update({ web: { objects: [keep, claim('one'), claim('two')] } })
+  await bed.synced('web')
+  bed.update({ web: { objects: [keep, claim('two')] } })
+  const first = await held(bed, 1)
+  bed.update({ web: { objects: [keep], approve: [first.digest] } })
+  const both = await held(bed, 2)
+  expect(both.digest).not.toBe(first.digest)
+  expect(bed.requests(['delete'])).toEqual([])
+
+  // Declared again and made anew meanwhile: what was approved does not exist any more.
+  bed.update({ web: { objects: [keep, claim('one'), claim('two')], approve: [both.digest] } })
+  await bed.synced('web')
+  const uid = (await find(claim('one')))?.metadata.uid
+  await cluster.admin.patch(
+    { ...claim('one'), metadata: { name: 'one', namespace } },
+    { metadata: { finalizers: null } },
+    { type: 'merge' },
+  )
+  await cluster.admin.delete({ ...claim('one'), metadata: { name: 'one', namespace } })
+  await waitFor('the claim to be made anew', async () => {
+    const now = (await find(claim('one')))?.metadata.uid
+    return now !== undefined && now !== uid
+  })
+  await bed.synced('web')
+  bed.update({ web: { objects: [keep], approve: [both.digest] } })
+  const third = await held(bed, 2)
+  expect(third.digest).not.toBe(both.digest)
+  expect(bed.requests(['delete'])).toEqual([])
+})
+
+test('an approved mass prune goes on after a restart until all of it is gone', async () => {
+  let bed = await start()
+  const objects = many(15, { finalizers: ['example.com/hold'] })
+  const keep = objects.slice(0, 3)
+  bed.update({ web: { objects } })
+  await bed.synced('web')
+  bed.update({ web: { objects: keep } })
+  const prune = await held(bed, 12)
+  expect(prune.reason).toBe('12 of 15 objects would be deleted at once')
+  bed.update({ web: { objects: keep, approve: [prune.digest] } })
+  await waitFor('all to be going', async () => (await Promise.all(objects.slice(3).map(isGoing))).every(Boolean))
+  bed = await restart()
+  // The hub has heard that the digest is not reported any more, and has forgotten the approval.
+  bed.update({ web: { objects: keep } })
+  const waits = await bed.reported(
+    'web',
+    'waiting for the finalizers',
+    ({ problems }) => problems.filter(({ code }) => code === 'PruneFailed').length === 12,
+  )
+  expect(waits.problems[0]?.message).toMatch(/being deleted since 20\d\d-.*, waiting for example\.com\/hold/)
+  expect(waits.heldPrunes).toEqual([])
+  for (const object of objects.slice(3)) {
+    const reference = { ...object, metadata: { name: object.metadata.name, namespace } }
+    await cluster.admin.patch(reference, { metadata: { finalizers: null } }, { type: 'merge' })
+  }
+  await bed.synced('web')
+  for (const object of keep) expect(await isGoing(object)).toBe(false)
+})
+
+test('an approval that was written down holds after a restart although nothing was deleted yet', async () => {
+  let bed = await start()
+  const objects = many(15)
+  bed.update({ web: { objects } })
+  await bed.synced('web')
+  bed.update({ web: { objects: objects.slice(0, 3) } })
+  const prune = await held(bed, 12)
+  // The API server refuses every deletion for now.
+  const lock = {
+    apiVersion: 'admissionregistration.k8s.io/v1',
+    kind: 'ValidatingAdmissionPolicy',
+    metadata: { name: namespace },
+    spec: {
+      matchConstraints: {
+        namespaceSelector: { matchLabels: { 'kubernetes.io/metadata.name': namespace } },
+        resourceRules: [{ apiGroups: [''], apiVersions: ['v1'], operations: ['DELETE'], resources: ['configmaps'] }],
+      },
+      validations: [{ expression: 'false', message: 'not now' }],
+    },
+  }
+  const binding = {
+    apiVersion: 'admissionregistration.k8s.io/v1',
+    kind: 'ValidatingAdmissionPolicyBinding',
+    metadata: { name: namespace },
+    spec: { policyName: namespace, validationActions: ['Deny'] },
+  }
+  await cluster.admin.create(lock)
+  await cluster.admin.create(binding)
+  await waitFor('deletions to be refused', async () => {
+    const probe = { ...configMap('probe'), metadata: { name: 'probe', namespace } }
+    await cluster.admin.apply(probe)
+    return await cluster.admin.delete(probe).then(
+      () => false,
+      () => true,
+    )
+  })
+  bed.update({ web: { objects: objects.slice(0, 3), approve: [prune.digest] } })
+  await bed.reported('web', 'refused', ({ problems }) =>
+    problems.some(({ code, message }) => code === 'PruneFailed' && message.includes('not now')),
+  )
+  bed = await restart()
+  bed.update({ web: { objects: objects.slice(0, 3) } })
+  await bed.reported('web', 'refused again', ({ problems }) =>
+    problems.some(({ code, message }) => code === 'PruneFailed' && message.includes('not now')),
+  )
+  expect(bed.report('web')?.heldPrunes).toEqual([])
+  await cluster.admin.delete(binding)
+  await cluster.admin.delete(lock)
+  await bed.synced('web', { timeoutMs: 30_000 })
+  for (const object of objects.slice(3)) expect(await find(object)).toBeUndefined()
+}, 60_000)
+
+test('a namespace is held for what it would take with it, and goes by itself when that is gone', async () => {
+  const bed = await start({ limits: { userBaseMs: 300, userMaxMs: 300 } })
+  const space = `${namespace}-space`
+  const stranger = { apiVersion: 'v1', kind: 'Secret', metadata: { name: 'of-a-person', namespace: space } }
+  const declared = { apiVersion: 'v1', kind: 'Namespace', metadata: { name: space } }
+  bed.update({ web: { objects: [configMap('a'), declared, configMap('inside', { namespace: space })] } })
+  await bed.synced('web')
+  await cluster.admin.apply(stranger)
+  bed.update({ web: { objects: [configMap('a')] } })
+  const prune = await held(bed, 1)
+  expect(prune.reason).toBe(`Namespace ${space} would take Secret ${space}/of-a-person with it`)
+  await waitFor(
+    'what is declared inside to be pruned',
+    async () => !(await cluster.admin.find(configMap('inside', { namespace: space }))),
+  )
+  expect((await cluster.admin.get(declared)).metadata.deletionTimestamp).toBeUndefined()
+  await cluster.admin.delete(stranger)
+  await waitFor('the namespace to go', async () => {
+    const found = await cluster.admin.find(declared)
+    return !found || found.metadata.deletionTimestamp !== undefined
+  })
+})
+
+test('a custom resource definition is held for the objects of others', async () => {
+  const bed = await start({ limits: { userBaseMs: 300, userMaxMs: 300 } })
+  const group = `${namespace}.example.com`
+  const crd: TestObject = {
+    apiVersion: 'apiextensions.k8s.io/v1',
+    kind: 'CustomResourceDefinition',
+    metadata: { name: `widgets.${group}` },
+    spec: {
+      group,
+      scope: 'Namespaced',
+      names: { plural: 'widgets', singular: 'widget', kind: 'Widget' },
+      versions: [
+        {
+          name: 'v1',
+          served: true,
+          storage: true,
+          schema: { openAPIV3Schema: { type: 'object', 'x-kubernetes-preserve-unknown-fields': true } },
+        },
+      ],
+    },
+  }
+  bed.update({ web: { objects: [configMap('a'), crd] } })
+  await bed.synced('web', { healthy: true })
+  const widget = { apiVersion: `${group}/v1`, kind: 'Widget', metadata: { name: 'by-hand', namespace } }
+  await waitFor('the kind to be served', async () => await cluster.admin.apply(widget).catch(() => undefined))
+  bed.update({ web: { objects: [configMap('a')] } })
+  const prune = await held(bed, 1)
+  expect(prune.reason).toContain(`would take Widget ${namespace}/by-hand with it`)
+  await cluster.admin.delete(widget)
+  await bed.synced('web')
+  await waitFor('the definition to go', async () => {
+    const found = await cluster.admin.find(crd)
+    return !found || found.metadata.deletionTimestamp !== undefined
+  })
+})
+
+test('an application that declares nothing any more keeps what it has until that is approved', async () => {
+  const bed = await start()
+  bed.update({ web: { objects: [configMap('a'), configMap('b')] } })
+  await bed.synced('web')
+  bed.update({ web: { objects: [] } })
+  const prune = await held(bed, 2)
+  expect(prune.reason).toContain('nothing is declared any more')
+  expect(bed.requests(['delete'])).toEqual([])
+  bed.update({ web: { objects: [], approve: [prune.digest] } })
+  await waitFor('both to go', async () => !(await find(configMap('a'))) && !(await find(configMap('b'))))
+})
+
+test('an application that leaves takes all but its data, which is deleted when that is approved', async () => {
+  const bed = await start()
+  bed.update({ web: { objects: [...many(12), claim('data')] } })
+  await bed.synced('web')
+  bed.update({ web: { tombstone: 'prune' } })
+  const prune = await held(bed, 1)
+  await waitFor('the rest to go', async () => (await Promise.all(many(12).map(find))).every((found) => !found))
+  expect(await isGoing(claim('data'))).toBe(false)
+  expect(bed.removed).toEqual([])
+  bed.update({ web: { tombstone: 'prune', approve: [prune.digest] } })
+  await waitFor('the claim to go', async () => await isGoing(claim('data')))
+  const reference = { ...claim('data'), metadata: { name: 'data', namespace } }
+  await cluster.admin.patch(reference, { metadata: { finalizers: null } }, { type: 'merge' })
+  await waitFor('the confirmation', () => bed.removed.includes('web'))
+})
+
+test('an application that orphans lets its data go too, as it is', async () => {
+  const bed = await start()
+  bed.update({ web: { objects: [claim('data'), configMap('a')] } })
+  await bed.synced('web')
+  bed.update({ web: { tombstone: 'prune' } })
+  await held(bed, 1)
+  bed.update({ web: { tombstone: 'orphan' } })
+  await waitFor('the confirmation', () => bed.removed.includes('web'))
+  expect(await isGoing(claim('data'))).toBe(false)
+  expect((await find(claim('data')))?.metadata.labels ?? {}).toEqual({})
+})
+
+test('a finalizer that hangs is named, and holds up nothing else', async () => {
+  const bed = await start()
+  const hanging = configMap('hanging', { finalizers: ['example.com/hangs'] })
+  bed.update({ web: { objects: [configMap('a'), hanging, configMap('b')] }, shop: { objects: [configMap('s')] } })
+  await bed.synced('web')
+  bed.update({ web: { objects: [configMap('a')] }, shop: { objects: [configMap('s')] } })
+  await waitFor('b to be pruned', async () => !(await find(configMap('b'))))
+  const report = await bed.reported('web', 'waiting', ({ problems }) =>
+    problems.some(({ message }) => message.includes('example.com/hangs')),
+  )
+  expect(report.problems).toMatchObject([
+    { code: 'PruneFailed', object: { name: 'hanging' }, message: expect.stringContaining('example.com/hangs') },
+  ])
+  bed.update({ web: { objects: [configMap('a'), configMap('new')] }, shop: { objects: [configMap('s2')] } })
+  await waitFor('new work to be done', async () => await find(configMap('new')))
+  await waitFor('other applications to prune', async () => !(await find(configMap('s'))))
+})
+
+test('an application whose artifact cannot be had holds up prunes only while it may take something over', async () => {
+  let bed = await start()
+  const [web, shop] = [[configMap('a'), configMap('b')], [configMap('s')]]
+  bed.update({ web: { objects: web }, shop: { objects: shop } })
+  await bed.synced('web')
+  await bed.synced('shop')
+  bed = await restart()
+  bed.unavailable.add('shop')
+  // What shop declares is what it declared last: it takes over nothing.
+  bed.update({ web: { objects: [configMap('a')] }, shop: { objects: shop } })
+  await waitFor('b to be pruned', async () => !(await find(configMap('b'))))
+  await bed.synced('web')
+  // Of a newer artifact nobody knows what it declares.
+  bed.update({ web: { objects: [configMap('c')] }, shop: { objects: [configMap('s'), configMap('a')] } })
+  await bed.reported('web', 'holding', ({ problems }) =>
+    problems.some(({ code, message }) => code === 'PruneFailed' && message.includes('application shop')),
+  )
+  const uid = (await find(configMap('a')))?.metadata.uid
+  bed.unavailable.clear()
+  await bed.synced('shop', { timeoutMs: 30_000 })
+  expect((await find(configMap('a')))?.metadata.uid).toBe(uid)
+  // The same artifact in another namespace declares other objects.
+  bed.unavailable.add('shop')
+  bed.update({
+    web: { objects: [configMap('d')] },
+    shop: { objects: [configMap('s'), configMap('a')], namespace: 'default' },
+  })
+  await bed.reported('web', 'holding again', ({ problems }) =>
+    problems.some(({ code, message }) => code === 'PruneFailed' && message.includes('application shop')),
+  )
+  expect(await find(configMap('c'))).toBeDefined()
+}, 60_000)
