@@ -1,19 +1,13 @@
 // Apply: 1,000 objects by the agent as shipped, against the same requests simply sent; same cluster, alternating.
-import { waitFor } from '../harness/wait.ts'
 import { applicationDefinition } from '../scenarios/manifests.ts'
-import { RawClient } from './raw-client.ts'
+import { waitForAgentLog } from './agent-log.ts'
+import { RawClient, rawRequest } from './raw-client.ts'
 import { percentile, type Report, tenths } from './report.ts'
 import { type Bench, fourObjects, type KubeManifest, namespace, startBench, waitUntilSynced } from './workload.ts'
 
 const objects = 1000
 const rounds = 5
 const concurrency = 8
-const plurals: Readonly<Record<string, string>> = {
-  Deployment: 'deployments',
-  Service: 'services',
-  ConfigMap: 'configmaps',
-  ServiceAccount: 'serviceaccounts',
-}
 
 /** Runs the benchmark. */
 export async function benchApply(): Promise<Report> {
@@ -49,18 +43,13 @@ function manifests(namespaceName: string): KubeManifest[] {
 async function applyRaw({ fleet }: Bench, raw: RawClient, name: string): Promise<number> {
   const { cluster } = fleet.getCluster('bench')
   await cluster.admin.create({ apiVersion: 'v1', kind: 'Namespace', metadata: { name } })
-  const labels = { 'app.kubernetes.io/managed-by': 'raw', 'fairlead.dev/application': name }
-  const requests = manifests(name).map((object) => {
-    const root = object.apiVersion.includes('/') ? `/apis/${object.apiVersion}` : `/api/${object.apiVersion}`
-    const path = `${root}/namespaces/${name}/${plurals[object.kind]}/${object.metadata.name}`
-    return [path, JSON.stringify({ ...object, metadata: { ...object.metadata, labels } })] as const
-  })
+  const requests = manifests(name).map((object) => rawRequest(object, name))
   return await raw.applyAll(requests, concurrency)
 }
 
 /** Commits an application of the same objects; milliseconds between the agent's own log lines. */
-async function applyByAgent({ fleet, repository }: Bench, name: string): Promise<number> {
-  const { kubelet } = fleet.getCluster('bench')
+async function applyByAgent(bench: Bench, name: string): Promise<number> {
+  const { fleet, repository } = bench
   const files: Record<string, string> = { [`${name}/0.yaml`]: namespace(name) }
   for (const [index, object] of manifests(name).entries()) {
     const file = `${name}/${1 + Math.floor(index / 100)}.yaml`
@@ -68,24 +57,11 @@ async function applyByAgent({ fleet, repository }: Bench, name: string): Promise
   }
   repository.commit(files)
   await fleet.apply(applicationDefinition(name, { repository: 'bench' }))
-  // Only the log is looked at meanwhile: asking the hub would take the processor from what is measured.
-  const read = (): number | false | undefined => {
-    const lines = kubelet.process.readLog().split('\n').flatMap(parseLine)
+  const elapsedMs = await waitForAgentLog(bench, `the agent to log that ${name} is applied`, (lines) => {
     const applied = lines.findLast(({ msg, application }) => msg === 'application applied' && application === name)
     const obeyed = lines.findLast(({ msg, time }) => msg === 'obeying a new slice' && applied && time <= applied.time)
     return applied && obeyed && applied.time - obeyed.time
-  }
-  const elapsedMs = await waitFor(`the agent to log that ${name} is applied`, read, {
-    timeoutMs: 120_000,
-    intervalMs: 250,
-    logs: [kubelet],
   })
   await waitUntilSynced(fleet, [name])
   return elapsedMs
-}
-
-function parseLine(line: string): { msg: string; time: number; application?: string }[] {
-  if (!line.startsWith('{')) return []
-  const { time, ...rest } = JSON.parse(line) as { msg: string; time: string; application?: string }
-  return [{ ...rest, time: Date.parse(time) }]
 }

@@ -1,14 +1,22 @@
 // npm run bench -- <name>: runs one benchmark on real servers, prints a table and, as its last line, one JSON object.
 import { ensureTools, toolNames } from '../tools/tools.ts'
 import { benchApply } from './apply.ts'
+import { benchChurn } from './churn.ts'
+import { benchConverge } from './converge.ts'
 import { benchDrift } from './drift.ts'
 import { benchIdle } from './idle.ts'
+import { benchLarge } from './large.ts'
 import { printReport, type Report } from './report.ts'
+import { benchRestart } from './restart.ts'
 
 const benches: Readonly<Record<string, () => Promise<Report>>> = {
   apply: benchApply,
+  churn: benchChurn,
+  converge: benchConverge,
   drift: benchDrift,
   idle: benchIdle,
+  large: benchLarge,
+  restart: benchRestart,
 }
 
 const name = process.argv[2] ?? ''

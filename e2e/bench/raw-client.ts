@@ -2,6 +2,23 @@
 import { readFileSync } from 'node:fs'
 import { type ClientHttp2Session, connect } from 'node:http2'
 import type { Cluster } from '../harness/cluster.ts'
+import type { KubeManifest } from './workload.ts'
+
+const plurals: Readonly<Record<string, string>> = {
+  Deployment: 'deployments',
+  Service: 'services',
+  ConfigMap: 'configmaps',
+  ServiceAccount: 'serviceaccounts',
+}
+
+/** The request that applies an object, with labels like those that the agent adds for an application. */
+export function rawRequest(object: KubeManifest, application: string): readonly [path: string, body: string] {
+  const { apiVersion, kind, metadata } = object
+  const root = apiVersion.includes('/') ? `/apis/${apiVersion}` : `/api/${apiVersion}`
+  const labels = { 'app.kubernetes.io/managed-by': 'raw', 'fairlead.dev/application': application }
+  const path = `${root}/namespaces/${metadata.namespace}/${plurals[kind]}/${metadata.name}`
+  return [path, JSON.stringify({ ...object, metadata: { ...metadata, labels } })]
+}
 
 /** One HTTP/2 connection to an API server as its administrator. */
 export class RawClient {

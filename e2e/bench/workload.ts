@@ -20,7 +20,7 @@ export async function startBench(): Promise<Bench> {
   return { fleet, repository, [Symbol.asyncDispose]: () => fleet[Symbol.asyncDispose]() }
 }
 
-/** 2,000 ConfigMaps of 1.5 KB in four namespaces, an application each; returns when all are Synced and Healthy. */
+/** So many ConfigMaps of 1.5 KB in four namespaces, an application each; returns when all are Synced and Healthy. */
 export async function runConfigMaps({ fleet, repository }: Bench, count: number): Promise<void> {
   const names = ['a', 'b', 'c', 'd'].map((letter) => `load-${letter}`)
   const perApplication = count / names.length
@@ -28,22 +28,26 @@ export async function runConfigMaps({ fleet, repository }: Bench, count: number)
     const objects = Array.from({ length: perApplication }, (_, index) => configMap(name, index))
     repository.commit({ [`${name}/all.yaml`]: [namespace(name), ...objects].join('---\n') })
   }
+  const objects = perApplication + 1
   await fleet.apply(names.map((name) => applicationDefinition(name, { repository: 'bench' })).join(''))
-  await waitUntilSynced(fleet, names)
+  await waitUntilSynced(fleet, names, objects)
 }
 
-/** Waits until these applications are Synced and Healthy at the repository's present commit. */
-export async function waitUntilSynced(fleet: Fleet, names: readonly string[]): Promise<void> {
+/** Waits until these applications are Synced and Healthy, with so many objects each where that is given. */
+export async function waitUntilSynced(fleet: Fleet, names: readonly string[], objects?: number): Promise<void> {
   await fleet.waitForStatus(
     `${names.join(', ')} to be Synced`,
     ({ deployments }) =>
       names.every((name) =>
         deployments.some(
-          ({ application, sync, health }) =>
-            application === name && sync === SyncState.SYNCED && health === HealthState.HEALTHY,
+          ({ application, sync, health, report }) =>
+            application === name &&
+            sync === SyncState.SYNCED &&
+            health === HealthState.HEALTHY &&
+            (objects === undefined || report?.objects === objects),
         ),
       ),
-    { timeoutMs: 120_000 },
+    { timeoutMs: 300_000 },
   )
 }
 

@@ -25,7 +25,7 @@ export type ProcessOptions = {
 export type ProcessExit = { readonly code: number | null; readonly signal: NodeJS.Signals | null }
 
 /** What a process has used so far, read from /proc: Linux only. */
-export type ProcessUsage = { readonly rssBytes: number; readonly cpuMs: number }
+export type ProcessUsage = { readonly rssBytes: number; readonly peakRssBytes: number; readonly cpuMs: number }
 
 let started = 0
 
@@ -145,14 +145,16 @@ export class ManagedProcess implements LifeSign, AsyncDisposable {
     this.#signal(name)
   }
 
-  /** Resident memory and processor time (user and system, all threads) so far. Linux only. */
+  /** Resident memory, the most it has been, and processor time (user and system, all threads) so far. Linux only. */
   usage(): ProcessUsage {
     const status = readFileSync(`/proc/${this.pid}/status`, 'utf8')
-    const rssKiB = Number(status.match(/^VmRSS:\s+(\d+) kB/m)?.[1] ?? 0)
+    const bytesOf = (field: string): number =>
+      Number(status.match(new RegExp(`^${field}:\\s+(\\d+) kB`, 'm'))?.[1] ?? 0) * 1024
     const stat = readFileSync(`/proc/${this.pid}/stat`, 'utf8')
     // Fields 14 and 15, in clock ticks of 10 ms; counted after the name, which may hold spaces and brackets.
     const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
-    return { rssBytes: rssKiB * 1024, cpuMs: (Number(fields[11]) + Number(fields[12])) * 10 }
+    const cpuMs = (Number(fields[11]) + Number(fields[12])) * 10
+    return { rssBytes: bytesOf('VmRSS'), peakRssBytes: bytesOf('VmHWM'), cpuMs }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
