@@ -1,5 +1,7 @@
 // Many applications at once: 250 of four objects in one repository, from the slice that lists them to all Synced and
 // Healthy in the fleet view; then one commit that changes all of them. Beside it the same requests simply sent.
+import type { AuditEvent } from '../harness/audit.ts'
+import { agentUser } from '../harness/fleet-cluster.ts'
 import { applicationDefinition } from '../scenarios/manifests.ts'
 import { readAgentLog } from './agent-log.ts'
 import { RawClient, rawRequest } from './raw-client.ts'
@@ -21,12 +23,14 @@ export async function benchConverge(): Promise<Report> {
   await applyRaw(raw, 'raw-warm')
   const rawMs = await applyRaw(raw, 'raw')
   raw.close()
+  const since = Date.now()
   const names = Array.from({ length: applications }, (_, index) => `app-${index}`)
   const first = commit(bench, '1')
   await bench.fleet.apply(
     names.map((name) => applicationDefinition(name, { repository: 'bench', namespace: 'converge' })).join(''),
   )
   const ms = await measure(bench, first)
+  const requests = cluster.auditLog({ user: agentUser, since })
   const changed = commit(bench, '2')
   const changeMs = await measure(bench, changed)
   return {
@@ -37,10 +41,21 @@ export async function benchConverge(): Promise<Report> {
         `${ms} ms`,
         `bound 6,000; ${tenths(ms / rawMs)} x raw, bound 3`,
       ],
+      ['requests of the agent', `${requests.length}`, describe(requests)],
       ['a commit that changes all, the same way', `${changeMs} ms`, `bound 6,000; ${tenths(changeMs / rawMs)} x raw`],
     ],
     json: { bench: 'converge', applications, ms, changeMs, rawMs: Math.round(rawMs) },
   }
+}
+
+/** How many requests of each kind. */
+function describe(requests: readonly AuditEvent[]): string {
+  const groups = Map.groupBy(
+    requests,
+    ({ verb, resource, namespace }) => `${verb} ${resource} in ${namespace || 'all'}`,
+  )
+  const counts = [...groups].map(([what, { length }]) => [what, length] as const).sort((a, b) => b[1] - a[1])
+  return counts.map(([what, count]) => `${count} ${what}`).join(', ')
 }
 
 /** Commits all applications' folders, of a Deployment of one pod, a Service, a ConfigMap and a ServiceAccount each. */
