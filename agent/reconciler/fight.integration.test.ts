@@ -161,6 +161,29 @@ test('an equal object made with client-side apply is adopted by ifEqual without 
   await bed.reported('web', 'refused', ({ problems }) => problems[0]?.code === 'AdoptionRefused')
 })
 
+test('what is not there yet is made in one request, and what is there is never changed before the policy was asked', async () => {
+  const bed = await start()
+  for (const adopt of ['never', 'ifEqual']) {
+    const [name, again] = [adopt.toLowerCase(), `${adopt}-again`.toLowerCase()]
+    const since = Date.now()
+    bed.update({ [name]: { objects: [deployment('nginx:1'), configMap('new')], adopt } })
+    await bed.synced(name)
+    const requests = cluster.auditLog({ userAgent: 'fairlead-agent/test', since })
+    const own = requests.filter(({ namespace: where, name: object }) => where === namespace && /^(d|new)$/.test(object))
+    expect(own.map(({ verb, code }) => `${verb} ${code}`)).toEqual(['patch 201', 'patch 201'])
+    bed.update({ [name]: { tombstone: 'prune' } })
+    await waitFor('the confirmation', () => bed.removed.includes(name))
+    const { metadata } = await cluster.admin.create(at(configMap('new', { theirs: '1' })))
+    bed.removed.length = 0
+    bed.update({ [again]: { objects: [configMap('new')], adopt } })
+    await bed.reported(again, 'refused', ({ problems }) => problems[0]?.code === 'AdoptionRefused')
+    expect((await live(configMap('new')))?.metadata.resourceVersion).toBe(metadata.resourceVersion)
+    await cluster.admin.delete(at(configMap('new')))
+    bed.update({ [again]: { tombstone: 'prune' } })
+    await waitFor('the confirmation', () => bed.removed.includes(again))
+  }
+})
+
 test('a webhook that hangs holds up only its own objects, which are applied when it is gone', async () => {
   await using silent = await listenSilently()
   const webhook = {

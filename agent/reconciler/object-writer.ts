@@ -4,7 +4,7 @@ import { canonicalJson } from '@fairlead/shared/digest'
 import { AppError } from '@fairlead/shared/errors'
 import { APPLICATION_LABEL, FIELD_MANAGER, MANAGED_BY, MANAGED_BY_LABEL } from '@fairlead/shared/labels'
 import { formatObjectReference, type KubernetesObject } from '@fairlead/shared/object-reference'
-import { bodyWithoutReplicas, type Declared, readDeclared } from '../applier/declared.ts'
+import { bodyIfAbsent, bodyWithoutReplicas, type Declared, readDeclared } from '../applier/declared.ts'
 import { needsWholeObject } from '../health/health.ts'
 import type { Kube } from '../kube/kube.ts'
 import { isStatus } from '../kube/kube-error.ts'
@@ -79,8 +79,9 @@ export class ObjectWriter {
       if (refusal) throw refusal
       const startedAt = performance.now()
       const { applied: before, live } = record
-      if (!before) await this.#checkAdoption(record, declared, options.adopt)
-      const answer = await this.#applyAndTakeOver(record, declared, options.evidence)
+      const answer =
+        (before || mayAdopt(record, options.adopt) ? undefined : await this.#make(declared)) ??
+        (await this.#adoptAndApply(record, declared, options))
       this.#remember(record, declared, answer)
       const { uid, resourceVersion } = answer.metadata
       const changed = before?.uid !== uid || before?.resourceVersion !== resourceVersion
@@ -115,6 +116,27 @@ export class ObjectWriter {
     record.failure = undefined
     observe(record, answer, this.#options.persons, this.#options.clock())
     this.#options.onObserved(record, answer)
+  }
+
+  /** Makes the object where there is none, in one request and without a moment in which another could make it; undefined when there is one. */
+  async #make(declared: Declared): Promise<KubernetesObject | undefined> {
+    const { kube, signal } = this.#options
+    const metadataOnly = !needsWholeObject(declared)
+    try {
+      return await kube.apply(declared.resource, declared, bodyIfAbsent(declared), { metadataOnly, signal })
+    } catch (error) {
+      if (isStatus(error, 409)) return undefined
+      throw error
+    }
+  }
+
+  async #adoptAndApply(
+    record: ObjectRecord,
+    declared: Declared,
+    { adopt, evidence }: WriteOptions,
+  ): Promise<KubernetesObject> {
+    if (!record.applied && !mayAdopt(record, adopt)) await this.#checkAdoption(declared, adopt)
+    return await this.#applyAndTakeOver(record, declared, evidence)
   }
 
   async #applyAndTakeOver(
@@ -186,10 +208,9 @@ export class ObjectWriter {
     return await this.#options.kube.get(declared.resource, declared, { metadataOnly, signal: this.#options.signal })
   }
 
-  async #checkAdoption(record: ObjectRecord, declared: Declared, adopt: string): Promise<void> {
-    // What bears our label was made by us: the inventory was lost, or the process ended before it was written.
-    if (adopt === 'always' || adopt === '' || record.live) return
+  async #checkAdoption(declared: Declared, adopt: string): Promise<void> {
     const live = await this.#read(declared, adopt === 'never')
+    // What bears our label was made by us: the inventory was lost, or the process ended before it was written.
     if (!live || live.metadata.labels?.[MANAGED_BY_LABEL] === MANAGED_BY) return
     const name = formatObjectReference(declared)
     if (adopt === 'never') throw refuse(name, 'the policy is never to take over what exists')
@@ -211,6 +232,11 @@ export class ObjectWriter {
     const fresh = await kube.apply(declared.resource, target, body, { dryRun: true, signal })
     return !entries.every(({ taken }) => isDeclared(subtractFields(taken, LAST_APPLIED), fresh))
   }
+}
+
+/** True when the object may be taken over unseen: by policy, or because its watch has shown our label on it. */
+function mayAdopt({ live }: ObjectRecord, adopt: string): boolean {
+  return adopt === 'always' || adopt === '' || live !== undefined
 }
 
 /** True when others wrote the object before: in the answer to an apply that made it there is only our entry. */
