@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { bodyWithoutReplicas, declare, findDefinedKind, parseManifest, readDeclared } from './declared.ts'
+import { declare, findDefinedKind, parseManifest, readDeclared } from './declared.ts'
 
 const configMaps = { group: '', version: 'v1', kind: 'ConfigMap', plural: 'configmaps', namespaced: true, verbs: [] }
 const manifest = (json: unknown) => ({ json: Buffer.from(typeof json === 'string' ? json : JSON.stringify(json)) })
@@ -63,11 +63,6 @@ test('stringData of a Secret becomes data, as the API server would make it', () 
   const secret = { ...base, kind: 'Secret', data: { a: 'b2xk', b: 'Yg==' }, stringData: { a: 'new' } }
   const object = readDeclared(declared(secret, { ...configMaps, kind: 'Secret' }))
   expect([object.data, object.stringData]).toEqual([{ a: 'bmV3', b: 'Yg==' }, undefined])
-})
-
-test('spec.replicas can be left out', () => {
-  const body = bodyWithoutReplicas(declared({ ...base, spec: { replicas: 3, paused: true } }))
-  expect(JSON.parse(Buffer.from(body).toString()).spec).toEqual({ paused: true })
 })
 
 test.for([

@@ -4,6 +4,7 @@ import type { SourceLocation } from '@fairlead/proto/common'
 import type { Manifest } from '@fairlead/proto/slice'
 import { canonicalJson, sha256Hex } from '@fairlead/shared/digest'
 import { AppError } from '@fairlead/shared/errors'
+import type { FieldPath } from '@fairlead/shared/field-path'
 import {
   APPLICATION_LABEL,
   MANAGED_BY,
@@ -34,6 +35,12 @@ export interface Declared {
   readonly merge: boolean
   /** It is never deleted. */
   readonly keep: boolean
+  /** Fields that are left to others; they are not in `body`. */
+  readonly ignored: readonly FieldPath[]
+  /** Why it cannot be applied as it stands in Git; undefined when it can. */
+  readonly refusal: AppError | undefined
+  /** The number of replicas that is declared; undefined where there is none. */
+  readonly replicas: number | undefined
   /** A Job that the cluster takes away some time after it is finished. */
   readonly expires: boolean
   readonly source: SourceLocation | undefined
@@ -90,9 +97,17 @@ export function declare(
     hash: sha256Hex(canonicalJson(complete)).slice(0, 32),
     merge: annotations[MERGE_ANNOTATION] === 'true',
     keep: annotations[PRUNE_ANNOTATION] === 'disabled',
+    ignored: [],
+    refusal: undefined,
+    replicas: replicasOf(object),
     expires: kind === 'Job' && (object.spec as { ttlSecondsAfterFinished?: unknown })?.ttlSecondsAfterFinished != null,
     source: parsed.source,
   }
+}
+
+function replicasOf({ spec }: KubernetesObject): number | undefined {
+  const replicas = (spec as { replicas?: unknown } | null | undefined)?.replicas
+  return typeof replicas === 'number' ? replicas : undefined
 }
 
 const SERVER_FIELDS = ['managedFields', 'uid', 'resourceVersion', 'creationTimestamp', 'generation', 'selfLink']
@@ -100,15 +115,6 @@ const SERVER_FIELDS = ['managedFields', 'uid', 'resourceVersion', 'creationTimes
 /** The declared object again, for looking into it. */
 export function readDeclared(declared: Pick<Declared, 'body'>): KubernetesObject {
   return parseExact(Buffer.from(declared.body).toString('utf8')) as KubernetesObject
-}
-
-/** The JSON to send when spec.replicas is left to an autoscaler. */
-export function bodyWithoutReplicas(declared: Pick<Declared, 'body'>): Uint8Array {
-  const object = readDeclared(declared)
-  const spec = object.spec
-  if (typeof spec !== 'object' || spec === null) return declared.body
-  const { replicas: _replicas, ...rest } = spec as Record<string, unknown>
-  return Buffer.from(JSON.stringify({ ...object, spec: rest }))
 }
 
 /**

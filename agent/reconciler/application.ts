@@ -1,6 +1,9 @@
 // One application on this cluster: a loop that brings it to its newest target, wakes when something needs it, and
 // otherwise waits. A newer target pre-empts the work on the older at once.
+import { toJson } from '@bufbuild/protobuf'
+import { IgnoreRuleSchema } from '@fairlead/proto/common'
 import type { ApplicationReport, Drift } from '@fairlead/proto/report'
+import type { SyncPolicy } from '@fairlead/proto/slice'
 import { backoffMs } from '@fairlead/shared/backoff'
 import { canonicalJson, sha256Hex } from '@fairlead/shared/digest'
 import { AppError, isAborted, toAppError } from '@fairlead/shared/errors'
@@ -263,7 +266,7 @@ export class Application implements Neighbour {
       this.loaded = loaded
       // Others may wait to hear what this one declares.
       for (const neighbour of this.context.neighbours.values()) neighbour.nudge()
-    } else if (this.loaded.unresolved.length > 0) await this.#resolveAgain(target.policy.namespace, this.loaded)
+    } else if (this.loaded.unresolved.length > 0) await this.#resolveAgain(target, this.loaded)
     claimDeclared(this, this.loaded)
     await this.#watchKinds(signal)
     await applyDeclared(this, target, signal)
@@ -277,11 +280,11 @@ export class Application implements Neighbour {
     this.#events.onRemoved(this)
   }
 
-  async #resolveAgain(namespace: string, loaded: LoadedManifests): Promise<void> {
+  async #resolveAgain({ policy }: DesiredTarget, loaded: LoadedManifests): Promise<void> {
     const parsed = loaded.unresolved.map((unresolved) => unresolved.parsed)
     // The pace is set here; what was remembered as unknown must be asked for again.
     for (const { group } of parsed) this.context.kube.forgetDiscovery(group)
-    const again = await resolveManifests(this.context, this.name, namespace, parsed)
+    const again = await resolveManifests(this.context, this.name, policy, parsed)
     const declared = new Map([...again.declared, ...loaded.declared])
     this.loaded = { ...loaded, declared, unresolved: again.unresolved }
   }
@@ -354,5 +357,12 @@ export class Application implements Neighbour {
 
 function isSameContent(a: Target | undefined, b: Target | undefined): boolean {
   if (a?.kind !== 'desired' || b?.kind !== 'desired') return false
-  return a.artifact.digest === b.artifact.digest && a.policy.namespace === b.policy.namespace
+  return a.artifact.digest === b.artifact.digest && isSameDeclaration(a.policy, b.policy)
+}
+
+/** Whether the same artifact declares the same objects under both policies. */
+function isSameDeclaration(a: SyncPolicy, b: SyncPolicy): boolean {
+  const rules = ({ ignoreFields }: SyncPolicy): string =>
+    canonicalJson(ignoreFields.map((rule) => toJson(IgnoreRuleSchema, rule)))
+  return a.namespace === b.namespace && rules(a) === rules(b)
 }

@@ -6,9 +6,10 @@ import type { LoadedManifests } from './load-declared.ts'
 import { newRecord, type ObjectRecord } from './object-record.ts'
 
 /** Says which objects are its own from now on. Without a wait in between: owners never change half. */
-export function claimDeclared(application: Application, { declared }: LoadedManifests): void {
+export function claimDeclared(application: Application, { declared, leftAlone }: LoadedManifests): void {
   const { name, context } = application
   const { table, neighbours } = context
+  forgetLeftAlone(application, leftAlone)
   const diff = diffInventory({
     application: name,
     declared: declared.keys(),
@@ -31,6 +32,17 @@ export function claimDeclared(application: Application, { declared }: LoadedMani
   for (const key of diff.contested) neighbours.get(table.find(key)?.application ?? '')?.noteChange()
   // Others may have waited to hear whether these are let go.
   for (const key of diff.dropped) for (const other of table.contesters(key)) neighbours.get(other)?.wake()
+}
+
+/** What Git says to leave alone is not ours any more, and stays in the cluster exactly as it is. */
+function forgetLeftAlone({ name, context }: Application, keys: ReadonlySet<string>): void {
+  for (const key of keys) {
+    const record = context.table.find(key)
+    if (record?.application !== name) continue
+    record.declared = undefined
+    context.table.remove(record)
+    for (const other of context.table.contesters(key)) context.neighbours.get(other)?.wake()
+  }
 }
 
 function takeOwnership(application: Application, key: string, declared: LoadedManifests['declared']): void {

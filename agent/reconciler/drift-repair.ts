@@ -3,21 +3,17 @@
 import { backoffMs } from '@fairlead/shared/backoff'
 import { AppError, isAborted, toAppError } from '@fairlead/shared/errors'
 import { type KubernetesObject, objectKey } from '@fairlead/shared/object-reference'
+import { readDeclared } from '../applier/declared.ts'
 import { Limiter } from '../applier/limiter.ts'
 import { retryDelayMs } from '../applier/retry.ts'
 import type { Recorder } from '../recorder.ts'
 import { type DriftDecision, decideDrift } from '../remediator/drift.ts'
+import { type FieldSet, formatFieldPaths, subtractFields, unionFields } from '../remediator/field-set.ts'
 import type { FightLedger } from '../remediator/fight-ledger.ts'
-import {
-  type FieldSet,
-  fieldsOf,
-  findOurEntry,
-  findRival,
-  formatFieldPaths,
-  subtractFields,
-  unionFields,
-} from '../remediator/managed-fields.ts'
+import { declaredPart } from '../remediator/lost-fields.ts'
+import { fieldsOf, findForeignResources, findOurEntry, findRival } from '../remediator/managed-fields.ts'
 import type { ObjectEvent } from '../watcher/watcher.ts'
+import { leftFields } from './left-fields.ts'
 import { isOlder, isPending, type ObjectRecord, observe, observeGone } from './object-record.ts'
 import type { ObjectTable } from './object-table.ts'
 import type { ObjectWriter } from './object-writer.ts'
@@ -127,8 +123,17 @@ export class DriftRepair {
     this.#options.onChange(record)
     if (!declared || !applied || isPending(record) || record.live?.terminating) return
     const { persons } = this.#options
-    const decision = decideDrift(object, { entryHash: applied.entryHash, merge: declared.merge, persons })
-    if (decision.drift === 'scaled') {
+    const decision = decideDrift(object, {
+      entryHash: applied.entryHash,
+      merge: declared.merge,
+      persons,
+      left: leftFields(record),
+      findResized: () =>
+        record.isResized ? declaredPart(findForeignResources(object, persons), readDeclared(declared)) : {},
+    })
+    if (decision.drift === 'left') {
+      // A scaler that came after the one that went.
+      if (record.isScaled === false) record.isScaled = undefined
       record.applied = { ...applied, entryHash: decision.entryHash }
       this.#options.onAttention(record)
     } else if (decision.drift === 'none') {

@@ -1,8 +1,10 @@
 // From an artifact to the objects an application declares, each with its kind as the API server serves it.
 import { setImmediate as nextTurn } from 'node:timers/promises'
+import type { SyncPolicy } from '@fairlead/proto/slice'
 import { AppError, toAppError } from '@fairlead/shared/errors'
 import { formatObjectReference } from '@fairlead/shared/object-reference'
 import { type Declared, declare, findDefinedKind, type ParsedManifest, parseManifest } from '../applier/declared.ts'
+import { isLeftAlone, leaveOut } from '../applier/ignored-fields.ts'
 import type { GroupVersionKind, ResourceType } from '../kube/kube.ts'
 import { KubeError } from '../kube/kube-error.ts'
 import type { DesiredTarget, ReconcilerContext } from './context.ts'
@@ -16,6 +18,8 @@ export interface Unresolved {
 /** What an application declares. */
 export interface LoadedManifests {
   readonly declared: ReadonlyMap<string, Declared>
+  /** Keys of objects that are in Git and left alone as a whole: neither applied nor owned. */
+  readonly leftAlone: ReadonlySet<string>
   /** Of kinds that are not served. */
   readonly unresolved: readonly Unresolved[]
   /** Declared twice once namespaces are filled in; the first one counts. */
@@ -41,14 +45,14 @@ export async function loadDeclared(
     parsed.push(parseManifest(manifest))
   }
   signal.throwIfAborted()
-  return await resolveManifests(context, application, target.policy.namespace, parsed)
+  return await resolveManifests(context, application, target.policy, parsed)
 }
 
 /** Resolves manifests that were read already. Throws ApiServerUnavailable or Aborted. */
 export async function resolveManifests(
   context: ReconcilerContext,
   application: string,
-  namespace: string,
+  { namespace, ignoreFields }: Pick<SyncPolicy, 'namespace' | 'ignoreFields'>,
   parsed: readonly ParsedManifest[],
 ): Promise<LoadedManifests> {
   const defined = new Map(parsed.flatMap((manifest) => definitionOf(manifest)))
@@ -56,21 +60,29 @@ export async function resolveManifests(
   const declared = new Map<string, Declared>()
   const unresolved: Unresolved[] = []
   const duplicates: Unresolved[] = []
+  const leftAlone = new Set<string>()
   for (const [index, manifest] of parsed.entries()) {
     if (index % BATCH === BATCH - 1) await nextTurn()
     const kind = kinds.get(kindKey(manifest))
+    const isAlone = isLeftAlone(manifest.object)
+    if (isAlone && (!kind || kind instanceof AppError)) continue
     if (!kind || kind instanceof AppError) {
       unresolved.push({ parsed: manifest, error: kind ?? new AppError('Internal', 'kind was not looked up') })
       continue
     }
-    const object = declare(manifest, kind, application, namespace)
+    const whole = declare(manifest, kind, application, namespace)
+    if (isAlone) {
+      leftAlone.add(whole.key)
+      continue
+    }
+    const object = leaveOut(whole, manifest.object, ignoreFields)
     if (declared.has(object.key)) {
       const error = new AppError('DuplicateObject', `${formatObjectReference(object)} is declared twice`)
       duplicates.push({ parsed: manifest, error })
     } else declared.set(object.key, object)
   }
   const definedKinds = new Map([...defined].map(([key, { crd }]) => [key, crd]))
-  return { declared, unresolved, duplicates, definedKinds }
+  return { declared, leftAlone, unresolved, duplicates, definedKinds }
 }
 
 interface Definition {

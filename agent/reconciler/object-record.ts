@@ -3,14 +3,24 @@
 import { create } from '@bufbuild/protobuf'
 import { HealthState, type ObjectReference, ObjectReferenceSchema } from '@fairlead/proto/common'
 import type { AppError } from '@fairlead/shared/errors'
+import type { FieldPath } from '@fairlead/shared/field-path'
 import { APPLICATION_LABEL, PRUNE_ANNOTATION } from '@fairlead/shared/labels'
 import { type KubernetesObject, objectKey } from '@fairlead/shared/object-reference'
 import type { Declared } from '../applier/declared.ts'
 import { assessHealth, type Health, needsWholeObject } from '../health/health.ts'
 import type { InventoryRecord } from '../inventory/inventory.ts'
 import type { ResourceType } from '../kube/kube.ts'
-import { findPersonEntries, hashOurEntry, isScaledByController } from '../remediator/managed-fields.ts'
+import { splitOthersFields } from '../remediator/field-selection.ts'
+import { type FieldSet, unionFields } from '../remediator/field-set.ts'
+import {
+  findPersonEntries,
+  findResizedContainers,
+  findScaler,
+  hashOurEntry,
+  ownsReplicas,
+} from '../remediator/managed-fields.ts'
 import type { ObjectEvent } from '../watcher/watcher.ts'
+import { leftFields } from './left-fields.ts'
 
 /** The outcome of our last apply. */
 export interface Applied {
@@ -30,8 +40,14 @@ export interface Live {
   readonly entryHash: string
   /** Manager of a person that owns something; empty when none does. */
   readonly person: string
-  /** An autoscaler set spec.replicas. */
-  readonly scaled: boolean
+  /** What that person owns and may not; undefined when nothing. Fields that are left to others are not yet taken out. */
+  readonly added: FieldSet | undefined
+  /** The autoscaler that set spec.replicas; empty when none did, or it is ours again. */
+  readonly scaler: string
+  /** Our entry owns spec.replicas. */
+  readonly ownsReplicas: boolean
+  /** Resources of containers that others, no persons, have set; undefined when none are. */
+  readonly resized: readonly FieldPath[] | undefined
   /** Deleted, and waiting for its finalizers. */
   readonly terminating: boolean
   /** It says that it must never be deleted. */
@@ -70,6 +86,14 @@ export interface ObjectRecord {
   dirty: boolean
   /** It drifted and the policy says to leave it. */
   driftLeft: boolean
+  /** resourceVersion at which the API server said that the object is as declared, whoever owns what; empty for none. */
+  equalAt: string
+  /** An autoscaler of its replicas is known; undefined: cannot be told, or one went that was not seen. False: there was one and it went. */
+  isScaled: boolean | undefined
+  /** An autoscaler of its containers' resources is known. */
+  isResized: boolean
+  /** The fields that were given up last, lest they be looked for again. */
+  givenUp: string
   /** Not repaired before this time, because another writer fights for it; 0 for none. */
   yieldUntilMs: number
   /** Was deleted by us and is going. */
@@ -122,6 +146,10 @@ function emptyRecord() {
     failure: undefined,
     dirty: false,
     driftLeft: false,
+    equalAt: '',
+    isScaled: undefined,
+    isResized: false,
+    givenUp: '',
     yieldUntilMs: 0,
     deleting: false,
     approvedUid: '',
@@ -153,14 +181,32 @@ export function observe(record: ObjectRecord, object: KubernetesObject, persons:
     uid: metadata.uid ?? '',
     resourceVersion: metadata.resourceVersion ?? '',
     entryHash: hashOurEntry(object),
-    person: findPersonEntries(object, persons)[0]?.entry.manager ?? '',
-    scaled: isScaledByController(object, persons),
+    ...personOf(object, persons),
+    ...autoscalingOf(object, persons),
     terminating: metadata.deletionTimestamp !== undefined,
     keep: metadata.annotations?.[PRUNE_ANNOTATION] === 'disabled',
     application: metadata.labels?.[APPLICATION_LABEL] ?? '',
   }
   record.health = healthOf(record, object, nowMs)
   if (record.health.health !== HealthState.DEGRADED) record.cause = ''
+}
+
+function personOf(object: KubernetesObject, persons: RegExp): Pick<Live, 'person' | 'added'> {
+  const entries = findPersonEntries(object, persons)
+  const added = entries
+    .map(({ taken }) => taken)
+    .reduce<FieldSet | undefined>((all, taken) => (all ? unionFields(all, taken) : taken), undefined)
+  return { person: entries[0]?.entry.manager ?? '', added }
+}
+
+function autoscalingOf(object: KubernetesObject, persons: RegExp): Pick<Live, 'scaler' | 'ownsReplicas' | 'resized'> {
+  const isOwned = ownsReplicas(object)
+  const resized = findResizedContainers(object, persons)
+  return {
+    scaler: isOwned ? '' : findScaler(object, persons),
+    ownsReplicas: isOwned,
+    resized: resized.length > 0 ? resized : undefined,
+  }
 }
 
 function healthOf(record: ObjectRecord, object: KubernetesObject, nowMs: number): Health {
@@ -194,8 +240,14 @@ export function findDifference(record: ObjectRecord, isWatched: boolean): 'chang
   if (!applied || !declared) return undefined
   // A Job that its time to live took away is done, not lost.
   if (!live) return isWatched && !declared.expires ? 'deleted' : undefined
+  if (live.resourceVersion === record.equalAt) return undefined
   if (live.entryHash !== applied.entryHash) return 'changed'
-  return live.person !== '' && !declared.merge ? 'added' : undefined
+  return live.added && !declared.merge && isUnwanted(live.added, record) ? 'added' : undefined
+}
+
+function isUnwanted(added: FieldSet, record: ObjectRecord): boolean {
+  const left = leftFields(record)
+  return left.length === 0 || Object.keys(splitOthersFields(added, left).rest).length > 0
 }
 
 /** Whether a declared object must be applied now. */

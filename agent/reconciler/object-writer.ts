@@ -4,21 +4,18 @@ import { canonicalJson } from '@fairlead/shared/digest'
 import { AppError } from '@fairlead/shared/errors'
 import { APPLICATION_LABEL, FIELD_MANAGER, MANAGED_BY, MANAGED_BY_LABEL } from '@fairlead/shared/labels'
 import { formatObjectReference, type KubernetesObject } from '@fairlead/shared/object-reference'
-import { bodyIfAbsent, bodyWithoutReplicas, type Declared, readDeclared } from '../applier/declared.ts'
+import { bodyIfAbsent, type Declared, readDeclared } from '../applier/declared.ts'
 import { needsWholeObject } from '../health/health.ts'
-import type { Kube } from '../kube/kube.ts'
+import type { JsonPatchOperation, Kube } from '../kube/kube.ts'
 import { isStatus } from '../kube/kube-error.ts'
 import type { Recorder } from '../recorder.ts'
-import {
-  type FieldSet,
-  findPersonEntries,
-  hashOurEntry,
-  isDeclared,
-  subtractFields,
-} from '../remediator/managed-fields.ts'
+import { type FieldSet, isDeclared, subtractFields } from '../remediator/field-set.ts'
+import { giveUpPatch } from '../remediator/give-up.ts'
+import { findPersonEntries, hashOurEntry } from '../remediator/managed-fields.ts'
 import { type TakeOverScope, takeOverPatch } from '../remediator/take-over.ts'
+import { bodyOf, leftFields } from './left-fields.ts'
 import type { LocalPolicy } from './local-policy.ts'
-import { type ObjectRecord, observe } from './object-record.ts'
+import { isPending, type ObjectRecord, observe } from './object-record.ts'
 
 /** With what objects are written. */
 export interface WriterOptions {
@@ -77,10 +74,11 @@ export class ObjectWriter {
       if (!declared) throw new AppError('Aborted', 'the object is no longer declared')
       const refusal = this.#options.localPolicy(declared)
       if (refusal) throw refusal
+      if (declared.refusal) throw declared.refusal
       const startedAt = performance.now()
       const { applied: before, live } = record
       const answer =
-        (before || mayAdopt(record, options.adopt) ? undefined : await this.#make(declared)) ??
+        (before || mayAdopt(record, options.adopt) ? undefined : await this.#make(record, declared)) ??
         (await this.#adoptAndApply(record, declared, options))
       this.#remember(record, declared, answer)
       const { uid, resourceVersion } = answer.metadata
@@ -113,17 +111,21 @@ export class ObjectWriter {
     record.dirty = false
     record.deleting = false
     record.driftLeft = false
+    record.equalAt = ''
     record.failure = undefined
     observe(record, answer, this.#options.persons, this.#options.clock())
     this.#options.onObserved(record, answer)
   }
 
   /** Makes the object where there is none, in one request and without a moment in which another could make it; undefined when there is one. */
-  async #make(declared: Declared): Promise<KubernetesObject | undefined> {
+  async #make(record: ObjectRecord, declared: Declared): Promise<KubernetesObject | undefined> {
     const { kube, signal } = this.#options
     const metadataOnly = !needsWholeObject(declared)
     try {
-      return await kube.apply(declared.resource, declared, bodyIfAbsent(declared), { metadataOnly, signal })
+      return await kube.apply(declared.resource, declared, bodyIfAbsent({ body: bodyOf(record, declared) }), {
+        metadataOnly,
+        signal,
+      })
     } catch (error) {
       if (isStatus(error, 409)) return undefined
       throw error
@@ -136,6 +138,7 @@ export class ObjectWriter {
     { adopt, evidence }: WriteOptions,
   ): Promise<KubernetesObject> {
     if (!record.applied && !mayAdopt(record, adopt)) await this.#checkAdoption(declared, adopt)
+    await this.#giveUpLeft(record, declared)
     return await this.#applyAndTakeOver(record, declared, evidence)
   }
 
@@ -144,8 +147,8 @@ export class ObjectWriter {
     declared: Declared,
     evidence: KubernetesObject | undefined,
   ): Promise<KubernetesObject> {
-    if (evidence && !declared.merge && this.#addsToDeclared(evidence, declared)) {
-      await this.#takeOver(declared, evidence, 'persons')
+    if (evidence && !declared.merge && this.#addsToDeclared(record, evidence, declared)) {
+      await this.#takeOver(record, declared, evidence, 'persons')
     }
     let answer: KubernetesObject
     try {
@@ -155,20 +158,20 @@ export class ObjectWriter {
       answer = await this.#apply(record, declared)
     }
     for (let round = 0; round < 2 && !declared.merge; round++) {
-      if (!(await this.#takeOver(declared, answer, 'persons'))) break
+      if (!(await this.#takeOver(record, declared, answer, 'persons'))) break
       answer = await this.#apply(record, declared)
     }
     return answer
   }
 
   /** True when people own something that one forced apply would leave in place. */
-  #addsToDeclared(object: KubernetesObject, declared: Declared): boolean {
-    const persons = findPersonEntries(object, this.#options.persons)
+  #addsToDeclared(record: ObjectRecord, object: KubernetesObject, declared: Declared): boolean {
+    const persons = findPersonEntries(object, this.#options.persons, leftFields(record))
     return persons.length > 0 && !persons.every(({ taken }) => isDeclared(taken, readDeclared(declared)))
   }
 
   async #apply(record: ObjectRecord, declared: Declared): Promise<KubernetesObject> {
-    const body = record.live?.scaled ? bodyWithoutReplicas(declared) : declared.body
+    const body = bodyOf(record, declared)
     const metadataOnly = !needsWholeObject(declared)
     return await this.#options.kube.apply(declared.resource, declared, body, {
       metadataOnly,
@@ -180,18 +183,46 @@ export class ObjectWriter {
   async #unblock(record: ObjectRecord, declared: Declared): Promise<boolean> {
     const live = await this.#read(declared)
     if (!live) return false
-    if (!declared.merge && (await this.#takeOver(declared, live, 'persons'))) return true
+    if (!declared.merge && (await this.#takeOver(record, declared, live, 'persons'))) return true
     // The same manifest was accepted before: what stands in the way was added by others.
     if (record.applied?.declaredHash !== declared.hash) return false
-    return await this.#takeOver(declared, live, 'all')
+    return await this.#takeOver(record, declared, live, 'all')
+  }
+
+  /** What is left to others from now on is forgotten as ours first, or the apply that leaves it out would remove it. */
+  async #giveUpLeft(record: ObjectRecord, declared: Declared): Promise<void> {
+    const left = leftFields(record)
+    const key = canonicalJson(left)
+    if (left.length === 0 || (record.givenUp === key && !record.live?.ownsReplicas)) return
+    // As applied before, also by an earlier process: then none of it is ours.
+    const isKnown = record.applied !== undefined && !isPending(record) && !record.live?.ownsReplicas
+    if (!isKnown) await this.#patchFields(declared, await this.#read(declared), (object) => giveUpPatch(object, left))
+    record.givenUp = key
   }
 
   /** False when there is nothing to take. */
-  async #takeOver(declared: Declared, seen: KubernetesObject, scope: TakeOverScope): Promise<boolean> {
-    const { kube, persons, signal } = this.#options
+  async #takeOver(
+    record: ObjectRecord,
+    declared: Declared,
+    seen: KubernetesObject,
+    scope: TakeOverScope,
+  ): Promise<boolean> {
+    const { persons } = this.#options
+    const options = { scope, persons, left: leftFields(record) }
+    const { apiVersion } = readDeclared(declared)
+    return await this.#patchFields(declared, seen, (object) => takeOverPatch(object, apiVersion, options))
+  }
+
+  /** Patches managedFields; again when somebody writes in between. False when there is nothing to patch. */
+  async #patchFields(
+    declared: Declared,
+    seen: KubernetesObject | undefined,
+    makePatch: (object: KubernetesObject) => readonly JsonPatchOperation[] | undefined,
+  ): Promise<boolean> {
+    const { kube, signal } = this.#options
     let object: KubernetesObject | undefined = seen
     for (let attempt = 1; object; attempt++) {
-      const patch = takeOverPatch(object, readDeclared(declared).apiVersion, scope, persons)
+      const patch = makePatch(object)
       if (!patch) return attempt > 1
       try {
         await kube.patchJson(declared.resource, declared, patch, { metadataOnly: true, signal })

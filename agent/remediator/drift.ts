@@ -1,20 +1,23 @@
 // Deciding drift by ownership: an object has drifted exactly when our managedFields entry is not the one recorded at
 // the apply, or a person owns anything, or it is gone. One comparison an event; no dry-run, no copy of the object.
+import type { FieldPath } from '@fairlead/shared/field-path'
 import type { KubernetesObject } from '@fairlead/shared/object-reference'
+import { type FieldSet, unionFields } from './field-set.ts'
 import {
   findPersonEntries,
+  findScaler,
   hashOurEntry,
-  hashWithReplicas,
-  isScaledByController,
+  hashWithFields,
   PERSON_MANAGERS,
   type PersonEntry,
+  REPLICAS,
 } from './managed-fields.ts'
 
 /** What an object looks like against what was recorded. */
 export type DriftDecision =
   | { readonly drift: 'none'; readonly entryHash: string }
-  /** An autoscaler took spec.replicas: left to it. `entryHash` is what to record from now on. */
-  | { readonly drift: 'scaled'; readonly entryHash: string }
+  /** An autoscaler took what is left to it. `entryHash` is what to record from now on. */
+  | { readonly drift: 'left'; readonly entryHash: string }
   /** A field that we own was changed or removed. */
   | { readonly drift: 'changed'; readonly entryHash: string; readonly persons: readonly PersonEntry[] }
   /** A person owns something that is not ours. */
@@ -28,17 +31,28 @@ export interface DriftExpectation {
   readonly merge: boolean
   /** Managers through which people write. */
   readonly persons?: RegExp
+  /** Fields that are left to others, people among them. */
+  readonly left?: readonly FieldPath[]
+  /** What a vertical autoscaler may have taken of what we declare; asked only when something was taken. */
+  readonly findResized?: () => FieldSet
 }
 
 /** Decides on metadata alone. */
 export function decideDrift(object: KubernetesObject, expected: DriftExpectation): DriftDecision {
   const entryHash = hashOurEntry(object)
   const manners = expected.persons ?? PERSON_MANAGERS
-  const persons = expected.merge ? [] : findPersonEntries(object, manners)
+  const persons = expected.merge ? [] : findPersonEntries(object, manners, expected.left)
   if (entryHash !== expected.entryHash) {
-    const scaled = isScaledByController(object, manners) && hashWithReplicas(object) === expected.entryHash
-    if (!scaled) return { drift: 'changed', entryHash, persons }
-    if (persons.length === 0) return { drift: 'scaled', entryHash }
+    if (!isLeftToAutoscalers(object, expected, manners)) return { drift: 'changed', entryHash, persons }
+    if (persons.length === 0) return { drift: 'left', entryHash }
   }
   return persons.length > 0 ? { drift: 'added', entryHash, persons } : { drift: 'none', entryHash }
+}
+
+/** True when all that was taken from us is what autoscalers set. */
+function isLeftToAutoscalers(object: KubernetesObject, expected: DriftExpectation, persons: RegExp): boolean {
+  const replicas = findScaler(object, persons) === '' ? undefined : REPLICAS
+  const resized = expected.findResized?.()
+  const candidates = [replicas, resized, replicas && resized && unionFields(replicas, resized)]
+  return candidates.some((fields) => fields !== undefined && hashWithFields(object, fields) === expected.entryHash)
 }

@@ -1,17 +1,8 @@
 import type { KubernetesObject, ManagedFieldsEntry } from '@fairlead/shared/object-reference'
 import { describe, expect, test } from 'vitest'
 import { decideDrift } from './drift.ts'
-import {
-  type FieldSet,
-  findPersonEntries,
-  findRival,
-  formatFieldPaths,
-  hashOurEntry,
-  isDeclared,
-  PERSON_MANAGERS,
-  subtractFields,
-  unionFields,
-} from './managed-fields.ts'
+import { type FieldSet, formatFieldPaths, isDeclared, subtractFields, unionFields } from './field-set.ts'
+import { findPersonEntries, findRival, hashOurEntry, PERSON_MANAGERS } from './managed-fields.ts'
 import { takeOverPatch } from './take-over.ts'
 
 const ours: ManagedFieldsEntry = {
@@ -94,7 +85,7 @@ describe('drift', () => {
     const lost = { ...ours, fieldsV1: { 'f:spec': { 'f:selector': {} } } }
     const recorded = { entryHash: hashOurEntry(object(whole)), merge: false }
     const scale = (manager: string) => update(manager, { 'f:spec': { 'f:replicas': {} } }, { subresource: 'scale' })
-    expect(decideDrift(object(lost, scale('kube-controller-manager')), recorded).drift).toBe('scaled')
+    expect(decideDrift(object(lost, scale('kube-controller-manager')), recorded).drift).toBe('left')
     expect(decideDrift(object(lost, scale('kubectl')), recorded).drift).toBe('changed')
     expect(decideDrift(object(lost), recorded).drift).toBe('changed')
   })
@@ -181,6 +172,6 @@ describe('take-over', () => {
   test('there is nothing to take from controllers, unless all is asked for', () => {
     const live = object(ours, update('operator', { 'f:data': { 'f:b': {} } }))
     expect(takeOverPatch(live, 'v1')).toBeUndefined()
-    expect(takeOverPatch(live, 'v1', 'all')).toBeDefined()
+    expect(takeOverPatch(live, 'v1', { scope: 'all' })).toBeDefined()
   })
 })

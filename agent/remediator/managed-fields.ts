@@ -2,18 +2,18 @@
 // Everything here is pure and never looks at values: fieldsV1 holds names only.
 import { createHash } from 'node:crypto'
 import { canonicalJson } from '@fairlead/shared/digest'
+import { type FieldPath, parseFieldPath } from '@fairlead/shared/field-path'
 import { FIELD_MANAGER } from '@fairlead/shared/labels'
 import type { KubernetesObject, ManagedFieldsEntry } from '@fairlead/shared/object-reference'
-
-/** A fieldsV1 set: keys are `f:<field>`, `k:<list keys>`, `v:<value>`, `i:<index>`, or `.` for the node itself. */
-export type FieldSet = { readonly [step: string]: FieldSet }
+import { splitFields, splitOthersFields } from './field-selection.ts'
+import { type FieldSet, hasPath, listLeaves, subtractFields, unionFields } from './field-set.ts'
 
 /** Managers through which people write: kubectl in all its spellings, dashboards and browsers. */
 export const PERSON_MANAGERS =
   /^(kubectl|before-first-apply|k9s|oc(-|$)|lens|headlamp|mozilla|dashboard|kubernetes-dashboard|freelens|openlens|octant|curl|postman)/i
 
 /** A restart that a person asked for (`kubectl rollout restart`) is no drift. */
-const RESTARTED_AT = ['f:spec', 'f:template', 'f:metadata', 'f:annotations', 'f:kubectl.kubernetes.io/restartedAt']
+const RESTARTED_AT = parseFieldPath('spec.template.metadata.annotations[kubectl.kubernetes.io/restartedAt]')
 
 /** True for the entry that our own server-side applies make. */
 export function isOurEntry(entry: ManagedFieldsEntry): boolean {
@@ -45,144 +45,91 @@ export function fieldsOf(entry: ManagedFieldsEntry | undefined): FieldSet {
 /** An entry of a person, split into what must go and what may stay. */
 export interface PersonEntry {
   readonly entry: ManagedFieldsEntry
-  /** Everything but the restart annotation. */
+  /** Everything but what may stay: the restart annotation, and the fields that are left to others. */
   readonly taken: FieldSet
-  /** The restart annotation alone; undefined when the entry does not own it. */
+  /** What may stay; undefined when the entry owns nothing of it. */
   readonly kept: FieldSet | undefined
 }
 
-/** The entries of persons that own anything that must not be there. Subresources (status, scale) are not looked at. */
-export function findPersonEntries(object: KubernetesObject, persons: RegExp = PERSON_MANAGERS): PersonEntry[] {
+/**
+ * The entries of persons that own anything that must not be there. `left` are fields that are left to others.
+ * Subresources (status, scale) are not looked at.
+ */
+export function findPersonEntries(
+  object: KubernetesObject,
+  persons: RegExp = PERSON_MANAGERS,
+  left: readonly FieldPath[] = [],
+): PersonEntry[] {
   const found: PersonEntry[] = []
   for (const entry of object.metadata.managedFields ?? []) {
     if (entry.subresource || isOurEntry(entry) || !persons.test(entry.manager ?? '')) continue
-    const { taken, kept } = splitRestart(fieldsOf(entry))
-    if (Object.keys(taken).length > 0) found.push({ entry, taken, kept })
+    const { selected, rest } = splitOthersFields(fieldsOf(entry), [RESTARTED_AT, ...left])
+    if (Object.keys(rest).length === 0) continue
+    found.push({ entry, taken: rest, kept: Object.keys(selected).length > 0 ? selected : undefined })
   }
   return found
 }
 
-function splitRestart(fields: FieldSet): { taken: FieldSet; kept: FieldSet | undefined } {
-  const restart = RESTARTED_AT.reduceRight<FieldSet>((inner, step) => ({ [step]: inner }), {})
-  if (!hasPath(fields, RESTARTED_AT)) return { taken: fields, kept: undefined }
-  // The containers on the way ('.') were made for the annotation: they alone are no reason to act.
-  const taken = subtractFields(fields, restart)
-  return { taken: listLeaves(taken).every(isContainerOfRestart) ? {} : taken, kept: restart }
+/** spec.replicas as a set. */
+export const REPLICAS: FieldSet = { 'f:spec': { 'f:replicas': {} } }
+
+/** The manager that set spec.replicas through the scale subresource and is no person; empty when none did. */
+export function findScaler(object: KubernetesObject, persons: RegExp = PERSON_MANAGERS): string {
+  const entry = (object.metadata.managedFields ?? []).find(
+    (one) =>
+      one.subresource === 'scale' &&
+      !persons.test(one.manager ?? '') &&
+      one.manager !== FIELD_MANAGER &&
+      hasPath(fieldsOf(one), ['f:spec', 'f:replicas']),
+  )
+  return entry?.manager ?? ''
 }
 
-function isContainerOfRestart(path: readonly string[]): boolean {
-  return path.at(-1) === '.' && path.slice(0, -1).every((step, index) => RESTARTED_AT[index] === step)
+/** Whether our own entry owns spec.replicas. */
+export function ownsReplicas(object: KubernetesObject): boolean {
+  return hasPath(fieldsOf(findOurEntry(object)), ['f:spec', 'f:replicas'])
 }
 
-function hasPath(fields: FieldSet, path: readonly string[]): boolean {
-  let node: FieldSet | undefined = fields
-  for (const step of path) node = node?.[step]
-  return node !== undefined
-}
-
-/** Both sets together. */
-export function unionFields(a: FieldSet, b: FieldSet): FieldSet {
-  const union: Record<string, FieldSet> = { ...a }
-  for (const [step, inner] of Object.entries(b)) {
-    const known = union[step]
-    union[step] = known ? unionFields(known, inner) : inner
+/** What others that are no persons own of the resources of a pod template's containers. */
+export function findForeignResources(object: KubernetesObject, persons: RegExp = PERSON_MANAGERS): FieldSet {
+  let found: FieldSet = {}
+  for (const entry of object.metadata.managedFields ?? []) {
+    if (entry.subresource || isOurEntry(entry) || persons.test(entry.manager ?? '')) continue
+    found = unionFields(found, splitFields(fieldsOf(entry), CONTAINER_RESOURCES).selected)
   }
-  return union
+  return found
 }
 
-/** What is in `a` and not in `b`. */
-export function subtractFields(a: FieldSet, b: FieldSet): FieldSet {
-  const rest: Record<string, FieldSet> = {}
-  for (const [step, inner] of Object.entries(a)) {
-    const other = b[step]
-    if (!other) {
-      rest[step] = inner
-      continue
-    }
-    const remaining = subtractFields(inner, other)
-    if (Object.keys(remaining).length > 0) rest[step] = remaining
-  }
-  return rest
-}
-
-function listLeaves(fields: FieldSet, path: readonly string[] = []): string[][] {
-  const steps = Object.entries(fields)
-  if (steps.length === 0) return path.length === 0 ? [] : [[...path]]
-  return steps.flatMap(([step, inner]) => listLeaves(inner, [...path, step]))
-}
-
-/** Paths for people, such as `spec.template.spec.containers[name=web].image`; sorted, at most `limit` (default 20). Never values of fields. */
-export function formatFieldPaths(fields: FieldSet, limit = 20): string[] {
-  const paths = new Set<string>()
-  for (const leaf of listLeaves(fields)) paths.add(formatPath(leaf))
-  paths.delete('')
-  return [...paths].sort().slice(0, limit)
-}
-
-function formatPath(steps: readonly string[]): string {
-  let path = ''
-  for (const step of steps) {
-    const [kind, rest] = [step.slice(0, 2), step.slice(2)]
-    if (kind === 'f:') path += /^[\w-]+$/.test(rest) ? `${path === '' ? '' : '.'}${rest}` : `[${rest}]`
-    else if (kind === 'k:') path += `[${formatKeys(rest)}]`
-    else if (kind === 'i:') path += `[${rest}]`
-    // v: is a member of a set, whose name is its value: say only that one was there.
-    else if (kind === 'v:') path += '[]'
-  }
-  return path
-}
-
-function formatKeys(json: string): string {
-  try {
-    const keys = Object.entries(JSON.parse(json) as Record<string, unknown>)
-    return keys.map(([key, value]) => `${key}=${String(value)}`).join(',')
-  } catch {
-    return ''
-  }
-}
-
-/** True when everything in `fields` is declared too, so that one forced apply takes it all over. */
-export function isDeclared(fields: FieldSet, declared: unknown): boolean {
-  return Object.entries(fields).every(([step, inner]) => {
-    if (step === '.') return declared !== undefined
-    const value = stepInto(declared, step)
-    return value !== undefined && isDeclared(inner, value)
-  })
-}
-
-function stepInto(value: unknown, step: string): unknown {
-  const [kind, rest] = [step.slice(0, 2), step.slice(2)]
-  if (kind === 'f:') return isRecord(value) ? value[rest] : undefined
-  if (!Array.isArray(value)) return undefined
-  if (kind === 'i:') return value[Number(rest)]
-  const wanted: unknown = JSON.parse(rest)
-  if (kind === 'v:') return value.find((item) => canonicalJson(item) === canonicalJson(wanted))
-  return value.find(
-    (item) => isRecord(item) && isRecord(wanted) && Object.entries(wanted).every(([key, part]) => item[key] === part),
+/** Paths to the resources of the containers whose resources others own, that are no persons. */
+export function findResizedContainers(object: KubernetesObject, persons: RegExp = PERSON_MANAGERS): FieldPath[] {
+  const template = step(step(findForeignResources(object, persons), 'f:spec'), 'f:template')
+  return CONTAINER_LISTS.flatMap((list) =>
+    Object.keys(step(step(template, 'f:spec'), `f:${list}`)).flatMap((item) => {
+      const name = /^k:\{"name":(".*")\}$/.exec(item)?.[1]
+      if (name === undefined) return []
+      const keys = { name: JSON.parse(name) as string }
+      return [
+        [
+          ...['spec', 'template', 'spec', list].map((field) => ({ kind: 'field', name: field }) as const),
+          { kind: 'item', keys } as const,
+          { kind: 'field', name: 'resources' } as const,
+        ],
+      ]
+    }),
   )
 }
 
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
+function step(fields: FieldSet, name: string): FieldSet {
+  return fields[name] ?? {}
 }
 
-const REPLICAS: FieldSet = { 'f:spec': { 'f:replicas': {} } }
+const CONTAINER_LISTS = ['containers', 'initContainers'] as const
+const CONTAINER_RESOURCES = CONTAINER_LISTS.map((list) => parseFieldPath(`spec.template.spec.${list}[*].resources`))
 
-/** True when an autoscaler, not a person, set spec.replicas through the scale subresource. */
-export function isScaledByController(object: KubernetesObject, persons: RegExp = PERSON_MANAGERS): boolean {
-  return (object.metadata.managedFields ?? []).some(
-    (entry) =>
-      entry.subresource === 'scale' &&
-      !persons.test(entry.manager ?? '') &&
-      entry.manager !== FIELD_MANAGER &&
-      hasPath(fieldsOf(entry), ['f:spec', 'f:replicas']),
-  )
-}
-
-/** The hash that our entry would have if it owned spec.replicas too. */
-export function hashWithReplicas(object: KubernetesObject): string {
+/** The hash that our entry would have if it owned these fields too. */
+export function hashWithFields(object: KubernetesObject, fields: FieldSet): string {
   const entry = findOurEntry(object)
-  return entry ? hashEntry({ ...entry, fieldsV1: unionFields(fieldsOf(entry), REPLICAS) }) : ''
+  return entry ? hashEntry({ ...entry, fieldsV1: unionFields(fieldsOf(entry), fields) }) : ''
 }
 
 /** Who wrote last besides us, status writers left out; of several at the same second the one that owns most of `lost`. Empty when it cannot be told. */
