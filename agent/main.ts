@@ -17,6 +17,7 @@ import { type AgentConfig, readConfig } from './config.ts'
 import type { Inspection, Reconciler } from './desired-state.ts'
 import { Enrolment } from './enrolment/enrolment.ts'
 import type { JoinedIdentity } from './enrolment/identity.ts'
+import { EventRecorder, type EventRecorderOptions } from './events/event-recorder.ts'
 import { readFacts } from './facts.ts'
 import { type ApiServerAccess, inClusterAccess, kubeconfigAccess } from './kube/access.ts'
 import { createKube, type Kube } from './kube/kube.ts'
@@ -29,6 +30,7 @@ import { Connection } from './puller/connection.ts'
 import { KeptState } from './puller/kept-state.ts'
 import { Puller } from './puller/puller.ts'
 import { createReconciler } from './reconciler.ts'
+import { combineRecorders } from './recorder.ts'
 import { Reporter } from './reporter/reporter.ts'
 import { nameOfHealth, nameOfSync } from './status/state-names.ts'
 import { createWatcher } from './watcher/watcher.ts'
@@ -192,7 +194,7 @@ class Agent {
       namespaces,
       artifacts,
       reports: this.#reporter,
-      recorder: metrics.recorder,
+      recorder: combineRecorders([metrics.recorder, ...this.#eventRecorders(metrics)]),
       onWatchReopened: () => metrics.watchRestarted(),
       logger,
     })
@@ -216,6 +218,13 @@ class Agent {
       onProblem: (problem) => this.#setProblem(problem),
       logger,
     })
+  }
+
+  #eventRecorders(metrics: AgentMetrics): EventRecorder[] {
+    if (!this.#config.events) return []
+    const onResult: EventRecorderOptions['onResult'] = (result) => metrics.event(result)
+    const shared = { kube: this.#kube, logger: this.#logger, signal: this.#signal }
+    return [new EventRecorder({ ...shared, instance: this.#config.podName, onResult })]
   }
 
   /** Starts every part; each is stopped by the lifecycle. */

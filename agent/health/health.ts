@@ -2,11 +2,8 @@
 // what helps a person more: a load balancer without an address and a running Job are on their way, a paused one is told.
 import { HealthState } from '@fairlead/proto/common'
 import { type KubernetesObject, splitApiVersion } from '@fairlead/shared/object-reference'
-import { isStatelessKind } from '@fairlead/shared/stateless-kinds'
-import { assessByRule } from './condition-rule.ts'
-import { conditionsOf, describeCondition, numberOf, statusOf, textOf } from './conditions.ts'
+import { conditionsOf, describeCondition, numberOf, statusOf } from './conditions.ts'
 import { assessKind, hasRule } from './kinds.ts'
-import { findShippedRule } from './shipped-kinds.ts'
 import { degraded, HEALTHY, type Health, type HealthContext, progressing } from './verdict.ts'
 import { assessWorkload, isWorkload } from './workloads.ts'
 
@@ -18,13 +15,12 @@ export function assessHealth(object: KubernetesObject | undefined, context: Heal
   if (object.metadata.deletionTimestamp !== undefined) return progressing('being deleted')
   const [group] = splitApiVersion(object.apiVersion)
   const key = `${group}/${object.kind}`
-  if (isStatelessKind(group, object.kind)) return HEALTHY
+  if (STATELESS.has(key)) return HEALTHY
   const behind = assessObserved(object)
   if (behind) return behind
   if (isWorkload(key)) return assessWorkload(key, object)
   if (hasRule(key)) return assessKind(key, object, context)
-  const rule = findShippedRule(group, object.kind)
-  return rule ? assessByRule(rule, object) : assessConditions(object)
+  return assessConditions(object)
 }
 
 // Best first. Unknown is worse than Progressing: nobody can say whether it works; but a known fault is more to be told.
@@ -47,23 +43,13 @@ export function worstHealth(all: Iterable<Health>): Health {
 
 /** Whether assessHealth needs more than metadata: false for kinds whose status says nothing of whether they work. */
 export function needsWholeObject({ group, kind }: { readonly group: string; readonly kind: string }): boolean {
-  return !isStatelessKind(group, kind)
-}
-
-/** Whether a kind is judged by a rule of its own, and not by the conditions that it may have; so every built-in kind is. */
-export function hasOwnRule({ group, kind }: { readonly group: string; readonly kind: string }): boolean {
-  const key = `${group}/${kind}`
-  return isStatelessKind(group, kind) || isWorkload(key) || hasRule(key) || findShippedRule(group, kind) !== undefined
+  return !STATELESS.has(`${group}/${kind}`)
 }
 
 /** A controller that has not seen the newest spec has nothing to say of it. */
 function assessObserved(object: KubernetesObject): Health | undefined {
-  const generation = numberOf(object.metadata.generation)
-  const { observedGeneration } = statusOf(object)
-  // Argo Rollouts writes it as text.
-  const observed = /^\d{1,15}$/.test(textOf(observedGeneration))
-    ? Number(observedGeneration)
-    : numberOf(observedGeneration)
+  const { generation } = object.metadata
+  const observed = numberOf(statusOf(object).observedGeneration)
   if (generation === undefined || observed === undefined || observed >= generation) return undefined
   return progressing(`its controller has seen generation ${observed} of ${generation}`)
 }
@@ -79,12 +65,9 @@ function assessConditions(object: KubernetesObject): Health {
   if (stalled?.status === 'True') return degraded(describeCondition(stalled))
   const reconciling = find('Reconciling')
   if (reconciling?.status === 'True') return progressing(describeCondition(reconciling))
-  // Claims and composites of Crossplane are kinds of their own.
-  const synced = find('Synced')
-  if (synced?.status === 'False' && synced.reason === 'ReconcileError') return degraded(describeCondition(synced))
   const ready = find('Ready') ?? find('Available')
   if (!ready) return HEALTHY
-  const generation = numberOf(object.metadata.generation)
+  const { generation } = object.metadata
   if (ready.observedGeneration !== undefined && generation !== undefined && ready.observedGeneration < generation) {
     return progressing(`${ready.type} speaks of generation ${ready.observedGeneration}, not yet of ${generation}`)
   }
@@ -92,3 +75,22 @@ function assessConditions(object: KubernetesObject): Health {
   const isFailure = ready.status === 'False' && FAILURE.test(ready.reason)
   return isFailure ? degraded(describeCondition(ready)) : progressing(describeCondition(ready))
 }
+
+/** Kinds that work as soon as they are there. Ingress is among them: many controllers never write its status. */
+const STATELESS: ReadonlySet<string> = new Set(
+  [
+    ['', 'ConfigMap Secret ServiceAccount Endpoints Event LimitRange PodTemplate'],
+    ['admissionregistration.k8s.io', 'MutatingWebhookConfiguration ValidatingWebhookConfiguration'],
+    ['admissionregistration.k8s.io', 'MutatingAdmissionPolicy MutatingAdmissionPolicyBinding'],
+    ['admissionregistration.k8s.io', 'ValidatingAdmissionPolicyBinding'],
+    ['apps', 'ControllerRevision'],
+    ['coordination.k8s.io', 'Lease'],
+    ['discovery.k8s.io', 'EndpointSlice'],
+    ['networking.k8s.io', 'Ingress IngressClass NetworkPolicy'],
+    ['extensions', 'Ingress'],
+    ['node.k8s.io', 'RuntimeClass'],
+    ['rbac.authorization.k8s.io', 'Role RoleBinding ClusterRole ClusterRoleBinding'],
+    ['scheduling.k8s.io', 'PriorityClass'],
+    ['storage.k8s.io', 'StorageClass CSIDriver CSINode CSIStorageCapacity VolumeAttributesClass'],
+  ].flatMap(([group, kinds = '']) => kinds.split(' ').map((kind) => `${group}/${kind}`)),
+)

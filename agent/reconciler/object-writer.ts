@@ -62,6 +62,8 @@ export interface Written {
 /** Writes objects, one write at a time for each. */
 export class ObjectWriter {
   readonly #options: WriterOptions
+  /** Objects that others had made before the write that is under way. */
+  readonly #foreign = new WeakSet<ObjectRecord>()
 
   constructor(options: WriterOptions) {
     this.#options = options
@@ -76,14 +78,14 @@ export class ObjectWriter {
       if (refusal) throw refusal
       if (declared.refusal) throw declared.refusal
       const startedAt = performance.now()
-      const { applied: before, live } = record
+      const before = record.applied
       const answer =
         (before || mayAdopt(record, options.adopt) ? undefined : await this.#make(record, declared)) ??
         (await this.#adoptAndApply(record, declared, options))
       this.#remember(record, declared, answer)
       const { uid, resourceVersion } = answer.metadata
       const changed = before?.uid !== uid || before?.resourceVersion !== resourceVersion
-      const adopted = !before && !live && hasOtherManagers(answer)
+      const adopted = this.#foreign.delete(record)
       this.#options.recorder.applied(record, { changed, adopted, durationMs: performance.now() - startedAt })
       return { answer, changed }
     })
@@ -157,6 +159,7 @@ export class ObjectWriter {
       if (!isStatus(error, 422) || !(await this.#unblock(record, declared))) throw error
       answer = await this.#apply(record, declared)
     }
+    if (!record.applied && !record.live && hasOtherManagers(answer)) this.#foreign.add(record)
     for (let round = 0; round < 2 && !declared.merge; round++) {
       if (!(await this.#takeOver(record, declared, answer, 'persons'))) break
       answer = await this.#apply(record, declared)
