@@ -19,6 +19,7 @@ export const toolNames = [
   'kwok',
   'helm',
   'helm3',
+  'sops',
 ] as const
 
 /** The name of one tool. `helm` is Helm 4, `helm3` is Helm 3. */
@@ -114,6 +115,14 @@ const tools: Readonly<Record<ToolName, Tool>> = {
     package: 'helm.sh/helm/v3/cmd/helm',
     versionArgs: ['version', '--short'],
     coldBuildSeconds: 55,
+  },
+  sops: {
+    folder: 'sops',
+    binary: 'sops',
+    module: 'github.com/getsops/sops/v3',
+    package: 'github.com/getsops/sops/v3/cmd/sops',
+    versionArgs: ['--version'],
+    coldBuildSeconds: 140,
   },
 }
 
