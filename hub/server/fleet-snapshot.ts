@@ -1,6 +1,7 @@
 // What the database says that the fleet should be, at one moment, and what of it changed since another moment.
 import { fromJsonString } from '@bufbuild/protobuf'
 import { type ApplicationSpec, ApplicationSpecSchema } from '@fairlead/proto/definitions'
+import { canonicalJson } from '@fairlead/shared/digest'
 import type { Labels } from './label-selector.ts'
 import type { Store } from './store/store.ts'
 
@@ -18,6 +19,8 @@ export interface ClusterDefinition {
   readonly id: string
   readonly name: string
   readonly labels: Labels
+  /** For variables in manifests. */
+  readonly values: Labels
   readonly hasJoined: boolean
 }
 
@@ -61,7 +64,7 @@ export async function readSnapshot({ db }: Store, last: FleetSnapshot): Promise<
     .execute()
   const clusters = await db
     .selectFrom('clusters')
-    .select(['id', 'name', 'labels', 'joined_at'])
+    .select(['id', 'name', 'labels', 'cluster_values', 'joined_at'])
     .orderBy('name')
     .execute()
   const renders = await db
@@ -82,9 +85,15 @@ export async function readSnapshot({ db }: Store, last: FleetSnapshot): Promise<
       }),
     ),
     clusters: new Map(
-      clusters.map(({ id, name, labels, joined_at }) => [
+      clusters.map(({ id, name, labels, cluster_values, joined_at }) => [
         id,
-        { id, name, labels: JSON.parse(labels) as Labels, hasJoined: joined_at !== null },
+        {
+          id,
+          name,
+          labels: JSON.parse(labels) as Labels,
+          values: JSON.parse(cluster_values) as Labels,
+          hasJoined: joined_at !== null,
+        },
       ]),
     ),
     renders: new Map(
@@ -106,7 +115,7 @@ export async function readSnapshot({ db }: Store, last: FleetSnapshot): Promise<
 export interface FleetChanges {
   /** New, changed, rendered anew, or being deleted. */
   readonly applications: readonly ApplicationDefinition[]
-  /** New, joined or labelled otherwise. */
+  /** New, joined, labelled otherwise or with other values. */
   readonly clusters: readonly ClusterDefinition[]
 }
 
@@ -126,7 +135,8 @@ export function findChanges(last: FleetSnapshot, now: FleetSnapshot): FleetChang
   })
   const clusters = [...now.clusters.values()].filter((cluster) => {
     const before = last.clusters.get(cluster.id)
-    return before?.hasJoined !== cluster.hasJoined || JSON.stringify(before.labels) !== JSON.stringify(cluster.labels)
+    if (before?.hasJoined !== cluster.hasJoined) return true
+    return canonicalJson([before.labels, before.values]) !== canonicalJson([cluster.labels, cluster.values])
   })
   return { applications, clusters }
 }

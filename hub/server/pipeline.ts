@@ -158,7 +158,9 @@ class PipelineLoop implements Pipeline {
     const everywhere = { ...base, applications, clusters: [...now.clusters.values()] }
     const others = [...now.applications.values()].filter((application) => !changes.applications.includes(application))
     const dirty = new Set([...clusters.map((cluster) => cluster.id), ...mustSlice])
-    const here = { ...base, applications: others, clusters: everywhere.clusters.filter(({ id }) => dirty.has(id)) }
+    const dirtyClusters = everywhere.clusters.filter(({ id }) => dirty.has(id))
+    // Labels and values are in the slice itself: it may change where no deployment does.
+    const here = { ...base, mustSlice: dirty, applications: others, clusters: dirtyClusters }
     const changed: string[] = []
     try {
       if (applications.length > 0) changed.push(...(await placeAndSlice(store, everywhere)))

@@ -40,7 +40,7 @@ async function place(chunks: number, nowMs: number): Promise<string[]> {
   const render = { attemptedCommit: 'c', artifactDigest: digest, revision: '{"commit":"c"}', incomplete: false }
   return await placeAndSlice(store, {
     applications: [{ name: 'web', uid: 'u', generation: 1, deleting: null, spec }],
-    clusters: [{ id: 'c', name: 'prod', labels: {}, hasJoined: true }],
+    clusters: [{ id: 'c', name: 'prod', labels: {}, values: {}, hasJoined: true }],
     renders: new Map([['web', render]]),
     mustSlice: new Set(),
     signingKey,

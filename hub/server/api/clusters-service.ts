@@ -9,6 +9,7 @@ import {
   RegisterClusterResponseSchema,
   RemoveClusterResponseSchema,
   UpdateClusterLabelsResponseSchema,
+  UpdateClusterValuesResponseSchema,
 } from '@fairlead/proto/clusters'
 import {
   type EnrolmentService,
@@ -16,7 +17,6 @@ import {
   JoinResponseSchema,
   RenewResponseSchema,
 } from '@fairlead/proto/enrolment'
-import { AppError } from '@fairlead/shared/errors'
 import type { Handlers } from '@fairlead/shared/grpc'
 import { matchesSelector, parseSelector } from '../label-selector.ts'
 import type { Registry } from '../registry/registry.ts'
@@ -52,8 +52,9 @@ export function clustersHandlers(registry: Registry, view: FleetView): Handlers<
       await registry.updateLabels({ name, set, remove }, ADMIN)
       return create(UpdateClusterLabelsResponseSchema, { cluster: await show(name) })
     },
-    updateClusterValues: async () => {
-      throw new AppError('Unavailable', 'values are not served yet')
+    updateClusterValues: async ({ name, set, remove }) => {
+      await registry.updateValues({ name, set, remove }, ADMIN)
+      return create(UpdateClusterValuesResponseSchema, { cluster: await show(name) })
     },
     removeCluster: async ({ name }) => {
       await registry.remove(name, ADMIN)

@@ -380,3 +380,39 @@ describe('labels', () => {
     expect((await audit()).at(-1)).toMatchObject({ action: 'cluster.label', object: 'Cluster/c1' })
   })
 })
+
+describe('values', () => {
+  const update = (set: Record<string, string>, remove: string[] = []) =>
+    registry.updateValues({ name: 'c1', set, remove }, 'admin')
+
+  test('are set and removed, with any text in them, and written into the audit trail', async () => {
+    await register('c1')
+    await update({ zone: 'example.com', 'team/note': 'two\nlines = ✓' })
+    expect((await update({ zone: 'example.org' }, ['team/note', 'none'])).values).toEqual({ zone: 'example.org' })
+    expect((await registry.get('c1')).values).toEqual({ zone: 'example.org' })
+    expect((await audit()).at(-1)).toMatchObject({ action: 'cluster.value', object: 'Cluster/c1' })
+  })
+
+  test.each([
+    ['a key that is none', { 'a b': 'x' }, 'not a valid key'],
+    ['a value that is too large', { a: 'ü'.repeat(2049) }, 'a has 4098 bytes; the limit is 4096'],
+    [
+      'values that are too large together',
+      Object.fromEntries(Array.from({ length: 17 }, (_, index) => [`k${index}`, 'x'.repeat(4096)])),
+      'the limit is 65536',
+    ],
+    ['a value with a zero byte', { a: 'x\0' }, 'a is not text'],
+  ])('%s is refused, and changes nothing', async (_what, set, message) => {
+    await register('c1')
+    await update({ zone: 'example.com' })
+    await expect(update(set)).rejects.toMatchObject({
+      code: 'InvalidArgument',
+      message: expect.stringContaining(message),
+    })
+    expect((await registry.get('c1')).values).toEqual({ zone: 'example.com' })
+  })
+
+  test('of a cluster that does not exist are refused', async () => {
+    await expect(update({})).rejects.toMatchObject({ code: 'NotFound' })
+  })
+})

@@ -12,8 +12,10 @@ import type { Schema } from '../store/schema.ts'
 import type { Store } from '../store/store.ts'
 import {
   type ClusterRecord,
+  type ClusterValues,
   checkClusterName,
   checkLabels,
+  checkValues,
   createClusterId,
   getClusterByName,
   readClusterRow,
@@ -55,6 +57,11 @@ export interface Registry extends Enrolment {
   list(selector?: string): Promise<ClusterRecord[]>
   /** Sets and removes labels. Throws NotFound or InvalidArgument. */
   updateLabels(request: { name: string; set: Labels; remove: readonly string[] }, actor: string): Promise<ClusterRecord>
+  /** Sets and removes values. Throws NotFound or InvalidArgument. */
+  updateValues(
+    request: { name: string; set: ClusterValues; remove: readonly string[] },
+    actor: string,
+  ): Promise<ClusterRecord>
   /** Forgets a cluster, revokes its key and has NATS forget its documents. Its applications go on running there. Throws NotFound. */
   remove(name: string, actor: string): Promise<void>
 }
@@ -71,6 +78,7 @@ export function createRegistry(options: RegistryOptions): Registry {
     get: (name) => clusters.get(name),
     list: (selector) => clusters.list(selector),
     updateLabels: (request, actor) => clusters.updateLabels(request, actor),
+    updateValues: (request, actor) => clusters.updateValues(request, actor),
     remove: (name, actor) => clusters.remove(name, actor),
   }
 }
@@ -143,6 +151,27 @@ class StoredClusters implements Omit<Registry, keyof Enrolment> {
     return cluster
   }
 
+  async updateValues(
+    { name, set, remove }: { name: string; set: ClusterValues; remove: readonly string[] },
+    actor: string,
+  ): Promise<ClusterRecord> {
+    const { store, logger, onChange, clock } = this.#options
+    const cluster = await store.transaction(async (transaction) => {
+      const before = await getClusterByName(transaction, name)
+      const kept = Object.entries(before.values).filter(([key]) => !remove.includes(key))
+      const values = { ...Object.fromEntries(kept), ...set }
+      checkValues(values)
+      const text = JSON.stringify(values)
+      await transaction.updateTable('clusters').set({ cluster_values: text }).where('id', '=', before.id).execute()
+      const detail = { set, remove, before: before.values, after: values }
+      await writeAudit(transaction, { actor, action: 'cluster.value', object: `Cluster/${name}`, detail }, clock())
+      return { ...before, values }
+    })
+    logger.info({ cluster: name, keys: Object.keys(cluster.values) }, 'cluster values changed')
+    onChange()
+    return cluster
+  }
+
   async remove(name: string, actor: string): Promise<void> {
     const { store, logger, onChange, clock, enrolment } = this.#options
     const cluster = await store.transaction((transaction) =>
@@ -179,6 +208,7 @@ async function insertCluster(
     id: createClusterId(),
     name,
     labels: JSON.stringify(labels),
+    cluster_values: '{}',
     public_key: null,
     facts: null,
     created_at: nowMs,

@@ -7,7 +7,7 @@ import { decodeSlice } from '@fairlead/shared/slice'
 import { expect, test } from 'vitest'
 import { type SliceDeployment, signSlice, sliceContent } from './slicer.ts'
 
-const cluster = { id: 'a'.repeat(26), name: 'prod' }
+const cluster = { id: 'a'.repeat(26), name: 'prod', labels: { env: 'prod', a: '1' }, values: { zone: 'z', b: '2' } }
 const desired = (application: string, commit = 'c1'): SliceDeployment => ({
   application,
   state: 'desired',
@@ -34,8 +34,12 @@ test('equal deployments give equal content in any order, and any difference anot
     sliceContent(cluster, [desired('web', 'c2'), gone, desired('api')]),
     sliceContent(cluster, [desired('web'), { ...gone, prune: 0 }, desired('api')]),
     sliceContent({ ...cluster, id: 'b'.repeat(26) }, [desired('web'), gone, desired('api')]),
+    sliceContent({ ...cluster, labels: { ...cluster.labels, env: 'test' } }, [desired('web'), gone, desired('api')]),
+    sliceContent({ ...cluster, values: { zone: 'z' } }, [desired('web'), gone, desired('api')]),
   ]
-  expect(new Set([one, ...others].map((content) => content.hash)).size).toBe(5)
+  expect(new Set([one, ...others].map((content) => content.hash)).size).toBe(7)
+  const reordered = { ...cluster, labels: { a: '1', env: 'prod' }, values: { b: '2', zone: 'z' } }
+  expect(sliceContent(reordered, [desired('web'), gone, desired('api')]).hash).toBe(one.hash)
 })
 
 test('a signed slice is what the agent verifies, newer than the last even when the clock runs back', () => {
@@ -47,7 +51,7 @@ test('a signed slice is what the agent verifies, newer than the last even when t
   expect([first.generation, second.generation]).toEqual([1_000n, 1_001n])
   const slice = decodeSlice(second.document, { ...expected, lastGeneration: first.generation })
   expect(slice.entries.map(({ intent }) => intent.case)).toEqual(['tombstone', 'desired'])
-  expect(slice.clusterName).toBe('prod')
+  expect(slice).toMatchObject({ clusterName: 'prod', clusterLabels: cluster.labels, clusterValues: cluster.values })
 })
 
 test('a deployment without what it needs is a defect, never an empty slice', () => {

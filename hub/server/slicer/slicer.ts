@@ -34,24 +34,36 @@ export interface SliceDeployment {
 export interface SliceContent {
   readonly clusterId: string
   readonly clusterName: string
+  readonly clusterLabels: Readonly<Record<string, string>>
+  readonly clusterValues: Readonly<Record<string, string>>
   readonly entries: readonly SliceEntry[]
   /** Equal for equal content: such a slice is not signed again. */
   readonly hash: string
 }
 
+/** The cluster that a slice is for. */
+export interface SliceCluster {
+  readonly id: string
+  readonly name: string
+  readonly labels: Readonly<Record<string, string>>
+  readonly values: Readonly<Record<string, string>>
+}
+
 /** The content of a cluster's slice. */
-export function sliceContent(
-  cluster: { readonly id: string; readonly name: string },
-  deployments: readonly SliceDeployment[],
-): SliceContent {
-  const entries = deployments.map(entryOf).sort((a, b) => (a.application < b.application ? -1 : 1))
-  const content = create(SliceSchema, { clusterId: cluster.id, clusterName: cluster.name, entries })
-  return {
+export function sliceContent(cluster: SliceCluster, deployments: readonly SliceDeployment[]): SliceContent {
+  const content = {
     clusterId: cluster.id,
     clusterName: cluster.name,
-    entries,
-    hash: sha256Hex(toBinary(SliceSchema, content)),
+    clusterLabels: sortKeys(cluster.labels),
+    clusterValues: sortKeys(cluster.values),
+    entries: deployments.map(entryOf).sort((a, b) => (a.application < b.application ? -1 : 1)),
   }
+  return { ...content, hash: sha256Hex(toBinary(SliceSchema, create(SliceSchema, content))) }
+}
+
+/** Maps are encoded in the order of their keys here, whatever order they were set in. */
+function sortKeys(map: Readonly<Record<string, string>>): Record<string, string> {
+  return Object.fromEntries(Object.entries(map).sort(([a], [b]) => (a < b ? -1 : 1)))
 }
 
 /** Signs the content as the generation after `lastGeneration` (0n for the first). */
@@ -60,13 +72,8 @@ export function signSlice(
   { lastGeneration, nowMs, key }: { lastGeneration: bigint; nowMs: number; key: SigningKeyPair },
 ): { generation: bigint; document: Uint8Array } {
   const generation = nextGeneration(lastGeneration, nowMs)
-  const slice = create(SliceSchema, {
-    clusterId: content.clusterId,
-    clusterName: content.clusterName,
-    generation,
-    issuedAt: timestampFromMs(nowMs),
-    entries: [...content.entries],
-  })
+  const { hash: _hash, entries, ...cluster } = content
+  const slice = create(SliceSchema, { ...cluster, entries: [...entries], generation, issuedAt: timestampFromMs(nowMs) })
   return { generation, document: encodeSlice(slice, key) }
 }
 

@@ -7,6 +7,7 @@ export const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '0001-first': { up: createFirstTables },
   '0002-slice-problems': { up: createSliceProblems },
   '0003-prune-approvals': { up: createPruneApprovals },
+  '0004-cluster-values': { up: addClusterValues },
 }
 
 async function createFirstTables(db: Kysely<unknown>): Promise<void> {
@@ -25,6 +26,10 @@ async function createPruneApprovals(db: Kysely<unknown>): Promise<void> {
     application TEXT NOT NULL REFERENCES applications(name) ON DELETE CASCADE ${DEFERRED}, digest TEXT NOT NULL,
     approved_at INTEGER NOT NULL, PRIMARY KEY (cluster_id, application, digest)) STRICT, WITHOUT ROWID`
   await sql.raw(statement).execute(db)
+}
+
+async function addClusterValues(db: Kysely<unknown>): Promise<void> {
+  await sql.raw(`ALTER TABLE clusters ADD COLUMN cluster_values TEXT NOT NULL DEFAULT '{}'`).execute(db)
 }
 
 // Deferred references are checked at commit, so that the order of the statements within a transaction is free.

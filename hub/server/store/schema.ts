@@ -129,6 +129,8 @@ export interface ClustersTable {
   name: string
   /** Record of label to value. */
   labels: Json
+  /** Record of key to value, for variables. */
+  cluster_values: Generated<Json>
   /** The agent's nkey; null before it joined. */
   public_key: string | null
   /** fairlead.v1.AgentFacts as proto JSON. */

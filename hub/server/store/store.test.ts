@@ -32,6 +32,7 @@ const cluster = {
   id: 'a'.repeat(26),
   name: 'c1',
   labels: '{}',
+  cluster_values: '{}',
   public_key: null,
   facts: null,
   created_at: 1,

@@ -33,6 +33,7 @@ export interface ClusterEntry {
   readonly id: string
   name: string
   labels: Labels
+  values: Readonly<Record<string, string>>
   facts: AgentFacts | undefined
   createdAtMs: number
   joinedAtMs: number | undefined

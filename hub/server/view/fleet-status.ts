@@ -86,6 +86,7 @@ export function describeCluster(entry: ClusterEntry): Cluster {
   return create(ClusterSchema, {
     name: entry.name,
     labels: entry.labels,
+    values: entry.values,
     connection: entry.connection,
     createdAt: timestampFromMs(entry.createdAtMs),
     publishedGeneration: entry.publishedGeneration,

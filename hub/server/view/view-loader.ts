@@ -52,6 +52,7 @@ export async function loadClusters(db: Kysely<Schema>, entries: Map<string, Clus
     entries.set(row.id, entry)
     entry.name = row.name
     entry.labels = JSON.parse(row.labels) as Labels
+    entry.values = JSON.parse(row.cluster_values) as Labels
     entry.joinedAtMs = row.joined_at ?? undefined
     entry.publishedGeneration = generations.get(row.id) ?? 0n
     entry.sliceProblem = sliceProblems.get(row.id)
@@ -63,6 +64,7 @@ function createEntry(row: Selectable<ClustersTable>): ClusterEntry {
     id: row.id,
     name: row.name,
     labels: {},
+    values: {},
     facts: row.facts === null ? undefined : fromJsonString(AgentFactsSchema, row.facts, LENIENT),
     createdAtMs: row.created_at,
     joinedAtMs: undefined,

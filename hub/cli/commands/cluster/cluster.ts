@@ -7,6 +7,7 @@ import { createListCommand } from './list.ts'
 import { createRegisterCommand } from './register.ts'
 import { createRemoveCommand } from './remove.ts'
 import { createTokenCommand } from './token.ts'
+import { createValueCommand } from './value.ts'
 
 /** The command and those below it. */
 export function createClusterCommand(cli: Cli): Command {
@@ -17,5 +18,6 @@ export function createClusterCommand(cli: Cli): Command {
     .addCommand(createListCommand(cli))
     .addCommand(createGetCommand(cli))
     .addCommand(createLabelCommand(cli))
+    .addCommand(createValueCommand(cli))
     .addCommand(createRemoveCommand(cli))
 }

@@ -30,7 +30,7 @@ export function parseLabelChanges(changes: readonly string[]): { set: Record<str
     if (key === '' || (equals <= 0 && !change.endsWith('-'))) {
       throw new AppError('InvalidArgument', `"${change}" is neither key=value nor key-`)
     }
-    if (set.has(key) || remove.has(key)) throw new AppError('InvalidArgument', `the label ${key} is named twice`)
+    if (set.has(key) || remove.has(key)) throw new AppError('InvalidArgument', `${key} is named twice`)
     if (equals > 0) set.set(key, change.slice(equals + 1))
     else remove.add(key)
   }
