@@ -10,9 +10,9 @@ export function findTarget(
 ): RenderTarget | undefined {
   const { repository = '', ref = '', path = '' } = spec.source ?? {}
   const commit = commits.get(refKey(repository, ref))
-  return commit === undefined
-    ? undefined
-    : { application: name, repository, ref, commit, path, namespace: spec.namespace }
+  if (commit === undefined) return undefined
+  const substitute = spec.sync?.substitute ?? true
+  return { application: name, repository, ref, commit, path, namespace: spec.namespace, substitute }
 }
 
 /** Equal for what need not be rendered again. */

@@ -4,6 +4,8 @@ import { create } from '@bufbuild/protobuf'
 import { type ObjectReference, ObjectReferenceSchema } from '@fairlead/proto/common'
 import type { ErrorCode } from '@fairlead/shared/errors'
 import { splitApiVersion } from '@fairlead/shared/object-reference'
+import { isEncrypted, isEncryptedValue } from '@fairlead/shared/sops'
+import { replaceVariables } from '@fairlead/shared/variables'
 import type { JsonObject, JsonValue } from './yaml-reader.ts'
 
 /** Why a document is refused. */
@@ -59,10 +61,23 @@ export function checkManifest(document: JsonValue): ManifestCheck {
   if (!isObject(document)) {
     return { faults: [invalid('not a Kubernetes object: the document is not a mapping')], reference: undefined }
   }
+  if (isEncrypted(document) && isList(document)) {
+    return { faults: [invalid('an encrypted list cannot be taken apart; encrypt each object')], reference: undefined }
+  }
+  if (isEncrypted(document) && namesAreEncrypted(document)) {
+    const message = "apiVersion, kind or metadata is encrypted; encrypt with --encrypted-regex '^(data|stringData)$'"
+    return { faults: [invalid(message)], reference: undefined }
+  }
   const faults = [...checkType(document), ...checkMetadata(document.metadata)]
   const reference = describe(document)
   if (faults.length > 0 || reference === undefined) return { faults, reference }
-  return { object: withoutServerFields(document), reference }
+  // The MAC of an encrypted document covers every value: it must reach the cluster as it is.
+  return { object: isEncrypted(document) ? document : withoutServerFields(document), reference }
+}
+
+function namesAreEncrypted({ apiVersion, kind, metadata }: JsonObject): boolean {
+  const { name, namespace } = isObject(metadata) ? metadata : {}
+  return [apiVersion, kind, name, namespace].some((text) => typeof text === 'string' && isEncryptedValue(text))
 }
 
 function checkType({ apiVersion, kind }: JsonObject): ManifestFault[] {
@@ -99,7 +114,7 @@ function checkName({ name, generateName }: JsonObject): ManifestFault[] {
   }
   const fault = checkString('metadata.name', name)
   if (fault) return [fault]
-  return isPathSegment(String(name)) ? [] : [invalid('metadata.name is not a valid name')]
+  return isPathSegment(withoutVariables(String(name))) ? [] : [invalid('metadata.name is not a valid name')]
 }
 
 function checkNamespace(namespace: JsonValue | undefined): ManifestFault[] {
@@ -107,7 +122,7 @@ function checkNamespace(namespace: JsonValue | undefined): ManifestFault[] {
   if (typeof namespace !== 'string') {
     return [{ code: 'InvalidNamespace', message: wrongType('metadata.namespace', namespace) }]
   }
-  if (LABEL.test(namespace)) return []
+  if (LABEL.test(withoutVariables(namespace))) return []
   return [{ code: 'InvalidNamespace', message: 'metadata.namespace is not a valid name of a namespace' }]
 }
 
@@ -128,6 +143,11 @@ function wrongType(field: string, value: JsonValue): string {
   const type = Array.isArray(value) ? 'a sequence' : typeof value === 'object' ? 'a mapping' : `a ${typeof value}`
   const hint = typeof value === 'object' ? '' : ' to YAML; quote it'
   return `${field} must be text but is ${type}${hint}`
+}
+
+/** What stands for variables is known in the cluster; there it is checked again. */
+function withoutVariables(text: string): string {
+  return replaceVariables(text, () => 'x')
 }
 
 /** What every API server demands of every name: it becomes a part of a URL. */

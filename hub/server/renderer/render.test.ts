@@ -286,3 +286,38 @@ test('while a file is broken, its objects stay as they were and everything else 
   ])
   expect(Buffer.from(joined.manifests[0]?.json ?? []).toString()).toContain('"v":"2"')
 })
+
+test('variables pass through for the agents to replace, in names too', () => {
+  const name = '"web-${cluster.labels.topology.kubernetes.io/zone}"'
+  const outcome = render({
+    'deploy/a.yaml': configMap(name, 'data: {a: "${cluster.values.x}", b: "$${cluster.foo} ${X}"}'),
+  })
+  expect(refused(outcome)).toEqual([])
+  const [manifest] = outcome.artifact.manifests
+  expect(JSON.parse(Buffer.from(manifest?.json ?? []).toString()).data).toEqual({
+    a: '${cluster.values.x}',
+    b: '$${cluster.foo} ${X}',
+  })
+})
+
+test('a malformed variable is told with its own line, and the rest of the folder goes on', () => {
+  const bad = configMap(
+    'bad',
+    'data:\n  a: x\n  script: |\n    echo one\n    echo ${cluster.foo}\n  b: ["${cluster.}"]\n',
+  )
+  const outcome = render({ 'deploy/a.yaml': configMap('good'), 'deploy/b.yaml': `${configMap('c')}---\n${bad}` })
+  expect(declared(outcome)).toEqual(['deploy/a.yaml:1 ConfigMap/good', 'deploy/b.yaml:1 ConfigMap/c'])
+  expect(refused(outcome)).toEqual([
+    'UnknownVariable deploy/b.yaml:12 ConfigMap bad',
+    'UnknownVariable deploy/b.yaml:13 ConfigMap bad',
+  ])
+  expect(outcome.incomplete).toBe(true)
+})
+
+test('where the application wants no variables, what looks like one is text', () => {
+  const files = { 'deploy/a.yaml': configMap('a', 'data: {a: "${cluster.foo}"}') }
+  const options = { application: 'web', path: 'deploy', namespace: 'shop', substitute: false }
+  const outcome = renderApplication(tree(files), options)
+  expect([outcome.problems, outcome.artifact.manifests.length]).toEqual([[], 1])
+  expect(inputHash('t', options)).not.toBe(inputHash('t', { ...options, substitute: true }))
+})

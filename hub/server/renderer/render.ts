@@ -7,12 +7,14 @@ import { type Artifact, ArtifactSchema, type Manifest, ManifestSchema } from '@f
 import { canonicalJson, sha256Hex } from '@fairlead/shared/digest'
 import type { ErrorCode } from '@fairlead/shared/errors'
 import { objectKey } from '@fairlead/shared/object-reference'
+import { isEncrypted } from '@fairlead/shared/sops'
 import type { SourceFile, SourceTree } from '../tracker/source-tree.ts'
 import { checkManifest, isList, itemOfList } from './manifest.ts'
+import { findMalformed } from './variable-check.ts'
 import { type JsonValue, readYaml, YamlError, type YamlFile } from './yaml-reader.ts'
 
 /** Grows whenever equal inputs may give another artifact than before, so that everything is rendered again. */
-export const RENDERER_VERSION = 1
+export const RENDERER_VERSION = 2
 /** Most objects of one application. */
 export const RENDER_MAX_OBJECTS = 20_000
 /** Most bytes of the rendered objects of one application, as JSON. */
@@ -30,6 +32,8 @@ export interface RenderOptions {
   readonly path: string
   /** Namespace for objects that name none: only to recognise duplicates, the agent fills it in. */
   readonly namespace: string
+  /** Whether agents replace variables: then malformed ones are problems. Default true. */
+  readonly substitute?: boolean
 }
 
 /** What a render gives. */
@@ -43,8 +47,9 @@ export interface RenderOutcome {
 }
 
 /** Digest of everything that the outcome depends on: equal hashes need no second render. */
-export function inputHash(treeOid: string, { application, path, namespace }: RenderOptions): string {
-  return sha256Hex(canonicalJson({ version: RENDERER_VERSION, treeOid, application, path, namespace }))
+export function inputHash(treeOid: string, options: RenderOptions): string {
+  const { application, path, namespace, substitute = true } = options
+  return sha256Hex(canonicalJson({ version: RENDERER_VERSION, treeOid, application, path, namespace, substitute }))
 }
 
 /** Renders every `.yaml`, `.yml` and `.json` file of the tree; names that begin with a point are passed over. Never throws for what the files hold: that becomes problems. */
@@ -141,7 +146,7 @@ class Rendering {
   }
 
   #addDocument(document: JsonValue, place: Place, yaml: YamlFile | undefined): void {
-    if (isList(document)) {
+    if (isList(document) && !isEncrypted(document)) {
       for (const item of document.items) {
         const line = yaml?.lineOf(item) ?? place.line
         this.#addDocument(itemOfList(document, item), { ...place, line }, yaml)
@@ -154,6 +159,13 @@ class Rendering {
       return
     }
     const { object, reference } = check
+    const malformed = (this.#options.substitute ?? true) ? findMalformed(document, yaml) : []
+    if (malformed.length > 0) {
+      for (const { message, line = place.line } of malformed) {
+        this.report('UnknownVariable', message, { ...place, line, object: reference })
+      }
+      return
+    }
     const key = objectKey({ ...reference, namespace: reference.namespace || this.#options.namespace })
     const first = this.#seen.get(key)
     if (first !== undefined) {
@@ -161,7 +173,8 @@ class Rendering {
       return
     }
     this.#seen.set(key, `${place.file} line ${place.line}`)
-    this.#addManifest(Buffer.from(JSON.stringify(object)), place, reference)
+    const json = isEncrypted(object) && yaml ? yaml.stringify(object) : JSON.stringify(object)
+    this.#addManifest(Buffer.from(json), place, reference)
   }
 
   #addManifest(json: Uint8Array, place: Place, object: ObjectReference): void {

@@ -1,5 +1,6 @@
 // Reads YAML files as kubectl does, with lines for every message and limits against hostile files. js-yaml finds the
 // structure; the values are composed here, because its own constructor knows neither positions nor kubectl's rules.
+import { mayHoldVariables } from '@fairlead/shared/variables'
 import { EVENT_ID, type Event, getScalarValue, parseEvents, type ScalarEvent, YAMLException } from 'js-yaml'
 import { resolvePlainScalar, resolveTaggedScalar, ScalarRefusal, type ScalarValue } from './yaml-scalar.ts'
 
@@ -22,6 +23,10 @@ export interface YamlFile {
   readonly documents: readonly YamlDocument[]
   /** The line at which a mapping or sequence of this file begins, counted from 1; undefined for other values. */
   lineOf(value: JsonValue): number | undefined
+  /** The line of `part` within the text under `key` of a mapping or sequence of this file; undefined when the text has no variables, as positions of others are not kept. */
+  lineOfPart(container: object, key: string | number, part: string): number | undefined
+  /** JSON of a value of this file with the keys of its mappings in the order of the file, which objects do not keep: keys such as "10" come first there. */
+  stringify(value: JsonValue): string
 }
 
 /** What is wrong with a file, and where. Its message never holds a value of the file. */
@@ -58,7 +63,12 @@ export function readYaml(source: string): YamlFile {
   checkMarks(source)
   const composer = new Composer(source, parse(source))
   const documents = composer.compose()
-  return { documents, lineOf: (value) => composer.lineOf(value) }
+  return {
+    documents,
+    lineOf: (value) => composer.lineOf(value),
+    lineOfPart: (container, key, part) => composer.lineOfPart(container, key, part),
+    stringify: (value) => composer.stringify(value),
+  }
 }
 
 function checkMarks(source: string): void {
@@ -89,6 +99,9 @@ function parse(source: string): Event[] {
   }
 }
 
+/** A key that objects put before all others. */
+const INDEX = /^(?:0|[1-9]\d{0,9})$/
+
 interface Composed {
   readonly value: JsonValue
   /** Values and characters inside, this one included. */
@@ -109,6 +122,10 @@ class Composer {
   readonly #source: string
   readonly #events: readonly Event[]
   readonly #starts = new WeakMap<object, number>()
+  /** Where texts with variables begin, by what holds them. */
+  readonly #textStarts = new WeakMap<object, Map<string | number, number>>()
+  /** Keys in the order of the file, of mappings that have another. */
+  readonly #keyOrders = new WeakMap<object, string[]>()
   readonly #path: (string | number)[] = []
   #lineStarts: number[] | undefined
   #next = 0
@@ -139,6 +156,27 @@ class Composer {
     if (value === null || typeof value !== 'object') return undefined
     const start = this.#starts.get(value)
     return start === undefined ? undefined : this.#lineAt(start)
+  }
+
+  lineOfPart(container: object, key: string | number, part: string): number | undefined {
+    const start = this.#textStarts.get(container)?.get(key)
+    if (start === undefined) return undefined
+    const at = this.#source.indexOf(part, start)
+    return this.#lineAt(at < 0 ? start : at)
+  }
+
+  stringify(value: JsonValue): string {
+    if (Array.isArray(value)) return `[${value.map((item) => this.stringify(item)).join(',')}]`
+    if (value === null || typeof value !== 'object') return JSON.stringify(value)
+    const keys = [...new Set([...(this.#keyOrders.get(value) ?? []), ...Object.keys(value)])]
+    const fields = keys.map((key) => `${JSON.stringify(key)}:${this.stringify(value[key] ?? null)}`)
+    return `{${fields.join(',')}}`
+  }
+
+  #noteText(container: object, key: string | number, { value }: Composed, start: number): void {
+    if (typeof value !== 'string' || !mayHoldVariables(value)) return
+    const starts = this.#textStarts.get(container) ?? new Map<string | number, number>()
+    this.#textStarts.set(container, starts.set(key, start))
   }
 
   #peek(): Event {
@@ -175,7 +213,10 @@ class Composer {
     this.#starts.set(value, start)
     while (this.#peek().type !== EVENT_ID.POP) {
       this.#path.push(value.length)
-      value.push(grow(growth, this.#node()))
+      const start = startOf(this.#peek())
+      const item = this.#node()
+      this.#noteText(value, value.length, item, start)
+      value.push(grow(growth, item))
       this.#path.pop()
     }
     this.#next++
@@ -192,10 +233,16 @@ class Composer {
       const key = this.#key()
       this.#path.push(key ?? '<<')
       if (key !== undefined && Object.hasOwn(value, key)) throw this.#error('this key is given twice', at)
+      const start = startOf(this.#peek())
       const item = this.#node()
+      if (key !== undefined) this.#noteText(value, key, item, start)
       growth.height = Math.max(growth.height, item.height)
       if (key === undefined) merges.push({ from: item.value, at })
-      else setField(value, key, grow(growth, item))
+      else {
+        if (INDEX.test(key)) this.#keyOrders.set(value, this.#keyOrders.get(value) ?? Object.keys(value))
+        this.#keyOrders.get(value)?.push(key)
+        setField(value, key, grow(growth, item))
+      }
       this.#path.pop()
     }
     this.#next++
