@@ -18,6 +18,7 @@ test('defaults', () => {
     natsUrl: undefined,
     joinToken: undefined,
     joinSecret: undefined,
+    ageSecret: undefined,
     namespace: 'fairlead-system',
     podName: 'fairlead-agent',
     namespaces: undefined,

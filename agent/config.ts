@@ -32,6 +32,8 @@ export interface AgentConfig {
   readonly namespace: string
   /** Name of the agent's pod, for the log. */
   readonly podName: string
+  /** Name of a Secret in the agent's namespace with the age keys that decrypt manifests; undefined: all that are labelled as such. */
+  readonly ageSecret: string | undefined
   /** Namespaces that the agent manages; undefined: the whole cluster. */
   readonly namespaces: readonly string[] | undefined
   /** Port of /healthz and /readyz, default 8080; 0 takes a free one. */
@@ -66,6 +68,7 @@ export function parseConfig(env: Readonly<Record<string, string | undefined>>): 
     joinSecret: optional(env, 'FAIRLEAD_JOIN_SECRET'),
     namespace: optional(env, 'POD_NAMESPACE') ?? readNamespace(podRoot),
     podName: optional(env, 'POD_NAME') ?? 'fairlead-agent',
+    ageSecret: optional(env, 'FAIRLEAD_SOPS_AGE_SECRET'),
     namespaces: parseNamespaces(env.FAIRLEAD_NAMESPACES),
     httpPort: parseNumber(env, 'FAIRLEAD_HTTP_PORT', { fallback: 8080, min: 0, max: 65_535 }),
     metrics: parseSwitch(env, 'FAIRLEAD_METRICS', true),

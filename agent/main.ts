@@ -192,6 +192,7 @@ class Agent {
       createWatcher,
       ownNamespace: namespace,
       namespaces,
+      ageSecret: config.ageSecret,
       artifacts,
       reports: this.#reporter,
       recorder: combineRecorders([metrics.recorder, ...this.#eventRecorders(metrics)]),

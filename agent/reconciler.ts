@@ -12,6 +12,8 @@ import type { Logger } from '@fairlead/shared/logger'
 import type { KubernetesObject } from '@fairlead/shared/object-reference'
 import { isCrd, isFoundation } from './applier/apply-order.ts'
 import { Limiter } from './applier/limiter.ts'
+import { type ClusterVariables, variablesOf } from './applier/variables.ts'
+import { Decryptor } from './decryptor/decryptor.ts'
 import type { ArtifactLoader, InspectedObject, Inspection, Reconciler, ReportSink } from './desired-state.ts'
 import { InventoryStore } from './inventory/inventory-store.ts'
 import type { Kube, ResourceType } from './kube/kube.ts'
@@ -40,6 +42,8 @@ export interface ReconcilerOptions {
   /** Namespaces that the agent may work in; undefined: the whole cluster. */
   readonly namespaces?: readonly string[] | undefined
   readonly artifacts: ArtifactLoader
+  /** Secret of the agent's own namespace with the age keys; undefined: all that are labelled as such. */
+  readonly ageSecret?: string | undefined
   readonly reports: ReportSink
   readonly logger: Logger
   /** Told what is done, default nobody. */
@@ -113,6 +117,7 @@ class ClusterReconciler implements Reconciler {
       writer,
       applies: new Limiter(),
       artifacts: options.artifacts,
+      decryptor: new Decryptor({ kube, namespace: ownNamespace, secret: options.ageSecret }),
       limits: { ...LIMITS, ...options.limits },
       ownNamespace,
       clusterId: () => this.#clusterId,
@@ -148,7 +153,9 @@ class ClusterReconciler implements Reconciler {
     this.#clusterId = slice.clusterId
     this.#variables = canonicalJson([slice.clusterName, slice.clusterLabels, slice.clusterValues])
     const listed = new Set(slice.entries.map(({ application }) => application))
-    for (const entry of slice.entries) this.#updateEntry(entry, slice.generation)
+    const variables = variablesOf(slice)
+    for (const entry of slice.entries)
+      this.#updateEntry(toTarget(entry, slice.generation, variables), entry.application)
     for (const application of this.#applications.values()) {
       if (listed.has(application.name) || !application.target) continue
       this.#options.logger.warn({ application: application.name }, 'application is not in the slice; left as it is')
@@ -236,9 +243,7 @@ class ClusterReconciler implements Reconciler {
     }
   }
 
-  #updateEntry(entry: SliceEntry, generation: bigint): void {
-    const name = entry.application
-    const target = toTarget(entry, generation)
+  #updateEntry(target: Target | undefined, name: string): void {
     if (!target) return
     if (target.kind === 'desired') this.#removed.delete(name)
     else if (this.#removed.has(name)) {
@@ -246,7 +251,8 @@ class ClusterReconciler implements Reconciler {
       return
     }
     const application = this.#getApplication(name)
-    if (!isSameTarget(application.target, target)) application.setTarget(target)
+    const isSame = target.kind !== 'desired' || application.hasSameVariables(target.variables)
+    if (!isSame || !isSameTarget(application.target, target)) application.setTarget(target)
   }
 
   #getApplication(name: string): Application {
@@ -363,11 +369,17 @@ function toInspected({ application, group, kind, namespace, name, applied }: Obj
   return { application, group, kind, namespace, name, uid, declaredHash, entryHash }
 }
 
-function toTarget({ intent, approvedPrunes }: SliceEntry, generation: bigint): Target | undefined {
+function toTarget(
+  { intent, approvedPrunes }: SliceEntry,
+  generation: bigint,
+  variables: ClusterVariables,
+): Target | undefined {
   if (intent.case === 'tombstone') return { kind: 'tombstone', prune: intent.value.prune, generation, approvedPrunes }
   if (intent.case !== 'desired') return undefined
   const { revision, artifact, policy } = intent.value
-  return artifact && policy ? { kind: 'desired', revision, artifact, policy, generation, approvedPrunes } : undefined
+  return artifact && policy
+    ? { kind: 'desired', revision, artifact, policy, variables, generation, approvedPrunes }
+    : undefined
 }
 
 function isSameTarget(a: Target | undefined, b: Target): boolean {

@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest'
 import { declare, findDefinedKind, parseManifest, readDeclared } from './declared.ts'
+import { leaveOut } from './ignored-fields.ts'
 
 const configMaps = { group: '', version: 'v1', kind: 'ConfigMap', plural: 'configmaps', namespaced: true, verbs: [] }
 const manifest = (json: unknown) => ({ json: Buffer.from(typeof json === 'string' ? json : JSON.stringify(json)) })
@@ -89,4 +90,21 @@ test('a CRD says which kind it defines', () => {
     namespaced: false,
   })
   expect(findDefinedKind(parseManifest(manifest(base) as never))).toBeUndefined()
+})
+
+test('the hash of what was decrypted is made of the encrypted text, also where fields are left to others', () => {
+  const parsed = parseManifest(manifest(base) as never)
+  const annotated = { ...base, metadata: { name: 'c', annotations: { 'fairlead.dev/ignore': 'data.b' } } }
+  for (const object of [base, annotated]) {
+    const [one, two] = ['1', '2'].map((a) => {
+      const clear = { ...object, data: { a } }
+      const sealed = { ...object, data: { a: 'ENC[...]' } }
+      return leaveOut(declare({ ...parsed, object: clear, sealed }, configMaps, 'web', 'shop'), clear, [])
+    })
+    expect(one?.hash).toBe(two?.hash)
+    expect([one?.sensitive, Buffer.from(one?.body ?? []).toString()]).toEqual([
+      true,
+      expect.stringContaining('"a":"1"'),
+    ])
+  }
 })

@@ -31,6 +31,8 @@ export interface Declared {
   readonly body: Uint8Array
   /** Equal exactly when what is sent is equal. */
   readonly hash: string
+  /** Values of it were decrypted: nothing that is said of it may quote from it. */
+  readonly sensitive: boolean
   /** What people add to it stays. */
   readonly merge: boolean
   /** It is never deleted. */
@@ -53,6 +55,8 @@ export interface ParsedManifest {
   readonly version: string
   readonly kind: string
   readonly source: SourceLocation | undefined
+  /** Where values of it were decrypted: the object with all of them still encrypted. */
+  readonly sealed?: KubernetesObject
 }
 
 /** Reads one manifest. Integers beyond 2^53 keep their digits. Throws InvalidManifest when it is not a Kubernetes object. */
@@ -77,14 +81,9 @@ export function declare(
   const { name } = object.metadata
   const namespace = resource.namespaced ? object.metadata.namespace || defaultNamespace || 'default' : ''
   const annotations = object.metadata.annotations ?? {}
-  const metadata: Record<string, unknown> = { ...object.metadata }
-  metadata.labels = { ...object.metadata.labels, [MANAGED_BY_LABEL]: MANAGED_BY, [APPLICATION_LABEL]: application }
-  if (namespace === '') delete metadata.namespace
-  else metadata.namespace = namespace
-  // Written by the API server alone; an apply that carries them is refused.
-  for (const field of SERVER_FIELDS) delete metadata[field]
-  const { status: _status, ...rest } = group === '' && kind === 'Secret' ? withoutStringData(object) : object
-  const complete = { ...rest, metadata }
+  const complete = completeObject(parsed, object, { application, namespace })
+  // A hash of what was decrypted could be guessed from: it is kept in the inventory, which is no Secret.
+  const hashed = parsed.sealed ? completeObject(parsed, parsed.sealed, { application, namespace }) : complete
   return {
     key: objectKey({ group, kind, namespace, name }),
     resource,
@@ -94,7 +93,8 @@ export function declare(
     name,
     wave: parseWave(annotations[WAVE_ANNOTATION]),
     body: Buffer.from(JSON.stringify(complete)),
-    hash: sha256Hex(canonicalJson(complete)).slice(0, 32),
+    hash: sha256Hex(canonicalJson(hashed)).slice(0, 32),
+    sensitive: parsed.sealed !== undefined,
     merge: annotations[MERGE_ANNOTATION] === 'true',
     keep: annotations[PRUNE_ANNOTATION] === 'disabled',
     ignored: [],
@@ -110,7 +110,31 @@ function replicasOf({ spec }: KubernetesObject): number | undefined {
   return typeof replicas === 'number' ? replicas : undefined
 }
 
-const SERVER_FIELDS = ['managedFields', 'uid', 'resourceVersion', 'creationTimestamp', 'generation', 'selfLink']
+function completeObject(
+  { group, kind }: ParsedManifest,
+  object: KubernetesObject,
+  { application, namespace }: { application: string; namespace: string },
+): Record<string, unknown> {
+  const metadata: Record<string, unknown> = { ...object.metadata }
+  metadata.labels = { ...object.metadata.labels, [MANAGED_BY_LABEL]: MANAGED_BY, [APPLICATION_LABEL]: application }
+  if (namespace === '') delete metadata.namespace
+  else metadata.namespace = namespace
+  // Written by the API server alone; an apply that carries them is refused.
+  for (const field of SERVER_FIELDS) delete metadata[field]
+  const { status: _status, ...rest } = group === '' && kind === 'Secret' ? withoutStringData(object) : object
+  return { ...rest, metadata }
+}
+
+const SERVER_FIELDS = [
+  'managedFields',
+  'uid',
+  'resourceVersion',
+  'creationTimestamp',
+  'deletionTimestamp',
+  'deletionGracePeriodSeconds',
+  'generation',
+  'selfLink',
+]
 
 /** The declared object again, for looking into it. */
 export function readDeclared(declared: Pick<Declared, 'body'>): KubernetesObject {

@@ -35,7 +35,8 @@ export function leaveOut(declared: Declared, object: KubernetesObject, rules: re
   return {
     ...declared,
     body: Buffer.from(JSON.stringify(sent)),
-    hash: sha256Hex(canonicalJson([sent, paths])).slice(0, 32),
+    // Of what was decrypted no hash may be kept: that of the encrypted text tells as well whether anything changed.
+    hash: sha256Hex(canonicalJson([declared.sensitive ? declared.hash : sent, paths])).slice(0, 32),
     ignored: resolvePositions(whole, paths),
   }
 }

@@ -9,6 +9,7 @@ import type {
   CallOptions,
   DeleteOptions,
   DeleteOutcome,
+  Discretion,
   GetOptions,
   JsonBody,
   Kube,
@@ -78,37 +79,47 @@ async function seen<T extends { readonly status: number }>(
 type Send = (request: KubeRequest) => Promise<KubeResponse>
 
 function objectVerbs(send: Send): Pick<Kube, 'apply' | 'get' | 'create' | 'replace' | 'patchJson' | 'delete'> {
-  const write = async (resource: ResourceType, target: ObjectName, wanted: KubeRequest): Promise<KubernetesObject> => {
+  const write = async (
+    resource: ResourceType,
+    target: ObjectName,
+    wanted: KubeRequest,
+    { sensitive = false }: Discretion,
+  ): Promise<KubernetesObject> => {
     const answer = await send(wanted)
-    if (answer.status >= 300) throw refusal(answer, resource, target)
+    if (answer.status >= 300) throw refusal(answer, resource, target, sensitive)
     return withKind(answer.body, resource)
   }
   return {
     apply: async (resource, target, body, options = {}) =>
-      await write(resource, target, applyRequest(resource, target, body, options)),
+      await write(resource, target, applyRequest(resource, target, body, options), options),
     get: async (resource, target, options = {}) => await get(send, resource, target, options),
     create: async (resource, target, body, options = {}) =>
-      await write(resource, target, {
-        ...writeParts(options),
-        method: 'POST',
-        path: objectCollectionPath(resource, target.namespace),
-        body,
-      }),
+      await write(
+        resource,
+        target,
+        { ...writeParts(options), method: 'POST', path: objectCollectionPath(resource, target.namespace), body },
+        options,
+      ),
     replace: async (resource, target, body, options = {}) =>
-      await write(resource, target, {
-        ...writeParts(options),
-        method: 'PUT',
-        path: objectPath(resource, target),
-        body,
-      }),
+      await write(
+        resource,
+        target,
+        { ...writeParts(options), method: 'PUT', path: objectPath(resource, target), body },
+        options,
+      ),
     patchJson: async (resource, target, operations, options = {}) =>
-      await write(resource, target, {
-        ...writeParts(options),
-        method: 'PATCH',
-        path: objectPath(resource, target),
-        body: operations,
-        contentType: 'application/json-patch+json',
-      }),
+      await write(
+        resource,
+        target,
+        {
+          ...writeParts(options),
+          method: 'PATCH',
+          path: objectPath(resource, target),
+          body: operations,
+          contentType: 'application/json-patch+json',
+        },
+        options,
+      ),
     delete: async (resource, target, options = {}) => await remove(send, resource, target, options),
   }
 }
@@ -266,9 +277,9 @@ function callParts({ signal, timeoutMs }: CallOptions): Pick<KubeRequest, 'signa
   return { signal, timeoutMs }
 }
 
-function refusal(answer: KubeResponse, resource: ResourceType, target: ObjectName): KubeError {
+function refusal(answer: KubeResponse, resource: ResourceType, target: ObjectName, sensitive = false): KubeError {
   const isSecret = resource.group === '' && resource.kind === 'Secret'
-  return new KubeError(statusOf(answer), { object: describe(resource, target), isSecret })
+  return new KubeError(statusOf(answer), { object: describe(resource, target), isSecret, sensitive })
 }
 
 function describe({ group, kind, namespaced }: ResourceType, { name, namespace }: ObjectName): string {

@@ -29,6 +29,8 @@ export interface Asked {
   readonly object?: string | undefined
   /** The body was a Secret: nothing of what the API server quotes from it may be shown. */
   readonly isSecret?: boolean
+  /** It held values that were decrypted: neither may they, wherever they stand. */
+  readonly sensitive?: boolean
 }
 
 const MESSAGE_MAX = 1024
@@ -46,11 +48,14 @@ export class KubeError extends AppError {
   constructor(status: Status, asked: Asked = {}) {
     const context: ErrorContext = asked.object === undefined ? {} : { object: asked.object }
     const code = codeOf(status)
-    super(code, shorten(asked.isSecret ? redact(status, code) : status.message), { context })
+    const isSealed = asked.isSecret === true || asked.sensitive === true
+    super(code, shorten(isSealed ? redact(status, code, asked) : status.message), { context })
     this.status = status.status
     this.reason = status.reason
     this.retryAfterMs = status.retryAfterMs
-    this.causes = asked.isSecret ? status.causes.map((cause) => ({ ...cause, message: '' })) : status.causes
+    this.causes = isSealed
+      ? status.causes.map((cause) => ({ ...cause, field: fieldOf(cause.field, asked), message: '' }))
+      : status.causes
   }
 }
 
@@ -125,16 +130,22 @@ export function codeOf({ status, reason, message, causes, subject }: Status): Er
 }
 
 /** Messages about an invalid Secret quote from it (decoders, typed patches and webhooks do): say where, not what. */
-function redact(status: Status, code: ErrorCode): string {
+function redact(status: Status, code: ErrorCode, asked: Asked): string {
   const { message, reason, causes } = status
   const quotes = status.status >= 500 || code === 'ApplyInvalid' || code === 'ImmutableField' || code === 'ApplyRefused'
   if (!quotes || (status.status === 403 && !WEBHOOK.test(message))) return message
   const typed = /: (\.[^:]{1,500}): (expected [a-z]+|field not declared in schema|duplicate entries)/.exec(message)
   const fields = [...new Set(causes.map((cause) => cause.field).filter((field) => field !== ''))].join(', ')
-  const where = typed ? `: ${typed[1]}: ${typed[2]}` : fields === '' ? '' : `: ${fields}`
+  const found = typed ? `: ${typed[1]}: ${typed[2]}` : fields === '' ? '' : `: ${fields}`
+  const where = fieldOf(found, asked)
   const webhook = /webhook "([^"]{1,253})"/.exec(message)?.[1]
   const by = webhook === undefined ? 'the API server' : `admission webhook "${webhook}"`
-  return `${by} refuses the Secret (${status.status}${reason === '' ? '' : ` ${reason}`})${where}`
+  return `${by} refuses the ${asked.isSecret ? 'Secret' : 'encrypted object'} (${status.status}${reason === '' ? '' : ` ${reason}`})${where}`
+}
+
+/** Items of lists are named by values of theirs, which may have been decrypted. */
+function fieldOf(field: string, { sensitive = false }: Asked): string {
+  return sensitive ? field.replace(/\[[^\]]*[^\]\d][^\]]*\]/g, '[…]') : field
 }
 
 /** Keeps both ends: what is refused stands at the beginning, and why at the end. */

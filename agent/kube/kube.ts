@@ -62,8 +62,14 @@ export interface KubeResponse {
   readonly headers: Readonly<Record<string, string | string[] | undefined>>
 }
 
+/** How much of a refusal may be told. */
+export interface Discretion {
+  /** The body holds what must not be told, as Secrets always do: nothing that the API server quotes from it is in the error. Default false. */
+  readonly sensitive?: boolean
+}
+
 /** Options of a server-side apply by field manager `fairlead`. */
-export interface ApplyOptions extends CallOptions {
+export interface ApplyOptions extends CallOptions, Discretion {
   /** Take fields over from other managers, default true. */
   readonly force?: boolean
   /** Ask what would happen without writing, default false. */
@@ -79,7 +85,7 @@ export interface GetOptions extends CallOptions {
 }
 
 /** Options of a create, replace or patch. */
-export interface WriteOptions extends CallOptions {
+export interface WriteOptions extends CallOptions, Discretion {
   /** Default `fairlead`. */
   readonly fieldManager?: string
   readonly dryRun?: boolean

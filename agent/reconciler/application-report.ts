@@ -41,7 +41,8 @@ export function toDrift({ record, kind, manager, detectedAtMs, remediatedAtMs, f
     manager,
     detectedAt: timestampFromMs(detectedAtMs),
     ...(remediatedAtMs === undefined ? {} : { remediatedAt: timestampFromMs(remediatedAtMs) }),
-    fields: [...fields],
+    // Items of lists are named by values of theirs, which may have been decrypted.
+    fields: record.declared?.sensitive ? fields.map((field) => field.replace(/\[.*\]/, '[…]')) : [...fields],
   })
 }
 
@@ -65,7 +66,7 @@ export function buildReport(application: Application): ApplicationReport {
     health,
     since: since || timestampFromMs(context.clock()),
     objects: application.loaded
-      ? application.loaded.declared.size + application.loaded.unresolved.length
+      ? application.loaded.declared.size + application.loaded.unresolved.length + application.loaded.refused.length
       : records.length,
     problems: problemsOf(application, records).slice(0, LISTED_MAX),
     unhealthy: counted.filter(isUnhealthy).slice(0, LISTED_MAX).map(toStatus),
@@ -122,7 +123,7 @@ function syncOf(application: Application, records: readonly ObjectRecord[]): Syn
   if (target.kind === 'tombstone') return SyncState.OUT_OF_SYNC
   if (!loaded)
     return application.completed.digest === target.artifact.digest ? SyncState.UNKNOWN : SyncState.OUT_OF_SYNC
-  if (failure || contested.length > 0 || loaded.unresolved.length > 0 || loaded.duplicates.length > 0) {
+  if (failure || contested.length > 0 || loaded.unresolved.length > 0 || loaded.refused.length > 0) {
     return SyncState.OUT_OF_SYNC
   }
   const differs = (record: ObjectRecord): boolean => {
@@ -138,7 +139,7 @@ function problemsOf(application: Application, records: readonly ObjectRecord[]):
   const nowMs = context.clock()
   const problems: Problem[] = []
   if (failure) problems.push(toProblem(failure.error, failure.sinceMs))
-  for (const unresolved of [...(loaded?.unresolved ?? []), ...(loaded?.duplicates ?? [])]) {
+  for (const unresolved of [...(loaded?.unresolved ?? []), ...(loaded?.refused ?? [])]) {
     problems.push(problemOfManifest(unresolved, nowMs))
   }
   problems.push(...heldProblem(application))

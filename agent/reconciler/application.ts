@@ -8,6 +8,7 @@ import { backoffMs } from '@fairlead/shared/backoff'
 import { canonicalJson, sha256Hex } from '@fairlead/shared/digest'
 import { AppError, isAborted, toAppError } from '@fairlead/shared/errors'
 import { retryDelayMs } from '../applier/retry.ts'
+import { type ClusterVariables, differIn } from '../applier/variables.ts'
 import type { Inventory } from '../inventory/inventory.ts'
 import { toDrift } from './application-report.ts'
 import { applyDeclared } from './apply-run.ts'
@@ -39,6 +40,8 @@ const DRIFTS_KEPT = 10
 const RETRY_MIN_MS = 200
 /** How soon and how seldom manifests of kinds that are not served are looked at again. */
 const UNRESOLVED_RETRY = { baseMs: 250, maxMs: 60_000 }
+/** How soon and how seldom manifests that no key opens are looked at again. */
+const KEY_RETRY = { baseMs: 1_000, maxMs: 60_000 }
 
 /** One application. */
 export class Application implements Neighbour {
@@ -72,6 +75,9 @@ export class Application implements Neighbour {
   #attempts = 0
   #unresolvedAttempts = 0
   readonly #waiters = new Set<() => void>()
+  #keyAttempts = 0
+  /** When manifests that could not be decrypted are looked at again; Infinity when there are none. */
+  #keyRetryAtMs = Infinity
   #saving: Promise<void> = Promise.resolve()
 
   constructor(name: string, context: ReconcilerContext, events: ApplicationEvents) {
@@ -105,9 +111,10 @@ export class Application implements Neighbour {
 
   /** Gives it a new target, or none: then it is left as it is. What is under way is given up at the next safe point. */
   setTarget(target: Target | undefined): void {
-    const before = this.target
+    const isSame = isSameContent(this.target, target)
+    const keepsVariables = target?.kind !== 'desired' || this.hasSameVariables(target.variables)
     this.target = target
-    if (!isSameContent(before, target)) {
+    if (!isSame || !keepsVariables) {
       this.loaded = undefined
       this.context.table.contest(this.name, [])
       this.contested = []
@@ -121,10 +128,19 @@ export class Application implements Neighbour {
     this.failure = undefined
     this.#attempts = 0
     this.#unresolvedAttempts = 0
+    this.#keyAttempts = 0
     this.#controller.abort()
     this.wake()
     this.#start()
     this.noteChange()
+  }
+
+  /** True when the variables that it uses have the same values; while it is not known which it uses, when all have. */
+  hasSameVariables(variables: ClusterVariables): boolean {
+    const { target, loaded } = this
+    if (target?.kind !== 'desired') return false
+    const names = loaded?.variables ?? [...target.variables.keys(), ...variables.keys()]
+    return !target.policy.substitute || !differIn(names, target.variables, variables)
   }
 
   #start(): void {
@@ -260,10 +276,12 @@ export class Application implements Neighbour {
       return
     }
     if (target?.kind !== 'desired') return
-    if (!this.loaded) {
+    if (!this.loaded || this.#isKeyDue()) {
       const loaded = await loadDeclared(this.context, this.name, target, signal)
       signal.throwIfAborted()
       this.loaded = loaded
+      const isLocked = loaded.refused.some(({ error }) => error.code === 'DecryptionFailed')
+      this.#keyRetryAtMs = isLocked ? this.context.clock() + backoffMs(this.#keyAttempts++, KEY_RETRY) : Infinity
       // Others may wait to hear what this one declares.
       for (const neighbour of this.context.neighbours.values()) neighbour.nudge()
     } else if (this.loaded.unresolved.length > 0) await this.#resolveAgain(target, this.loaded)
@@ -316,14 +334,18 @@ export class Application implements Neighbour {
   /** True when every declared object is applied as declared. */
   isComplete(): boolean {
     const { loaded } = this
-    if (!loaded || loaded.unresolved.length > 0 || loaded.duplicates.length > 0 || this.contested.length > 0)
-      return false
+    if (!loaded || loaded.unresolved.length > 0 || loaded.refused.length > 0 || this.contested.length > 0) return false
     return this.records().every(({ declared, applied }) => !declared || declared.hash === applied?.declaredHash)
+  }
+
+  /** A key may have come that opens what could not be decrypted. */
+  #isKeyDue(): boolean {
+    return this.#keyRetryAtMs <= this.context.clock()
   }
 
   #nextRetryMs(): number {
     const nowMs = this.context.clock()
-    let next = Infinity
+    let next = this.#keyRetryAtMs - nowMs
     if (this.loaded && this.loaded.unresolved.length > 0) next = backoffMs(this.#unresolvedAttempts++, UNRESOLVED_RETRY)
     for (const { failure } of this.records()) if (failure) next = Math.min(next, failure.retryAtMs - nowMs)
     // What is due and was not tried waits for an event; it must not make the loop spin.
@@ -364,5 +386,5 @@ function isSameContent(a: Target | undefined, b: Target | undefined): boolean {
 function isSameDeclaration(a: SyncPolicy, b: SyncPolicy): boolean {
   const rules = ({ ignoreFields }: SyncPolicy): string =>
     canonicalJson(ignoreFields.map((rule) => toJson(IgnoreRuleSchema, rule)))
-  return a.namespace === b.namespace && rules(a) === rules(b)
+  return a.namespace === b.namespace && a.substitute === b.substitute && rules(a) === rules(b)
 }

@@ -5,6 +5,8 @@ import type { ArtifactReference, SyncPolicy } from '@fairlead/proto/slice'
 import type { Logger } from '@fairlead/shared/logger'
 import type { Limiter } from '../applier/limiter.ts'
 import type { RetryLimits } from '../applier/retry.ts'
+import type { ClusterVariables } from '../applier/variables.ts'
+import type { Decryptor } from '../decryptor/decryptor.ts'
 import type { ArtifactLoader } from '../desired-state.ts'
 import type { InventoryStore } from '../inventory/inventory-store.ts'
 import type { Kube } from '../kube/kube.ts'
@@ -21,6 +23,8 @@ export interface DesiredTarget {
   readonly revision: Revision | undefined
   readonly artifact: ArtifactReference
   readonly policy: SyncPolicy
+  /** Of the cluster, as the newest slice has them. */
+  readonly variables: ClusterVariables
   /** Of the slice that asked for it first. */
   readonly generation: bigint
   /** Digests of held prunes that were approved. */
@@ -78,6 +82,7 @@ export interface ReconcilerContext {
   readonly writer: ObjectWriter
   readonly applies: Limiter
   readonly artifacts: ArtifactLoader
+  readonly decryptor: Decryptor
   readonly limits: ReconcilerLimits
   readonly ownNamespace: string
   /** The cluster's id out of the last slice; empty before the first. */

@@ -3,11 +3,12 @@ import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { SyncPolicy } from '@fairlead/proto/slice'
 import { AppError, toAppError } from '@fairlead/shared/errors'
 import { formatObjectReference } from '@fairlead/shared/object-reference'
-import { type Declared, declare, findDefinedKind, type ParsedManifest, parseManifest } from '../applier/declared.ts'
+import { type Declared, declare, findDefinedKind, type ParsedManifest } from '../applier/declared.ts'
 import { isLeftAlone, leaveOut } from '../applier/ignored-fields.ts'
 import type { GroupVersionKind, ResourceType } from '../kube/kube.ts'
 import { KubeError } from '../kube/kube-error.ts'
 import type { DesiredTarget, ReconcilerContext } from './context.ts'
+import { prepareManifests, type RefusedManifest } from './prepare-manifests.ts'
 
 /** A manifest that cannot be applied for now. */
 export interface Unresolved {
@@ -22,8 +23,10 @@ export interface LoadedManifests {
   readonly leftAlone: ReadonlySet<string>
   /** Of kinds that are not served. */
   readonly unresolved: readonly Unresolved[]
-  /** Declared twice once namespaces are filled in; the first one counts. */
-  readonly duplicates: readonly Unresolved[]
+  /** Not applied until something changes: declared twice (the first one counts), a variable is not known, or no key decrypts it. */
+  readonly refused: readonly RefusedManifest[]
+  /** Names of the variables that it uses. */
+  readonly variables: ReadonlySet<string>
   /** Kinds that its own CRDs define, as `group/kind` to the CRD's name. */
   readonly definedKinds: ReadonlyMap<string, string>
 }
@@ -39,13 +42,12 @@ export async function loadDeclared(
   signal: AbortSignal,
 ): Promise<LoadedManifests> {
   const artifact = await context.artifacts.load(target.artifact, signal)
-  const parsed: ParsedManifest[] = []
-  for (const [index, manifest] of artifact.manifests.entries()) {
-    if (index % BATCH === BATCH - 1) await nextTurn()
-    parsed.push(parseManifest(manifest))
-  }
-  signal.throwIfAborted()
-  return await resolveManifests(context, application, target.policy, parsed)
+  const variables = target.policy.substitute ? target.variables : undefined
+  const { decryptor } = context
+  const options = { application, variables, decryptor, signal }
+  const { parsed, refused, used } = await prepareManifests(artifact.manifests, options)
+  const loaded = await resolveManifests(context, application, target.policy, parsed)
+  return { ...loaded, refused: [...refused, ...loaded.refused], variables: used }
 }
 
 /** Resolves manifests that were read already. Throws ApiServerUnavailable or Aborted. */
@@ -59,7 +61,7 @@ export async function resolveManifests(
   const kinds = await resolveKinds(context, parsed, defined)
   const declared = new Map<string, Declared>()
   const unresolved: Unresolved[] = []
-  const duplicates: Unresolved[] = []
+  const refused: RefusedManifest[] = []
   const leftAlone = new Set<string>()
   for (const [index, manifest] of parsed.entries()) {
     if (index % BATCH === BATCH - 1) await nextTurn()
@@ -78,11 +80,11 @@ export async function resolveManifests(
     const object = leaveOut(whole, manifest.object, ignoreFields)
     if (declared.has(object.key)) {
       const error = new AppError('DuplicateObject', `${formatObjectReference(object)} is declared twice`)
-      duplicates.push({ parsed: manifest, error })
+      refused.push({ parsed: manifest, error })
     } else declared.set(object.key, object)
   }
   const definedKinds = new Map([...defined].map(([key, { crd }]) => [key, crd]))
-  return { declared, leftAlone, unresolved, duplicates, definedKinds }
+  return { declared, leftAlone, unresolved, refused, definedKinds, variables: new Set() }
 }
 
 interface Definition {

@@ -126,6 +126,7 @@ export class ObjectWriter {
     try {
       return await kube.apply(declared.resource, declared, bodyIfAbsent({ body: bodyOf(record, declared) }), {
         metadataOnly,
+        sensitive: declared.sensitive,
         signal,
       })
     } catch (error) {
@@ -178,6 +179,7 @@ export class ObjectWriter {
     const metadataOnly = !needsWholeObject(declared)
     return await this.#options.kube.apply(declared.resource, declared, body, {
       metadataOnly,
+      sensitive: declared.sensitive,
       signal: this.#options.signal,
     })
   }
@@ -223,12 +225,13 @@ export class ObjectWriter {
     makePatch: (object: KubernetesObject) => readonly JsonPatchOperation[] | undefined,
   ): Promise<boolean> {
     const { kube, signal } = this.#options
+    const { sensitive } = declared
     let object: KubernetesObject | undefined = seen
     for (let attempt = 1; object; attempt++) {
       const patch = makePatch(object)
       if (!patch) return attempt > 1
       try {
-        await kube.patchJson(declared.resource, declared, patch, { metadataOnly: true, signal })
+        await kube.patchJson(declared.resource, declared, patch, { metadataOnly: true, sensitive, signal })
         return true
       } catch (error) {
         if (!isStatus(error, 409) || attempt >= TAKE_OVER_TRIES) throw error
@@ -249,7 +252,8 @@ export class ObjectWriter {
     const name = formatObjectReference(declared)
     if (adopt === 'never') throw refuse(name, 'the policy is never to take over what exists')
     const { kube, signal } = this.#options
-    const dryRun = await kube.apply(declared.resource, declared, declared.body, { dryRun: true, signal })
+    const { sensitive } = declared
+    const dryRun = await kube.apply(declared.resource, declared, declared.body, { dryRun: true, sensitive, signal })
     if (comparable(dryRun) !== comparable(live) || (await this.#hasMoreThan(declared, live))) {
       throw refuse(name, 'it differs from what is declared')
     }
@@ -263,7 +267,8 @@ export class ObjectWriter {
     const object = readDeclared(declared)
     const target = { namespace: declared.namespace, name: `${declared.name.slice(0, 40)}-fairlead-compare` }
     const body = { ...object, metadata: { ...object.metadata, name: target.name } }
-    const fresh = await kube.apply(declared.resource, target, body, { dryRun: true, signal })
+    const { sensitive } = declared
+    const fresh = await kube.apply(declared.resource, target, body, { dryRun: true, sensitive, signal })
     return !entries.every(({ taken }) => isDeclared(subtractFields(taken, LAST_APPLIED), fresh))
   }
 }

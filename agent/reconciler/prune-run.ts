@@ -15,6 +15,7 @@ import type { Application } from './application.ts'
 import { fail } from './apply-run.ts'
 import type { DesiredTarget, Target } from './context.ts'
 import { isPending, isWorking, type ObjectRecord, observeGone } from './object-record.ts'
+import { mayBeRefused } from './prepare-manifests.ts'
 import { inspectCandidates } from './prune-inspect.ts'
 
 const WORKERS = 8
@@ -36,7 +37,10 @@ export async function pruneDropped(
   signal: AbortSignal,
 ): Promise<void> {
   const { context } = application
-  const dropped = (): ObjectRecord[] => application.records().filter(({ declared }) => !declared)
+  const refused = application.loaded?.refused ?? []
+  const isDropped = (record: ObjectRecord): boolean =>
+    !record.declared && !mayBeRefused(refused, record, target.policy.namespace)
+  const dropped = (): ObjectRecord[] => application.records().filter(isDropped)
   if (dropped().length === 0 || !target.policy.prune) {
     for (const record of dropped()) record.failure = undefined
     application.heldPrune = undefined

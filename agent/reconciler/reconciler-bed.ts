@@ -35,6 +35,13 @@ export type TestEntry =
     }
   | { tombstone: 'prune' | 'orphan'; approve?: readonly string[] }
 
+/** What the slice says of the cluster itself. */
+export interface TestVariables {
+  readonly name?: string
+  readonly labels?: Readonly<Record<string, string>>
+  readonly values?: Readonly<Record<string, string>>
+}
+
 /** The part of the harness's Cluster that is used; product folders do not import the harness. */
 export interface TestCluster {
   readonly kubeconfigPath: string
@@ -106,11 +113,14 @@ export class ReconcilerBed {
   }
 
   /** Gives it a slice. */
-  update(entries: Record<string, TestEntry>): Slice {
+  update(entries: Record<string, TestEntry>, cluster: TestVariables = {}): Slice {
     this.#generation++
     const slice = create(SliceSchema, {
       clusterId: 'a'.repeat(26),
       generation: this.#generation,
+      clusterName: cluster.name ?? 'test',
+      clusterLabels: cluster.labels ?? {},
+      clusterValues: cluster.values ?? {},
       entries: Object.entries(entries).map(([application, entry]) => ({
         application,
         intent: this.#intent(application, entry),
@@ -145,7 +155,7 @@ export class ReconcilerBed {
       value: {
         revision: { repository: 'shop', ref: 'main', commit: commit ?? digest.slice(0, 40) },
         artifact: { digest, objects: objects.length },
-        policy: { namespace, prune, remediate, adopt, ...policy },
+        policy: { namespace, prune, remediate, adopt, substitute: true, ...policy },
       },
     }
   }
