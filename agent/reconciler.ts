@@ -325,7 +325,7 @@ class ClusterReconciler implements Reconciler {
         record.failure = { ...record.failure, retryAtMs: 0 }
         isWaiting = true
       }
-      if ((application.loaded?.unresolved.length ?? 0) > 0) application.retryUnresolved()
+      if ((application.loaded?.unresolved.length ?? 0) > 0 || application.gate.isHeld) application.retryUnresolved()
       else if (isWaiting) application.wake()
     }
   }

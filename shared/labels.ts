@@ -21,3 +21,5 @@ export const IGNORE_ANNOTATION = 'fairlead.dev/ignore'
 export const RECREATE_ANNOTATION = 'fairlead.dev/recreate'
 /** Annotation on a Job: pre-sync, post-sync or sync-fail. It runs once for each revision. */
 export const HOOK_ANNOTATION = 'fairlead.dev/hook'
+/** Annotation that the agent puts on the Job of a hook: which run of it this is. */
+export const HOOK_RUN_ANNOTATION = 'fairlead.dev/hook-run'

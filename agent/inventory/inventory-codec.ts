@@ -3,7 +3,7 @@ import { gunzipSync, gzipSync } from 'node:zlib'
 import { AppError } from '@fairlead/shared/errors'
 import { APPLICATION_LABEL } from '@fairlead/shared/labels'
 import type { KubernetesObject } from '@fairlead/shared/object-reference'
-import { type Inventory, type InventoryRecord, recordKey } from './inventory.ts'
+import { type HookRecord, type HookState, type Inventory, type InventoryRecord, recordKey } from './inventory.ts'
 
 /** On every ConfigMap that holds an inventory. */
 export const INVENTORY_LABEL = 'fairlead.dev/inventory'
@@ -27,6 +27,16 @@ type ObjectRow = [
   approved?: 1,
 ]
 
+type HookRow = [
+  namespace: string,
+  name: string,
+  version: string,
+  uid: string,
+  run: string,
+  state: HookState,
+  message: string,
+]
+
 interface PartDocument {
   version: 1
   application: string
@@ -38,6 +48,9 @@ interface PartDocument {
   inputs?: string
   kinds: KindRow[]
   objects: ObjectRow[]
+  /** In the first part only, and only where there is something to say. */
+  validated?: string
+  hooks?: HookRow[]
 }
 
 /** Name of a part's ConfigMap. Application names hold no dots, so no two collide. */
@@ -65,10 +78,38 @@ function encodeParts(inventory: Inventory, sequence: number, perPart: number): E
   return Array.from({ length: count }, (_, index) => {
     const rows = encodeRows(records.slice(index * perPart, (index + 1) * perPart))
     const head = { version: 1, application, sequence, parts: count, artifactDigest, appliedAtMs, inputs } as const
-    const plain = Buffer.from(JSON.stringify({ ...head, ...rows } satisfies PartDocument))
+    const more = index === 0 ? encodeRevisionState(inventory) : {}
+    const plain = Buffer.from(JSON.stringify({ ...head, ...rows, ...more } satisfies PartDocument))
     if (plain.length <= PLAIN_MAX_BYTES) return { content: plain, compressed: false }
     return { content: gzipSync(plain, { level: 1 }), compressed: true }
   })
+}
+
+function encodeRevisionState({ validatedDigest, hooks = [] }: Inventory): Pick<PartDocument, 'validated' | 'hooks'> {
+  const rows = hooks.map(
+    ({ namespace, name, version, uid, run, state, message }): HookRow => [
+      namespace,
+      name,
+      version,
+      uid,
+      run,
+      state,
+      message,
+    ],
+  )
+  return { ...(validatedDigest && { validated: validatedDigest }), ...(rows.length > 0 && { hooks: rows }) }
+}
+
+function decodeHooks(rows: readonly HookRow[] = []): HookRecord[] {
+  return rows.map(([namespace, name, version, uid, run, state, message]) => ({
+    namespace,
+    name,
+    version,
+    uid,
+    run,
+    state,
+    message,
+  }))
 }
 
 function encodeRows(records: readonly InventoryRecord[]): Pick<PartDocument, 'kinds' | 'objects'> {
@@ -133,8 +174,12 @@ function joinParts(application: string, found: { name: string; document: PartDoc
   for (const { document } of found) {
     for (const record of decodeRows(document)) records.set(recordKey(record), record)
   }
+  // The first part is written last, so it may be older than the others: then it knows less, and nothing wrong.
+  const first = found.find(({ name }) => name === inventoryName(application, 0))?.document
   return {
     application,
+    validatedDigest: first?.validated ?? '',
+    hooks: decodeHooks(first?.hooks),
     artifactDigest: isWhole && found.length === newest.parts ? newest.artifactDigest : '',
     appliedAtMs: newest?.appliedAtMs ?? 0,
     inputs: newest?.inputs ?? '',

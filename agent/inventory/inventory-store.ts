@@ -83,11 +83,15 @@ function remember(stored: StoredInventory): Saved {
 }
 
 /** Equal exactly when what would be written is. */
-function contentOf({ artifactDigest, appliedAtMs, inputs = '', records }: Inventory): string {
+function contentOf(inventory: Inventory): string {
+  const { artifactDigest, appliedAtMs, inputs = '', records, validatedDigest = '', hooks = [] } = inventory
   const rows = records.map((record) => {
     const { group, version, kind, plural, namespace, name, wave, uid, declaredHash, entryHash } = record
     const approved = record.isPruneApproved ? 'approved' : ''
     return [group, kind, namespace, name, version, plural, wave, uid, declaredHash, entryHash, approved].join(' ')
   })
-  return sha256Hex(JSON.stringify([artifactDigest, appliedAtMs, inputs, rows.sort()]))
+  const runs = hooks.map(({ namespace, name, version, uid, run, state, message }) =>
+    [namespace, name, version, uid, run, state, message].join(' '),
+  )
+  return sha256Hex(JSON.stringify([artifactDigest, appliedAtMs, inputs, rows.sort(), validatedDigest, runs.sort()]))
 }

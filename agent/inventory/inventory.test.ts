@@ -62,6 +62,25 @@ test('parts of two writes, left by a crash in between, forget no object and clai
   expect(read?.artifactDigest).toBe('')
 })
 
+test('what has run and what was validated is read back, and an inventory without either stays as it was', () => {
+  const run = {
+    namespace: 'n',
+    name: 'migrate',
+    version: 'v1',
+    uid: 'u',
+    run: 'r',
+    state: 'failed',
+    message: 'why',
+  } as const
+  const more = { validatedDigest: 'd', hooks: [run, { ...run, name: 'notify', state: 'starting', uid: '' } as const] }
+  const [read] = decodeInventories(encodeInventory({ ...inventory([record('a')]), ...more }, 'n', 1), refuse).values()
+  expect(read).toMatchObject(more)
+  const [plain] = encodeInventory(inventory([record('a')]), 'n', 1)
+  expect(JSON.stringify(plain)).not.toMatch(/hooks|validated/)
+  const [old] = decodeInventories(plain ? [plain] : [], refuse).values()
+  expect(old).toMatchObject({ validatedDigest: '', hooks: [] })
+})
+
 test('names of parts never collide with other applications', () => {
   expect(inventoryName('web', 1)).not.toBe(inventoryName('web-1', 0))
 })

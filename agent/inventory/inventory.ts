@@ -24,6 +24,24 @@ export interface InventoryRecord {
   readonly isPruneApproved?: boolean
 }
 
+/** How far the run of a hook has come: `starting` is written down before the Job is created. */
+export type HookState = 'starting' | 'running' | 'succeeded' | 'failed'
+
+/** The last run of one hook: a Job that is ours, so that what has run does not run again. */
+export interface HookRecord {
+  readonly namespace: string
+  readonly name: string
+  /** Of batch. */
+  readonly version: string
+  /** Empty until the Job was created. */
+  readonly uid: string
+  /** Which revision it ran for. */
+  readonly run: string
+  readonly state: HookState
+  /** Why it failed; empty when it has not. */
+  readonly message: string
+}
+
 /** An application's inventory. */
 export interface Inventory {
   readonly application: string
@@ -34,6 +52,10 @@ export interface Inventory {
   /** What besides the artifact decided which objects it declares, as a hash; empty when it is not known. */
   readonly inputs?: string
   readonly records: readonly InventoryRecord[]
+  /** Digest of the artifact that was validated last, where the application asks for that; empty while there is none. */
+  readonly validatedDigest?: string
+  /** The last runs of its hooks; absent when it has none. */
+  readonly hooks?: readonly HookRecord[]
 }
 
 /** objectKey of a record. */

@@ -72,6 +72,7 @@ export function buildReport(application: Application): ApplicationReport {
     unhealthy: counted.filter(isUnhealthy).slice(0, LISTED_MAX).map(toStatus),
     drifts: [...drifts],
     remediations,
+    hooks: application.gate.statuses(),
     ...(isApplied ? { appliedAt: timestampFromMs(completed.atMs) } : {}),
     heldPrunes: heldPrunesOf(application),
   })
@@ -123,7 +124,8 @@ function syncOf(application: Application, records: readonly ObjectRecord[]): Syn
   if (target.kind === 'tombstone') return SyncState.OUT_OF_SYNC
   if (!loaded)
     return application.completed.digest === target.artifact.digest ? SyncState.UNKNOWN : SyncState.OUT_OF_SYNC
-  if (failure || contested.length > 0 || loaded.unresolved.length > 0 || loaded.refused.length > 0) {
+  const isPartial = contested.length > 0 || loaded.unresolved.length > 0 || loaded.refused.length > 0
+  if (failure || application.gate.isHeld || isPartial) {
     return SyncState.OUT_OF_SYNC
   }
   const differs = (record: ObjectRecord): boolean => {
@@ -143,6 +145,9 @@ function problemsOf(application: Application, records: readonly ObjectRecord[]):
     problems.push(problemOfManifest(unresolved, nowMs))
   }
   problems.push(...heldProblem(application))
+  for (const { error, sinceMs, object, source } of application.gate.problems()) {
+    problems.push(toProblem(error, sinceMs, { object, source }))
+  }
   for (const record of records) {
     const isListed = application.heldPrune?.keys.has(record.key) && record.failure?.error.code === 'PruneHeld'
     if (record.failure && !isListed) {

@@ -19,6 +19,7 @@ import { leave } from './leave-run.ts'
 import { type LoadedManifests, loadDeclared, resolveManifests } from './load-declared.ts'
 import { type ObjectRecord, toInventoryRecord } from './object-record.ts'
 import { type HeldPruneState, pruneDropped } from './prune-run.ts'
+import { RevisionGate } from './revision-gate.ts'
 
 /** What applications tell the reconciler. */
 export interface ApplicationEvents {
@@ -68,7 +69,11 @@ export class Application implements Neighbour {
   pruneWaitSinceMs = 0
   /** What reports said last, and since when. */
   report: ApplicationReport | undefined
+  /** What its newest revision must pass, and its hooks. */
+  readonly gate: RevisionGate
   readonly #events: ApplicationEvents
+  /** What the newest revision declares, while it is not in force yet. */
+  #candidate: LoadedManifests | undefined
   #controller = new AbortController()
   #loop: Promise<void> | undefined
   #isAwake = false
@@ -84,11 +89,12 @@ export class Application implements Neighbour {
     this.name = name
     this.context = context
     this.#events = events
+    this.gate = new RevisionGate(this)
   }
 
   /** Whether it is known what it declares. */
   get isLoaded(): boolean {
-    return this.target?.kind === 'tombstone' || this.loaded !== undefined
+    return this.target?.kind === 'tombstone' || this.loaded !== undefined || this.#candidate !== undefined
   }
 
   /** What was completely applied before this process began is all that it declares, also while its artifact cannot be had. */
@@ -99,7 +105,9 @@ export class Application implements Neighbour {
   }
 
   /** Takes what its inventory in the cluster says. */
-  adoptInventory({ artifactDigest, appliedAtMs, inputs = '' }: Inventory): void {
+  adoptInventory(inventory: Inventory): void {
+    const { artifactDigest, appliedAtMs, inputs = '' } = inventory
+    this.gate.adopt(inventory)
     this.completed = { digest: artifactDigest, atMs: appliedAtMs, inputs }
   }
 
@@ -116,6 +124,7 @@ export class Application implements Neighbour {
     this.target = target
     if (!isSame || !keepsVariables) {
       this.loaded = undefined
+      this.#candidate = undefined
       this.context.table.contest(this.name, [])
       this.contested = []
       this.pruneWaitSinceMs = 0
@@ -126,6 +135,7 @@ export class Application implements Neighbour {
       if (record.failure) record.failure = { ...record.failure, retryAtMs: 0 }
     }
     this.failure = undefined
+    this.gate.reset()
     this.#attempts = 0
     this.#unresolvedAttempts = 0
     this.#keyAttempts = 0
@@ -158,6 +168,7 @@ export class Application implements Neighbour {
       record.dirty = true
       if (record.failure) record.failure = { ...record.failure, retryAtMs: 0 }
     }
+    this.gate.hurry()
     this.wake()
   }
 
@@ -175,6 +186,7 @@ export class Application implements Neighbour {
   /** Kinds came to be: manifests that wait for theirs are looked at again, soon. */
   retryUnresolved(): void {
     this.#unresolvedAttempts = 0
+    this.gate.hurry()
     this.wake()
   }
 
@@ -186,7 +198,8 @@ export class Application implements Neighbour {
   /** Its state changed. */
   noteChange(): void {
     this.#events.onChange(this)
-    this.nudge()
+    if (this.gate.isDue) this.wake()
+    else this.nudge()
   }
 
   /** Keeps a drift for the reports. */
@@ -213,7 +226,8 @@ export class Application implements Neighbour {
     const write = async (): Promise<void> => {
       const records = this.records().map(toInventoryRecord)
       const { digest, atMs, inputs } = this.completed
-      const inventory = { application: this.name, artifactDigest: digest, appliedAtMs: atMs, inputs, records }
+      const progress = { artifactDigest: digest, appliedAtMs: atMs, inputs, ...this.gate.toInventory() }
+      const inventory = { application: this.name, ...progress, records }
       await this.context.store.save(inventory, this.context.signal)
     }
     this.#saving = this.#saving.then(write, write)
@@ -272,24 +286,40 @@ export class Application implements Neighbour {
   async #converge(signal: AbortSignal): Promise<void> {
     const { target } = this
     if (target?.kind === 'tombstone') {
+      this.gate.hooks.dropOthers({ hooks: new Map() }, new Map())
       if (await leave(this, target, signal)) this.#finishLeaving(target)
       return
     }
     if (target?.kind !== 'desired') return
-    if (!this.loaded || this.#isKeyDue()) {
-      const loaded = await loadDeclared(this.context, this.name, target, signal)
-      signal.throwIfAborted()
-      this.loaded = loaded
-      const isLocked = loaded.refused.some(({ error }) => error.code === 'DecryptionFailed')
-      this.#keyRetryAtMs = isLocked ? this.context.clock() + backoffMs(this.#keyAttempts++, KEY_RETRY) : Infinity
-      // Others may wait to hear what this one declares.
-      for (const neighbour of this.context.neighbours.values()) neighbour.nudge()
-    } else if (this.loaded.unresolved.length > 0) await this.#resolveAgain(target, this.loaded)
-    claimDeclared(this, this.loaded)
-    await this.#watchKinds(signal)
+    const candidate = await this.#load(target, signal)
+    if (!(await this.gate.passes(target, candidate, signal))) return
+    this.loaded = candidate
+    this.#candidate = undefined
+    claimDeclared(this, candidate)
+    this.gate.hooks.dropOthers(candidate, candidate.declared)
+    await this.watchKinds(signal)
     await applyDeclared(this, target, signal)
     await pruneDropped(this, target, signal)
     await this.#settle(target)
+    await this.gate.finish(target, candidate, signal)
+  }
+
+  /** What the target declares, be it in force or not; kinds that were not served are looked up again. */
+  async #load(target: DesiredTarget, signal: AbortSignal): Promise<LoadedManifests> {
+    const known = this.#isKeyDue() ? undefined : (this.loaded ?? this.#candidate)
+    const loaded = known ?? (await loadDeclared(this.context, this.name, target, signal))
+    signal.throwIfAborted()
+    if (!known) {
+      const isLocked = loaded.refused.some(({ error }) => error.code === 'DecryptionFailed')
+      this.#keyRetryAtMs = isLocked ? this.context.clock() + backoffMs(this.#keyAttempts++, KEY_RETRY) : Infinity
+    }
+    const resolved = known && known.unresolved.length > 0 ? await this.#resolveAgain(target, known) : loaded
+    signal.throwIfAborted()
+    if (this.loaded) this.loaded = resolved
+    else this.#candidate = resolved
+    // Others may wait to hear what this one declares.
+    if (!known) for (const neighbour of this.context.neighbours.values()) neighbour.nudge()
+    return resolved
   }
 
   #finishLeaving(target: Target): void {
@@ -298,16 +328,19 @@ export class Application implements Neighbour {
     this.#events.onRemoved(this)
   }
 
-  async #resolveAgain({ policy }: DesiredTarget, loaded: LoadedManifests): Promise<void> {
+  async #resolveAgain({ policy }: DesiredTarget, loaded: LoadedManifests): Promise<LoadedManifests> {
     const parsed = loaded.unresolved.map((unresolved) => unresolved.parsed)
     // The pace is set here; what was remembered as unknown must be asked for again.
     for (const { group } of parsed) this.context.kube.forgetDiscovery(group)
     const again = await resolveManifests(this.context, this.name, policy, parsed)
     const declared = new Map([...again.declared, ...loaded.declared])
-    this.loaded = { ...loaded, declared, unresolved: again.unresolved }
+    const hooks = new Map([...again.hooks, ...loaded.hooks])
+    const leftAlone = new Set([...again.leftAlone, ...loaded.leftAlone])
+    return { ...loaded, declared, hooks, leftAlone, unresolved: again.unresolved }
   }
 
-  async #watchKinds(signal: AbortSignal): Promise<void> {
+  /** Watches the kinds of which it owns something, and waits until they were listed. Throws Aborted. */
+  async watchKinds(signal: AbortSignal): Promise<void> {
     // Kinds of its own CRDs that are not served yet are watched once they are established.
     const kinds = new Map(
       this.records().map(({ resource }) => [`${resource.group}/${resource.version}/${resource.kind}`, resource]),
@@ -345,8 +378,10 @@ export class Application implements Neighbour {
 
   #nextRetryMs(): number {
     const nowMs = this.context.clock()
-    let next = this.#keyRetryAtMs - nowMs
-    if (this.loaded && this.loaded.unresolved.length > 0) next = backoffMs(this.#unresolvedAttempts++, UNRESOLVED_RETRY)
+    let next = Math.min(this.gate.nextTryAtMs, this.#keyRetryAtMs) - nowMs
+    if (this.loaded && this.loaded.unresolved.length > 0) {
+      next = Math.min(next, backoffMs(this.#unresolvedAttempts++, UNRESOLVED_RETRY))
+    }
     for (const { failure } of this.records()) if (failure) next = Math.min(next, failure.retryAtMs - nowMs)
     // What is due and was not tried waits for an event; it must not make the loop spin.
     return Math.max(RETRY_MIN_MS, next)

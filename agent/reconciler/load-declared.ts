@@ -4,6 +4,7 @@ import type { SyncPolicy } from '@fairlead/proto/slice'
 import { AppError, toAppError } from '@fairlead/shared/errors'
 import { formatObjectReference } from '@fairlead/shared/object-reference'
 import { type Declared, declare, findDefinedKind, type ParsedManifest } from '../applier/declared.ts'
+import { type DeclaredHook, findHookPhase } from '../applier/hook.ts'
 import { isLeftAlone, leaveOut } from '../applier/ignored-fields.ts'
 import type { GroupVersionKind, ResourceType } from '../kube/kube.ts'
 import { KubeError } from '../kube/kube-error.ts'
@@ -21,6 +22,8 @@ export interface LoadedManifests {
   readonly declared: ReadonlyMap<string, Declared>
   /** Keys of objects that are in Git and left alone as a whole: neither applied nor owned. */
   readonly leftAlone: ReadonlySet<string>
+  /** Jobs that run once for each revision; not among `declared`. */
+  readonly hooks: ReadonlyMap<string, DeclaredHook>
   /** Of kinds that are not served. */
   readonly unresolved: readonly Unresolved[]
   /** Not applied until something changes: declared twice (the first one counts), a variable is not known, or no key decrypts it. */
@@ -60,6 +63,7 @@ export async function resolveManifests(
   const defined = new Map(parsed.flatMap((manifest) => definitionOf(manifest)))
   const kinds = await resolveKinds(context, parsed, defined)
   const declared = new Map<string, Declared>()
+  const hooks = new Map<string, DeclaredHook>()
   const unresolved: Unresolved[] = []
   const refused: RefusedManifest[] = []
   const leftAlone = new Set<string>()
@@ -78,13 +82,15 @@ export async function resolveManifests(
       continue
     }
     const object = leaveOut(whole, manifest.object, ignoreFields)
-    if (declared.has(object.key)) {
+    const phase = findHookPhase(manifest)
+    if (declared.has(object.key) || hooks.has(object.key)) {
       const error = new AppError('DuplicateObject', `${formatObjectReference(object)} is declared twice`)
       refused.push({ parsed: manifest, error })
-    } else declared.set(object.key, object)
+    } else if (phase) hooks.set(object.key, { phase, declared: object })
+    else declared.set(object.key, object)
   }
   const definedKinds = new Map([...defined].map(([key, { crd }]) => [key, crd]))
-  return { declared, leftAlone, unresolved, refused, definedKinds, variables: new Set() }
+  return { declared, hooks, leftAlone, unresolved, refused, definedKinds, variables: new Set() }
 }
 
 interface Definition {

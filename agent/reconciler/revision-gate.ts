@@ -1,0 +1,304 @@
+// What a revision must pass before its first object is written: validation by the API server where it is asked for, and
+// its pre-sync hooks. Until then the state before it stays in force and goes on being healed.
+import { create } from '@bufbuild/protobuf'
+import { ObjectReferenceSchema } from '@fairlead/proto/common'
+import type { HookStatus } from '@fairlead/proto/report'
+import { canonicalJson, sha256Hex } from '@fairlead/shared/digest'
+import type { AppError } from '@fairlead/shared/errors'
+import { HOOK_ANNOTATION } from '@fairlead/shared/labels'
+import { isFoundation } from '../applier/apply-order.ts'
+import type { Declared } from '../applier/declared.ts'
+import { hookRunId } from '../applier/hook.ts'
+import { retryDelayMs } from '../applier/retry.ts'
+import type { Inventory } from '../inventory/inventory.ts'
+import type { Application } from './application.ts'
+import { applyDeclared } from './apply-run.ts'
+import { claimDeclared } from './claim.ts'
+import type { DesiredTarget } from './context.ts'
+import { type HookedRevision, HookRuns, type ObjectProblem } from './hook-runs.ts'
+import type { LoadedManifests, Unresolved } from './load-declared.ts'
+import { isPending, isWorking, type ObjectRecord } from './object-record.ts'
+import { type Refused, refuseUnresolved, validateDeclared } from './validate-run.ts'
+
+/** A revision that waits for a kind or a namespace of another application is not called failed before this, in ms. */
+const FOUNDATION_GRACE_MS = 60_000
+const FOUNDATION_CODES: ReadonlySet<string> = new Set(['UnknownKind', 'NamespaceNotFound'])
+
+/** Holds revisions back, and runs their hooks. */
+export class RevisionGate {
+  readonly hooks: HookRuns
+  readonly #application: Application
+  #refusals: readonly ObjectProblem[] = []
+  #attempts = 0
+  #retryAtMs = 0
+  #validated = ''
+  /** The revision that was looked at last. */
+  #revision: HookedRevision | undefined
+  #awaitsHealth = false
+  #isHeld = false
+  /** Since when nothing but a kind or a namespace is missing; 0 when that is not so. */
+  #missingSinceMs = 0
+
+  constructor(application: Application) {
+    this.#application = application
+    this.hooks = new HookRuns(application)
+  }
+
+  /** Takes what the inventory in the cluster says. */
+  adopt({ validatedDigest = '', hooks = [] }: Inventory): void {
+    this.#validated = validatedDigest
+    this.hooks.adopt(hooks)
+  }
+
+  /** What the inventory must say. */
+  toInventory(): Pick<Inventory, 'validatedDigest' | 'hooks'> {
+    return { validatedDigest: this.#validated, hooks: this.hooks.records() }
+  }
+
+  /** A new target: what was held back is looked at again at once. */
+  reset(): void {
+    this.#refusals = []
+    this.#revision = undefined
+    this.#awaitsHealth = false
+    this.#isHeld = false
+    this.#missingSinceMs = 0
+    this.hurry()
+  }
+
+  /** Looks again at once at what is held back. */
+  hurry(): void {
+    this.#attempts = 0
+    this.#retryAtMs = 0
+    this.hooks.hurry()
+  }
+
+  /** True while the newest revision is held back: what is in force is an older one. */
+  get isHeld(): boolean {
+    return this.#isHeld
+  }
+
+  /** When it must be looked at again, in milliseconds since the epoch; Infinity for never. */
+  get nextTryAtMs(): number {
+    const validation = this.#refusals.length > 0 ? this.#retryAtMs : Infinity
+    return Math.min(validation, this.#revision ? this.hooks.nextTryAtMs(this.#revision) : Infinity)
+  }
+
+  /** What is wrong with the revision itself or with its hooks. */
+  problems(): ObjectProblem[] {
+    return [...this.#refusals, ...(this.#revision ? this.hooks.problems(this.#revision) : [])]
+  }
+
+  /** The hooks of the present revision. */
+  statuses(): HookStatus[] {
+    return this.#revision ? this.hooks.statuses(this.#revision, this.#application.isComplete()) : []
+  }
+
+  /** True when the application waits for nothing but its objects' health to run its post-sync hooks. */
+  get isDue(): boolean {
+    return this.#awaitsHealth && areWorking(this.#application)
+  }
+
+  /** Whether the revision may be brought into force. If not, the state before it is healed. Throws Aborted, or as Kube does. */
+  async passes(target: DesiredTarget, candidate: LoadedManifests, signal: AbortSignal): Promise<boolean> {
+    const revision = this.#take(target, candidate)
+    this.#isHeld = !target.policy.suspend && !(await this.#check(target, candidate, revision, signal))
+    return !this.#isHeld
+  }
+
+  async #check(
+    target: DesiredTarget,
+    candidate: LoadedManifests,
+    revision: HookedRevision,
+    signal: AbortSignal,
+  ): Promise<boolean> {
+    const unread = findUnreadHooks(candidate)
+    if (unread.length > 0) {
+      // Without a hook that must run before it, the revision must not run either.
+      await this.#heal(target, candidate, [], signal)
+      this.#refuse(unread.map(toManifestProblem), Infinity)
+      return false
+    }
+    const mustValidate = target.policy.validate === 'server' && this.#isNew(target, candidate)
+    const preSync = [...revision.hooks.values()].filter(({ phase }) => phase === 'pre-sync')
+    if (!mustValidate && preSync.every(({ declared }) => this.hooks.hasSucceeded(declared.key, revision.run))) {
+      this.#refusals = []
+      return true
+    }
+    await this.#heal(target, candidate, [], signal)
+    if (mustValidate && !(await this.#validate(target, candidate, signal))) {
+      await this.#runFailHooks(revision, signal)
+      return false
+    }
+    return await this.#runPreSync(target, candidate, revision, signal)
+  }
+
+  /** After a pass: the hooks that follow success or failure. Throws Aborted, or as Kube does. */
+  async finish(target: DesiredTarget, loaded: LoadedManifests, signal: AbortSignal): Promise<void> {
+    const revision = this.#take(target, loaded)
+    if (target.policy.suspend || revision.hooks.size === 0) return
+    const application = this.#application
+    if (application.isComplete()) {
+      const hasMore = [...revision.hooks.values()].some(({ phase }) => phase === 'post-sync')
+      this.#awaitsHealth = hasMore && !areWorking(application)
+      if (hasMore && !this.#awaitsHealth) await this.hooks.advance('post-sync', revision, signal)
+    } else if (this.#hasFailed(loaded)) await this.hooks.advance('sync-fail', revision, signal)
+    await application.save()
+  }
+
+  #take({ artifact, revision }: DesiredTarget, { hooks }: LoadedManifests): HookedRevision {
+    this.#revision = { run: hookRunId(artifact.digest, revision?.commit ?? ''), hooks }
+    return this.#revision
+  }
+
+  /** True when it was not validated yet and something of it would be written. */
+  #isNew(target: DesiredTarget, { declared, unresolved }: LoadedManifests): boolean {
+    if (this.#validated === validationKey(target)) return false
+    if (unresolved.length > 0) return true
+    const { table } = this.#application.context
+    return [...declared.values()].some(({ key, hash }) => table.find(key)?.applied?.declaredHash !== hash)
+  }
+
+  async #validate(target: DesiredTarget, candidate: LoadedManifests, signal: AbortSignal): Promise<boolean> {
+    const { context } = this.#application
+    if (this.#refusals.length > 0 && this.#retryAtMs > context.clock()) return false
+    const refused = await validateDeclared(context, candidate, signal)
+    const unread = refuseUnresolved(candidate)
+    if (refused.length + unread.length === 0) {
+      this.#validated = validationKey(target)
+      this.#refusals = []
+      return true
+    }
+    const nowMs = context.clock()
+    const errors = [...refused, ...unread].map(({ error }) => error)
+    const delays = errors.map((error) => retryDelayMs(error.cause as AppError, this.#attempts, context.limits))
+    this.#attempts++
+    this.#refuse([...refused.map(toProblem), ...unread.map(toManifestProblem)], nowMs + Math.min(...delays))
+    return false
+  }
+
+  #refuse(found: readonly Omit<ObjectProblem, 'sinceMs'>[], retryAtMs: number): void {
+    const nowMs = this.#application.context.clock()
+    this.#retryAtMs = retryAtMs
+    this.#refusals = found.map((problem) => ({ ...problem, sinceMs: this.#sinceMs(problem) ?? nowMs }))
+    this.#application.noteChange()
+  }
+
+  #sinceMs({ object }: Omit<ObjectProblem, 'sinceMs'>): number | undefined {
+    const isSame = ({ object: other }: ObjectProblem): boolean =>
+      other.kind === object.kind && other.namespace === object.namespace && other.name === object.name
+    return this.#refusals.find(isSame)?.sinceMs
+  }
+
+  async #runPreSync(
+    target: DesiredTarget,
+    candidate: LoadedManifests,
+    revision: HookedRevision,
+    signal: AbortSignal,
+  ): Promise<boolean> {
+    // Hooks may need the Namespaces and CRDs that come with the revision.
+    const foundation = [...candidate.declared.values()].filter(isFoundation)
+    await this.#heal(target, candidate, foundation, signal)
+    const { table } = this.#application.context
+    const missing = foundation.map(({ key }) => table.find(key)).find((record) => record && isPending(record))
+    if (missing) {
+      if (missing.failure?.error.kind === 'user') await this.#runFailHooks(revision, signal)
+      return false
+    }
+    const outcome = await this.hooks.advance('pre-sync', revision, signal)
+    if (outcome === 'failed') await this.#runFailHooks(revision, signal)
+    return outcome === 'succeeded'
+  }
+
+  async #runFailHooks(revision: HookedRevision, signal: AbortSignal): Promise<void> {
+    if (revision.hooks.size === 0) return
+    await this.hooks.advance('sync-fail', revision, signal)
+    await this.#application.save()
+  }
+
+  /** Brings the objects that are in force, and those given, to what is declared; nothing is dropped. */
+  async #heal(
+    target: DesiredTarget,
+    candidate: LoadedManifests,
+    more: readonly Declared[],
+    signal: AbortSignal,
+  ): Promise<void> {
+    const application = this.#application
+    const { table } = application.context
+    const declared = new Map<string, Declared>()
+    for (const record of application.records()) {
+      const kept = record.declared ?? unchanged(record, candidate)
+      if (kept) declared.set(record.key, kept)
+    }
+    for (const object of more) declared.set(object.key, object)
+    claimDeclared(application, { ...candidate, declared, leftAlone: new Set(), unresolved: [], refused: [] })
+    // What it would like to have of others is not pruned by them meanwhile.
+    const wanted = [...candidate.declared.keys()].filter((key) => {
+      const owner = table.find(key)?.application
+      return owner !== undefined && owner !== application.name
+    })
+    table.contest(application.name, wanted)
+    if (declared.size === 0) return
+    await application.watchKinds(signal)
+    await applyDeclared(application, target, signal)
+    await application.save()
+  }
+
+  /** True when somebody must mend something before the revision can be applied. */
+  #hasFailed({ unresolved, refused }: LoadedManifests): boolean {
+    const application = this.#application
+    const failures = application.records().filter((record) => record.failure && isPending(record))
+    const errors = [...failures.map(({ failure }) => failure?.error), ...unresolved.map(({ error }) => error)]
+    const faults = errors.filter((error) => error?.kind === 'user')
+    const isMissing = faults.length > 0 && faults.every((error) => FOUNDATION_CODES.has(error?.code ?? ''))
+    if (!isMissing) {
+      this.#missingSinceMs = 0
+      return faults.length + refused.length + application.contested.length > 0
+    }
+    const nowMs = application.context.clock()
+    this.#missingSinceMs ||= nowMs
+    return nowMs - this.#missingSinceMs >= FOUNDATION_GRACE_MS
+  }
+}
+
+/** What an object would be written as anew is what it is already: after a restart all that is known of the state before. */
+function unchanged({ key, applied }: ObjectRecord, { declared }: LoadedManifests): Declared | undefined {
+  const object = declared.get(key)
+  return object && object.hash === applied?.declaredHash ? object : undefined
+}
+
+/** Manifests that cannot be read here and may be hooks that run before the revision. */
+function findUnreadHooks({ refused }: LoadedManifests): Unresolved[] {
+  return refused.filter(({ parsed, error }) => {
+    const phase = parsed.object.metadata.annotations?.[HOOK_ANNOTATION]
+    // One that is declared twice runs once, as the first of the two says.
+    return phase !== undefined && phase !== 'post-sync' && phase !== 'sync-fail' && error.code !== 'DuplicateObject'
+  })
+}
+
+function areWorking(application: Application): boolean {
+  return application.records().every((record) => !record.declared || isWorking(record))
+}
+
+function validationKey({ artifact, policy, variables }: DesiredTarget): string {
+  const { namespace, serviceAccount, substitute } = policy
+  const inputs = [artifact.digest, namespace, serviceAccount, substitute ? variables : null]
+  return sha256Hex(canonicalJson(inputs)).slice(0, 32)
+}
+
+function toProblem({ declared, error }: Refused): Omit<ObjectProblem, 'sinceMs'> {
+  const { group, kind, namespace, name, resource, source } = declared
+  return {
+    error,
+    source,
+    object: create(ObjectReferenceSchema, { group, version: resource.version, kind, namespace, name }),
+  }
+}
+
+function toManifestProblem({
+  parsed,
+  error,
+}: ReturnType<typeof refuseUnresolved>[number]): Omit<ObjectProblem, 'sinceMs'> {
+  const { group, version, kind, source, object } = parsed
+  const { name, namespace = '' } = object.metadata
+  return { error, source, object: create(ObjectReferenceSchema, { group, version, kind, namespace, name }) }
+}
