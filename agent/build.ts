@@ -1,5 +1,6 @@
-// Bundles the agent for production: dist/agent.js, and apart from it what is only loaded when needed.
-import { readdir, rm } from 'node:fs/promises'
+// Bundles the agent for production: dist/agent.js, and apart from it what is only loaded when needed; dist/fairlead.js is
+// the command for people who look into the pod.
+import { chmod, readdir, rm } from 'node:fs/promises'
 import path from 'node:path'
 import { build } from 'esbuild'
 
@@ -7,7 +8,7 @@ const folder = import.meta.dirname
 const outdir = path.join(folder, 'dist')
 
 const { metafile } = await build({
-  entryPoints: { agent: path.join(folder, 'main.ts') },
+  entryPoints: { agent: path.join(folder, 'main.ts'), fairlead: path.join(folder, 'fairlead.ts') },
   outdir,
   bundle: true,
   metafile: true,
@@ -31,3 +32,4 @@ const { metafile } = await build({
 // What earlier builds left; only now, so that dist/agent.js can be started while this runs.
 const made = new Set(Object.keys(metafile.outputs).map((file) => path.basename(file)))
 for (const file of await readdir(outdir)) if (!made.has(file)) await rm(path.join(outdir, file))
+await chmod(path.join(outdir, 'fairlead.js'), 0o755)

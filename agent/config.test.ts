@@ -29,6 +29,7 @@ test('defaults', () => {
     logLevel: 'info',
     heartbeatMs: 15_000,
     terminationLog: '/dev/termination-log',
+    statusSocket: '/run/fairlead/agent.sock',
     kube: { kind: 'in-cluster', host: '10.0.0.1', port: '6443', podRoot: '' },
   })
 })

@@ -49,6 +49,8 @@ export interface AgentConfig {
   readonly heartbeatMs: number
   /** Where the last problem is written for `kubectl describe pod`. */
   readonly terminationLog: string
+  /** Where `fairlead agent status` asks. */
+  readonly statusSocket: string
   readonly kube: KubeSource
 }
 
@@ -77,6 +79,7 @@ export function parseConfig(env: Readonly<Record<string, string | undefined>>): 
     logLevel: parseLogLevel(env.FAIRLEAD_LOG_LEVEL),
     heartbeatMs: parseNumber(env, 'FAIRLEAD_HEARTBEAT_SECONDS', { fallback: 15, min: 0.05, max: 3600 }) * 1000,
     terminationLog: path.join(podRoot === '' ? '/' : podRoot, 'dev/termination-log'),
+    statusSocket: path.join(podRoot === '' ? '/' : podRoot, 'run/fairlead/agent.sock'),
     kube: parseKubeSource(env, podRoot),
   }
 }

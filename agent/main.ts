@@ -2,7 +2,7 @@
 // outside is away. Only a defect ends it, with the stack.
 import { writeFile } from 'node:fs/promises'
 import { create } from '@bufbuild/protobuf'
-import { timestampMs, timestampNow } from '@bufbuild/protobuf/wkt'
+import { timestampNow } from '@bufbuild/protobuf/wkt'
 import { type Problem, ProblemSchema } from '@fairlead/proto/common'
 import { type AgentFacts, AgentFactsSchema } from '@fairlead/proto/report'
 import type { Command, Slice } from '@fairlead/proto/slice'
@@ -19,11 +19,12 @@ import { Enrolment } from './enrolment/enrolment.ts'
 import type { JoinedIdentity } from './enrolment/identity.ts'
 import { EventRecorder, type EventRecorderOptions } from './events/event-recorder.ts'
 import { readFacts } from './facts.ts'
+import { bundleOf, type InsightParts, metricSources, readinessOf, type Shown, statusOf } from './insight.ts'
 import { type ApiServerAccess, inClusterAccess, kubeconfigAccess } from './kube/access.ts'
 import { createKube, type Kube } from './kube/kube.ts'
 import { Lead } from './leader/lead.ts'
 import { Liveness, type LoopSign } from './liveness.ts'
-import { AgentMetrics, type MetricSources } from './metrics/agent-metrics.ts'
+import { AgentMetrics } from './metrics/agent-metrics.ts'
 import { type Readiness, startProbes } from './probes.ts'
 import { PulledArtifacts } from './puller/artifact-loader.ts'
 import { Connection } from './puller/connection.ts'
@@ -32,7 +33,8 @@ import { Puller } from './puller/puller.ts'
 import { createReconciler } from './reconciler.ts'
 import { combineRecorders } from './recorder.ts'
 import { Reporter } from './reporter/reporter.ts'
-import { nameOfHealth, nameOfSync } from './status/state-names.ts'
+import { LogBuffer } from './status/log-buffer.ts'
+import { startStatusServer } from './status/status-server.ts'
 import { createWatcher } from './watcher/watcher.ts'
 
 /** Parts are stopped within this time, in milliseconds; the chart gives the pod 15 s. */
@@ -57,6 +59,7 @@ export async function runAgent(
   config: AgentConfig,
   logger: Logger,
   onBug: (error: unknown) => void,
+  log: LogBuffer = new LogBuffer(),
 ): Promise<RunningAgent> {
   const lifecycle = new Lifecycle(logger)
   const access = await openAccess(config)
@@ -86,43 +89,27 @@ export async function runAgent(
     onTransition: (to) => metrics.transition(to),
   })
   metrics.observe(metricSources(lead))
+  const shown: InsightParts = { config, lead, apiServer, liveness, metrics, log }
   const probes = await startProbes(config.httpPort, {
-    readiness: () => readinessOf(lead, apiServer),
+    readiness: () => readinessOf(shown),
     findStuck: () => liveness.findStuck(),
     metrics: config.metrics ? () => metrics.registry.expose() : undefined,
   })
   lifecycle.add('probes', () => probes.stop())
+  await startStatus(shown, lifecycle, logger)
   lead.start(lifecycle, onBug)
   logger.info({ version: VERSION, port: probes.port, namespace: config.namespace }, 'agent started')
   return { httpPort: probes.port, stop: () => lifecycle.stop(STOP_DEADLINE_MS + RELEASE_MS) }
 }
 
-/** A stand-by is ready when it can take over. An API server that is away leaves a pod as ready as it was: restarting it, or sending a rollout back, would mend nothing. */
-function readinessOf(lead: Lead<Agent>, apiServer: ApiServerContact): Readiness {
-  const shared = { role: lead.role, leader: lead.leader, apiServer: apiServer.describe() }
-  const { current } = lead
-  if (!current) return { isReady: lead.isStandby, detail: shared }
-  const { isReady, detail } = current.readiness()
-  return { isReady, detail: { ...shared, ...detail } }
-}
-
-function metricSources(lead: Lead<Agent>): MetricSources {
-  const inspect = (): Inspection | undefined => lead.current?.inspect()
-  return {
-    isLeader: () => lead.current !== undefined,
-    isJoined: () => lead.current?.isJoined === true,
-    isConnected: () => lead.current?.isConnected === true,
-    sliceGeneration: () => lead.current?.slice?.generation ?? 0n,
-    sliceIssuedAtMs: () => {
-      const issuedAt = lead.current?.slice?.issuedAt
-      return issuedAt && timestampMs(issuedAt)
-    },
-    applications: () =>
-      (inspect()?.reports ?? []).map(({ sync, health, objects }) => {
-        return { sync: nameOfSync(sync), health: nameOfHealth(health), objects }
-      }),
-    watches: () => (inspect()?.watches ?? []).map(({ state }) => state),
-    queues: () => inspect()?.queues ?? {},
+/** The socket of `fairlead agent status`; without it (no writable folder) the work goes on. */
+async function startStatus(shown: InsightParts, lifecycle: Lifecycle, logger: Logger): Promise<void> {
+  const sources = { status: () => statusOf(shown), bundle: async () => await bundleOf(shown) }
+  try {
+    const server = await startStatusServer(shown.config.statusSocket, sources)
+    lifecycle.add('status', async () => await server.stop())
+  } catch (error) {
+    logger.warn({ error }, 'no socket for "fairlead agent status"')
   }
 }
 
@@ -140,7 +127,7 @@ interface AgentParts {
 }
 
 /** The parts that only the leader runs, and what passes between them. */
-class Agent {
+class Agent implements Shown {
   readonly #config: AgentConfig
   readonly #kube: Kube
   readonly #logger: Logger
@@ -154,6 +141,7 @@ class Agent {
   readonly #enrolment: Enrolment
   #identity: JoinedIdentity | undefined
   #problem: AppError | undefined
+  #refusal: AppError | undefined
   #facts: AgentFacts = create(AgentFactsSchema, { agentVersion: VERSION })
   #identityChanges: Promise<void> = Promise.resolve()
   #unknownKeyAtMs = Number.NEGATIVE_INFINITY
@@ -264,6 +252,21 @@ class Agent {
     return this.#identity !== undefined && !isRefused
   }
 
+  /** Name of the cluster at the hub; empty before it has joined. */
+  get clusterName(): string {
+    return this.#identity?.clusterName ?? ''
+  }
+
+  /** What it knows of its cluster. */
+  get facts(): AgentFacts {
+    return this.#facts
+  }
+
+  /** What keeps it from its hub, or its hub's documents from it. */
+  get problems(): readonly AppError[] {
+    return [this.#problem, this.#refusal].filter((problem) => problem !== undefined)
+  }
+
   /** There is a connection to NATS. */
   get isConnected(): boolean {
     return this.#connection.isConnected
@@ -340,8 +343,8 @@ class Agent {
   }
 
   #refused(refusal: RefusedError | undefined): void {
-    const problem = refusal && toProblem(new AppError('SliceRefused', `refused what NATS holds: ${refusal.message}`))
-    this.#reporter.setProblem('slice', problem)
+    this.#refusal = refusal && new AppError('SliceRefused', `refused what NATS holds: ${refusal.message}`)
+    this.#reporter.setProblem('slice', this.#refusal && toProblem(this.#refusal))
     this.#reporter.touch()
     if (refusal?.reason !== 'signature' || Date.now() - this.#unknownKeyAtMs < UNKNOWN_KEY_REFRESH_MS) return
     // Perhaps the hub signs with a new key, which comes with new credentials.
@@ -382,8 +385,9 @@ async function main(): Promise<void> {
     logger.fatal({ error: toAppError(error) }, 'the settings are not valid')
     process.exit(2)
   }
-  logger = createLogger({ name: 'agent', level: config.logLevel })
-  const agent = await runAgent(config, logger, crash)
+  const log = new LogBuffer()
+  logger = createLogger({ name: 'agent', level: config.logLevel, onLine: (line) => log.push(line) })
+  const agent = await runAgent(config, logger, crash, log)
   stopOnSignals(() => agent.stop())
 }
 

@@ -13,6 +13,8 @@ export interface LoggerOptions {
   readonly level?: Level | 'silent'
   /** Where to write, default standard error, synchronously: a crash loses no line. */
   readonly stream?: DestinationStream
+  /** Called with each line besides. Must not throw. */
+  readonly onLine?: (line: string) => void
 }
 
 /** Makes the process's logger. Errors are written under `error` with code, message, context and, for bugs, the stack. */
@@ -20,6 +22,7 @@ export function createLogger({
   name,
   level = 'info',
   stream = destination({ fd: 2, sync: true }),
+  onLine,
 }: LoggerOptions): Logger {
   return pino(
     {
@@ -30,8 +33,17 @@ export function createLogger({
       formatters: { level: (label) => ({ level: label }) },
       serializers: { error: describeError },
     },
-    stream,
+    onLine ? tee(stream, onLine) : stream,
   )
+}
+
+function tee(stream: DestinationStream, onLine: (line: string) => void): DestinationStream {
+  return {
+    write: (line) => {
+      stream.write(line)
+      onLine(line)
+    },
+  }
 }
 
 /** A logger that writes nothing. */

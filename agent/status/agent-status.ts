@@ -1,0 +1,121 @@
+// What `fairlead agent status` shows, as data: pure. Field names are stable: scripts read them.
+import { timestampDate } from '@bufbuild/protobuf/wkt'
+import type { ObjectReference, Problem } from '@fairlead/proto/common'
+import { type ApplicationReport, type Drift, DriftKind } from '@fairlead/proto/report'
+import { formatObjectReference } from '@fairlead/shared/object-reference'
+import { nameOfHealth, nameOfSync } from './state-names.ts'
+
+/** A problem, as people read it. */
+export interface StatusProblem {
+  readonly code: string
+  readonly message: string
+  /** Such as `Deployment web/api`; empty when it is not about one object. */
+  readonly object: string
+  /** File and line in Git; empty when that is not known. */
+  readonly source: string
+}
+
+/** A difference that was seen. */
+export interface StatusDrift {
+  readonly object: string
+  readonly kind: 'changed' | 'added' | 'deleted'
+  /** Empty when it cannot be told. */
+  readonly manager: string
+  readonly fields: readonly string[]
+  readonly detectedAt: string
+  /** Null while it is left. */
+  readonly repairedAt: string | null
+}
+
+/** One application. */
+export interface StatusApplication {
+  readonly name: string
+  /** Such as `main@sha1:abc`; empty before the first. */
+  readonly revision: string
+  readonly sync: string
+  readonly health: string
+  readonly since: string
+  readonly objects: number
+  /** Objects that differ and are left so. */
+  readonly drifted: number
+  readonly suspended: boolean
+  /** Differences put back since the process started. */
+  readonly repairs: number
+  readonly problems: readonly StatusProblem[]
+  readonly drifts: readonly StatusDrift[]
+}
+
+/** The whole status of one agent process. */
+export interface AgentStatus {
+  readonly version: string
+  readonly pod: string
+  readonly namespace: string
+  readonly startedAt: string
+  /** `leader`, `standby`, or `alone` where there is no election. */
+  readonly role: string
+  /** Who has the Lease; empty where there is no election. */
+  readonly leader: string
+  /** Empty before it has joined. */
+  readonly cluster: string
+  readonly joined: boolean
+  readonly ready: boolean
+  readonly natsConnected: boolean
+  readonly apiServer: string
+  readonly kubernetesVersion: string
+  readonly slice: { readonly generation: string; readonly issuedAt: string; readonly ageSeconds: number } | null
+  readonly policy: {
+    /** Null: the whole cluster. */
+    readonly namespaces: readonly string[] | null
+  }
+  /** What is stuck in the process; see /healthz. */
+  readonly stuck: readonly string[]
+  readonly problems: readonly StatusProblem[]
+  readonly applications: readonly StatusApplication[]
+  /** Watched kinds, and what the API server said of those that are not live. */
+  readonly watches: readonly { readonly kind: string; readonly state: string; readonly message: string }[]
+}
+
+const DRIFT_KINDS = { [DriftKind.ADDED]: 'added', [DriftKind.DELETED]: 'deleted' } as const
+
+/** An application as its last report has it. */
+export function toStatusApplication(report: ApplicationReport): StatusApplication {
+  const { application, revision, sync, health, since, objects, drifted, suspended, remediations, problems } = report
+  return {
+    name: application,
+    revision: revision ? `${revision.ref}@sha1:${revision.commit.slice(0, 12)}` : '',
+    sync: nameOfSync(sync),
+    health: nameOfHealth(health),
+    since: since ? timestampDate(since).toISOString() : '',
+    objects,
+    drifted,
+    suspended,
+    repairs: Number(remediations),
+    problems: problems.map(toStatusProblem),
+    drifts: report.drifts.map(toStatusDrift),
+  }
+}
+
+/** A problem as a report has it. */
+export function toStatusProblem({ code, message, object, source }: Problem): StatusProblem {
+  return {
+    code,
+    message,
+    object: object ? formatReference(object) : '',
+    source: source ? `${source.file}${source.line > 0 ? `:${source.line}` : ''}` : '',
+  }
+}
+
+function toStatusDrift({ object, kind, manager, fields, detectedAt, remediatedAt }: Drift): StatusDrift {
+  return {
+    object: object ? formatReference(object) : '',
+    kind: DRIFT_KINDS[kind as keyof typeof DRIFT_KINDS] ?? 'changed',
+    manager,
+    fields,
+    detectedAt: detectedAt ? timestampDate(detectedAt).toISOString() : '',
+    repairedAt: remediatedAt ? timestampDate(remediatedAt).toISOString() : null,
+  }
+}
+
+function formatReference({ group, kind, namespace, name }: ObjectReference): string {
+  return formatObjectReference({ group, kind, namespace, name })
+}
