@@ -6,7 +6,7 @@ import { type ApplicationReport, ApplicationReportSchema } from '@fairlead/proto
 import { type Slice, type SliceEntry, SyncPolicySchema } from '@fairlead/proto/slice'
 import { backoffMs, sleep } from '@fairlead/shared/backoff'
 import { canonicalJson } from '@fairlead/shared/digest'
-import { isAborted } from '@fairlead/shared/errors'
+import { type ErrorCode, isAborted } from '@fairlead/shared/errors'
 import { MANAGED_BY, MANAGED_BY_LABEL } from '@fairlead/shared/labels'
 import type { Logger } from '@fairlead/shared/logger'
 import type { KubernetesObject } from '@fairlead/shared/object-reference'
@@ -66,6 +66,9 @@ const LIMITS: ReconcilerLimits = {
 }
 /** What failed for want of a kind or a namespace is tried again when one comes to be. */
 const FOUNDATION_CODES = new Set(['UnknownKind', 'NamespaceNotFound', 'DependencyFailed', 'ApplyRefused'])
+
+/** What may have failed for want of a kind, or of permission for it. */
+const ACCESS_CODES: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['UnknownKind', 'ApplyForbidden', 'PruneFailed'])
 
 /** Makes a reconciler and begins to read the inventories in the cluster, until it succeeds; slices may be given at once. */
 export function createReconciler(options: ReconcilerOptions): Reconciler {
@@ -227,10 +230,10 @@ class ClusterReconciler implements Reconciler {
     this.#wakeOwners(state.resource)
   }
 
-  /** What can be listed is served: what failed because it was not is tried again at once. */
+  /** What can be listed is served, and may be seen: what failed because it was not is tried again at once. */
   #noteSynced(resource: ResourceType): void {
     for (const record of this.#context.table.all()) {
-      if (!isOfKind(record, resource) || record.failure?.error.code !== 'UnknownKind') continue
+      if (!isOfKind(record, resource) || !record.failure || !ACCESS_CODES.has(record.failure.error.code)) continue
       record.failure = { ...record.failure, retryAtMs: 0 }
     }
     this.#wakeOwners(resource)

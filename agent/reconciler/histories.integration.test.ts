@@ -82,6 +82,8 @@ class Rig {
   readonly #foreign = new Map<string, KubeObject>()
   /** Writes until the process ends; undefined: it lives on. */
   #crash: { writes: number; isSent: boolean } | undefined
+  #calls = 0
+  #underWay = 0
   #restarting: Promise<void> = Promise.resolve()
 
   constructor(namespace: string) {
@@ -237,13 +239,41 @@ class Rig {
         return await answer
       }
     const { apply, create, replace, patchJson, delete: remove } = kube
-    return {
-      ...kube,
+    const writing = {
       apply: mortal(apply),
       create: mortal(create),
       replace: mortal(replace),
       patchJson: mortal(patchJson),
       delete: mortal(remove),
+    }
+    return this.#counted({ ...kube, ...writing })
+  }
+
+  /** Notes how many calls have begun, and how many are under way. */
+  #counted(kube: Kube): Kube {
+    const count =
+      <A extends unknown[], R>(call: (...given: A) => Promise<R>) =>
+      async (...given: A): Promise<R> => {
+        this.#calls++
+        this.#underWay++
+        try {
+          return await call(...given)
+        } finally {
+          this.#underWay--
+        }
+      }
+    const { apply, create, replace, patchJson, delete: remove, get, list, watch, resolve } = kube
+    return {
+      ...kube,
+      apply: count(apply),
+      create: count(create),
+      replace: count(replace),
+      patchJson: count(patchJson),
+      delete: count(remove),
+      get: count(get),
+      list: count(list),
+      watch: count(watch),
+      resolve: count(resolve),
     }
   }
 
@@ -271,16 +301,19 @@ class Rig {
       .map(([name]) => name)
   }
 
-  /** Waits until the agent has asked nothing for twenty looks. */
+  /** Waits until the agent has asked nothing, and waited for no answer, for ten looks. */
   async #quiet(): Promise<void> {
     let last = -1
     let looks = 0
-    await waitFor('the agent to be quiet', () => {
-      const count = this.#bed?.requests().length ?? 0
-      looks = count === last ? looks + 1 : 0
-      last = count
-      return looks >= 20
-    })
+    await waitFor(
+      'the agent to be quiet',
+      () => {
+        looks = this.#calls === last && this.#underWay === 0 ? looks + 1 : 0
+        last = this.#calls
+        return looks >= 10
+      },
+      { intervalMs: 20 },
+    )
   }
 
   // The others ----------------------------------------------------------------------------------------------------------
