@@ -21,11 +21,13 @@ import { Application } from './reconciler/application.ts'
 import { buildReport, toDrift } from './reconciler/application-report.ts'
 import { CauseReader } from './reconciler/cause-reader.ts'
 import type { ReconcilerContext, ReconcilerLimits, Target } from './reconciler/context.ts'
-import { DriftRepair } from './reconciler/drift-repair.ts'
+import { DriftRepair, type SeenDrift } from './reconciler/drift-repair.ts'
+import { LeftDrift } from './reconciler/left-drift.ts'
 import { createLocalPolicy } from './reconciler/local-policy.ts'
 import { type ObjectRecord, observeGone, recordFromInventory } from './reconciler/object-record.ts'
 import { ObjectTable } from './reconciler/object-table.ts'
 import { ObjectWriter } from './reconciler/object-writer.ts'
+import { isDriftLeft } from './reconciler/suspension.ts'
 import { WatchedKinds } from './reconciler/watched-kinds.ts'
 import { type Recorder, silentRecorder } from './recorder.ts'
 import { FightLedger, type FightLimits } from './remediator/fight-ledger.ts'
@@ -82,6 +84,7 @@ class ClusterReconciler implements Reconciler {
   readonly #context: ReconcilerContext
   readonly #watcher: Watcher
   readonly #repair: DriftRepair
+  readonly #left: LeftDrift
   readonly #reportTimers = new Map<Application, NodeJS.Timeout>()
   /** Applications whose tombstone was carried out: confirmed again when the hub asks again. */
   readonly #removed = new Set<string>()
@@ -111,6 +114,15 @@ class ClusterReconciler implements Reconciler {
     const causes = new CauseReader({ kube, clock, signal, onChange: (record) => this.#noteChange(record) })
     const onObserved = (record: ObjectRecord, object: KubernetesObject): void => causes.note(record, object)
     const writer = new ObjectWriter({ kube, persons, clock, signal, localPolicy, recorder, onObserved, onIdle })
+    this.#left = new LeftDrift({
+      kube,
+      persons,
+      clock,
+      signal,
+      isLeft: (name) => this.#policyOf(name)?.remediate === false,
+      onDrift: (drift) => this.#noteDrift(drift),
+      onChange: (record) => this.#noteChange(record),
+    })
     this.#watcher = this.#watch(options)
     this.#context = {
       kube,
@@ -118,6 +130,7 @@ class ClusterReconciler implements Reconciler {
       table,
       kinds: new WatchedKinds(this.#watcher),
       writer,
+      left: this.#left,
       applies: new Limiter(),
       artifacts: options.artifacts,
       decryptor: new Decryptor({ kube, namespace: ownNamespace, secret: options.ageSecret }),
@@ -145,7 +158,8 @@ class ClusterReconciler implements Reconciler {
       recorder,
       onObserved,
       policyOf: (name) => this.#policyOf(name),
-      onDrift: (drift) => this.#applications.get(drift.record.application)?.noteDrift(toDrift(drift)),
+      left: this.#left,
+      onDrift: (drift) => this.#noteDrift(drift),
       onChange: (record) => this.#noteChange(record),
       onAttention: (record) => this.#applications.get(record.application)?.wake(),
     })
@@ -199,6 +213,7 @@ class ClusterReconciler implements Reconciler {
   async stop(): Promise<void> {
     this.#stop.abort()
     this.#repair.stop()
+    this.#left.stop()
     for (const timer of this.#reportTimers.values()) clearTimeout(timer)
     await this.#watcher.stop()
     await Promise.all([...this.#applications.values()].map(async (application) => await application.stopped()))
@@ -302,7 +317,12 @@ class ClusterReconciler implements Reconciler {
 
   #policyOf(name: string): { remediate: boolean; adopt: string } | undefined {
     const target = this.#applications.get(name)?.target
-    return target?.kind === 'desired' ? target.policy : undefined
+    if (target?.kind !== 'desired') return undefined
+    return { remediate: !isDriftLeft(target), adopt: target.policy.adopt }
+  }
+
+  #noteDrift(drift: SeenDrift): void {
+    this.#applications.get(drift.record.application)?.noteDrift(toDrift(drift))
   }
 
   #noteChange(record: ObjectRecord): void {

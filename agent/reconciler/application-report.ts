@@ -27,6 +27,7 @@ import type { Application } from './application.ts'
 import type { SeenDrift } from './drift-repair.ts'
 import type { Unresolved } from './load-declared.ts'
 import { findDifference, isPending, type ObjectRecord, referenceOfRecord } from './object-record.ts'
+import { countDrifted } from './suspension.ts'
 
 const DRIFT_KINDS = { changed: DriftKind.CHANGED, added: DriftKind.ADDED, deleted: DriftKind.DELETED } as const
 
@@ -73,6 +74,8 @@ export function buildReport(application: Application): ApplicationReport {
     drifts: [...drifts],
     remediations,
     hooks: application.gate.statuses(),
+    suspended: target?.kind === 'desired' && target.policy.suspend,
+    drifted: countDrifted(application, records),
     ...(isApplied ? { appliedAt: timestampFromMs(completed.atMs) } : {}),
     heldPrunes: heldPrunesOf(application),
   })
@@ -124,6 +127,8 @@ function syncOf(application: Application, records: readonly ObjectRecord[]): Syn
   if (target.kind === 'tombstone') return SyncState.OUT_OF_SYNC
   if (!loaded)
     return application.completed.digest === target.artifact.digest ? SyncState.UNKNOWN : SyncState.OUT_OF_SYNC
+  // The newest revision is not applied, though it may differ in nothing that is there.
+  if (target.policy.suspend && application.completed.digest !== target.artifact.digest) return SyncState.OUT_OF_SYNC
   const isPartial = contested.length > 0 || loaded.unresolved.length > 0 || loaded.refused.length > 0
   if (failure || application.gate.isHeld || isPartial) {
     return SyncState.OUT_OF_SYNC

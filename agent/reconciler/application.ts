@@ -14,12 +14,14 @@ import { toDrift } from './application-report.ts'
 import { applyDeclared } from './apply-run.ts'
 import { claimDeclared } from './claim.ts'
 import type { DesiredTarget, Neighbour, ReconcilerContext, Target } from './context.ts'
+import { addDrift, closeDrifts } from './drift-list.ts'
 import type { SeenDrift } from './drift-repair.ts'
 import { leave } from './leave-run.ts'
 import { type LoadedManifests, loadDeclared, resolveManifests } from './load-declared.ts'
 import { type ObjectRecord, toInventoryRecord } from './object-record.ts'
 import { type HeldPruneState, pruneDropped } from './prune-run.ts'
 import { RevisionGate } from './revision-gate.ts'
+import { inspectLeft, isDriftLeft } from './suspension.ts'
 
 /** What applications tell the reconciler. */
 export interface ApplicationEvents {
@@ -132,6 +134,8 @@ export class Application implements Neighbour {
     }
     for (const record of this.records()) {
       if (!target) record.declared = undefined
+      // What others own by then is taken back, though it may have the value of Git.
+      if (target?.kind === 'desired' && !isDriftLeft(target)) record.equalAt = ''
       if (record.failure) record.failure = { ...record.failure, retryAtMs: 0 }
     }
     this.failure = undefined
@@ -197,6 +201,8 @@ export class Application implements Neighbour {
 
   /** Its state changed. */
   noteChange(): void {
+    const isOpen = (key: string): boolean => this.context.table.find(key)?.driftLeft === true
+    this.drifts = closeDrifts(this.drifts, isOpen, this.context.clock())
     this.#events.onChange(this)
     if (this.gate.isDue) this.wake()
     else this.nudge()
@@ -205,7 +211,7 @@ export class Application implements Neighbour {
   /** Keeps a drift for the reports. */
   noteDrift(drift: Drift): void {
     if (drift.remediatedAt) this.remediations++
-    this.drifts = [drift, ...this.drifts].slice(0, DRIFTS_KEPT)
+    this.drifts = addDrift(this.drifts, drift).slice(0, DRIFTS_KEPT)
     this.noteChange()
   }
 
@@ -298,8 +304,10 @@ export class Application implements Neighbour {
     claimDeclared(this, candidate)
     this.gate.hooks.dropOthers(candidate, candidate.declared)
     await this.watchKinds(signal)
+    if (target.policy.suspend) return await this.#leaveAsItIs(target, signal)
     await applyDeclared(this, target, signal)
     await pruneDropped(this, target, signal)
+    await inspectLeft(this, target, signal)
     await this.#settle(target)
     await this.gate.finish(target, candidate, signal)
   }
@@ -320,6 +328,13 @@ export class Application implements Neighbour {
     // Others may wait to hear what this one declares.
     if (!known) for (const neighbour of this.context.neighbours.values()) neighbour.nudge()
     return resolved
+  }
+
+  /** Suspended: what differs is found and told, and nothing is written. */
+  async #leaveAsItIs(target: DesiredTarget, signal: AbortSignal): Promise<void> {
+    for (const record of this.records()) record.failure = undefined
+    await inspectLeft(this, target, signal)
+    if (this.completed.digest === target.artifact.digest) await this.#settle(target)
   }
 
   #finishLeaving(target: Target): void {

@@ -11,6 +11,7 @@ import type { ArtifactLoader } from '../desired-state.ts'
 import type { InventoryStore } from '../inventory/inventory-store.ts'
 import type { Kube } from '../kube/kube.ts'
 import type { Recorder } from '../recorder.ts'
+import type { LeftDrift } from './left-drift.ts'
 import type { LocalPolicy } from './local-policy.ts'
 import type { ObjectRecord } from './object-record.ts'
 import type { ObjectTable } from './object-table.ts'
@@ -80,6 +81,7 @@ export interface ReconcilerContext {
   readonly table: ObjectTable
   readonly kinds: WatchedKinds
   readonly writer: ObjectWriter
+  readonly left: LeftDrift
   readonly applies: Limiter
   readonly artifacts: ArtifactLoader
   readonly decryptor: Decryptor

@@ -8,11 +8,12 @@ import { Limiter } from '../applier/limiter.ts'
 import { retryDelayMs } from '../applier/retry.ts'
 import type { Recorder } from '../recorder.ts'
 import { type DriftDecision, decideDrift } from '../remediator/drift.ts'
-import { type FieldSet, formatFieldPaths, subtractFields, unionFields } from '../remediator/field-set.ts'
 import type { FightLedger } from '../remediator/fight-ledger.ts'
 import { declaredPart } from '../remediator/lost-fields.ts'
-import { fieldsOf, findForeignResources, findOurEntry, findRival } from '../remediator/managed-fields.ts'
+import { findForeignResources, findRival } from '../remediator/managed-fields.ts'
 import type { ObjectEvent } from '../watcher/watcher.ts'
+import { describeRepair } from './describe-drift.ts'
+import type { LeftDrift } from './left-drift.ts'
 import { leftFields } from './left-fields.ts'
 import { isOlder, isPending, type ObjectRecord, observe, observeGone } from './object-record.ts'
 import type { ObjectTable } from './object-table.ts'
@@ -36,6 +37,8 @@ export interface DriftRepairOptions {
   readonly writer: ObjectWriter
   readonly fights: FightLedger
   readonly persons: RegExp
+  /** Takes drift that is not put back. */
+  readonly left: LeftDrift
   readonly clock: () => number
   /** Whether an application's drift is put back, and how; undefined when it is not managed at present. */
   readonly policyOf: (application: string) => { readonly remediate: boolean; readonly adopt: string } | undefined
@@ -137,7 +140,10 @@ export class DriftRepair {
       record.applied = { ...applied, entryHash: decision.entryHash }
       this.#options.onAttention(record)
     } else if (decision.drift === 'none') {
-      record.driftLeft = false
+      if (record.driftLeft) {
+        record.driftLeft = false
+        this.#options.onChange(record)
+      }
     } else {
       this.#seeTo(record, { kind: decision.drift, person: this.#isPersons(decision, object), evidence: object })
     }
@@ -153,12 +159,7 @@ export class DriftRepair {
     if (!policy) return
     const detectedAtMs = this.#options.clock()
     if (!policy.remediate) {
-      if (!record.driftLeft) {
-        record.driftLeft = true
-        const drift = { record, kind: found.kind, detectedAtMs, remediatedAtMs: undefined }
-        this.#tell({ ...drift, ...describe(found, found.evidence) })
-      }
-      this.#options.onChange(record)
+      this.#options.left.note(record, found.kind, found.evidence)
       return
     }
     if (record.failure && record.failure.retryAtMs > detectedAtMs && record.failure.error.code !== 'FieldFight') return
@@ -201,15 +202,19 @@ export class DriftRepair {
     const fight = record.failure?.error.code === 'FieldFight' ? record.failure : undefined
     try {
       const evidence = found.kind === 'deleted' || fight ? undefined : found.evidence
-      const { answer, changed } = await this.#lane.run(
-        async () => await this.#options.writer.write(record, { adopt, evidence }),
-      )
+      const { answer, changed } = await this.#lane.run(async () => {
+        // It may have been suspended while this waited for its turn.
+        if (!this.#options.policyOf(record.application)?.remediate) throw new AppError('Aborted', 'not to be repaired')
+        return await this.#options.writer.write(record, { adopt, evidence })
+      })
       if (fight) this.#keepUntilQuiet(record, fight)
       // The event was of something older, or another repair was quicker.
       if (!changed) return
       const remediatedAtMs = this.#options.clock()
       const drift = { record, kind: found.kind, detectedAtMs, remediatedAtMs }
-      this.#tell({ ...drift, ...describe(found, answer) })
+      const { persons } = this.#options
+      const description = describeRepair(record, found.kind, { evidence: found.evidence, repaired: answer, persons })
+      this.#tell({ ...drift, ...description })
     } catch (thrown) {
       if (!isAborted(thrown)) this.#fail(record, toAppError(thrown))
     } finally {
@@ -253,26 +258,6 @@ interface Found {
   readonly kind: SeenDrift['kind']
   readonly person: boolean
   readonly evidence: KubernetesObject
-}
-
-/** Who did it and to which fields; `repaired` is the object as it should be. */
-function describe(found: Found, repaired: KubernetesObject): { manager: string; fields: string[] } {
-  if (found.kind === 'deleted') return { manager: '', fields: [] }
-  const [should, was] = [fieldsOf(findOurEntry(repaired)), fieldsOf(findOurEntry(found.evidence))]
-  const lost = unionFields(subtractFields(should, was), subtractFields(was, should))
-  const added = found.kind === 'added' ? addedFields(found.evidence, should) : {}
-  return {
-    manager: findRival(found.evidence, found.kind === 'added' ? added : lost),
-    fields: formatFieldPaths(found.kind === 'added' ? added : lost),
-  }
-}
-
-function addedFields(object: KubernetesObject, ours: FieldSet): FieldSet {
-  let added: FieldSet = {}
-  for (const entry of object.metadata.managedFields ?? []) {
-    if (!entry.subresource) added = unionFields(added, fieldsOf(entry))
-  }
-  return subtractFields(added, ours)
 }
 
 function changesInventory(before: ObjectRecord['applied'], { applied }: ObjectRecord): boolean {

@@ -1,0 +1,244 @@
+// Drift that is left: by policy, or because the application is suspended. It is told, and noticed when it is over.
+import { type Cluster, startCluster } from '@fairlead/e2e/harness/cluster'
+import { getField } from '@fairlead/e2e/harness/kube-client'
+import { waitFor } from '@fairlead/e2e/harness/wait'
+import { SyncState } from '@fairlead/proto/common'
+import { type ApplicationReport, DriftKind } from '@fairlead/proto/report'
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest'
+import { ReconcilerBed, type TestEntry, type TestObject } from './reconciler-bed.ts'
+
+let cluster: Cluster
+let namespace: string
+let number = 0
+const beds: ReconcilerBed[] = []
+
+beforeAll(async () => {
+  cluster = await startCluster({ name: 'left' })
+}, 120_000)
+afterAll(async () => await cluster?.stop())
+beforeEach(async () => {
+  namespace = `l${++number}`
+  await cluster.admin.create({ apiVersion: 'v1', kind: 'Namespace', metadata: { name: namespace } })
+})
+afterEach(async () => {
+  await Promise.all(beds.splice(0).map(async (bed) => await bed.stop()))
+})
+const start = async (): Promise<ReconcilerBed> => {
+  const bed = await ReconcilerBed.start({ cluster, namespace, waitFor })
+  beds.push(bed)
+  return bed
+}
+const configMap = (name: string, data: Record<string, string> = { a: '1' }): TestObject => ({
+  apiVersion: 'v1',
+  kind: 'ConfigMap',
+  metadata: { name, labels: { team: 'shop' } },
+  data,
+})
+const deployment = (image = 'nginx:1'): TestObject => ({
+  apiVersion: 'apps/v1',
+  kind: 'Deployment',
+  metadata: { name: 'd' },
+  spec: {
+    replicas: 1,
+    selector: { matchLabels: { app: 'd' } },
+    template: {
+      metadata: { labels: { app: 'd' } },
+      spec: {
+        containers: [{ name: 'c', image, env: [{ name: 'A', value: '1' }], resources: { requests: { cpu: '1000m' } } }],
+      },
+    },
+  },
+})
+const at = (object: TestObject) => ({ ...object, metadata: { ...object.metadata, namespace } })
+const live = async (object: TestObject) => await cluster.admin.find(at(object))
+const suspended = (objects: TestObject[]): Record<string, TestEntry> => ({
+  web: { objects, policy: { suspend: true } },
+})
+const left = (objects: TestObject[]): Record<string, TestEntry> => ({ web: { objects, remediate: false } })
+const writes = (bed: ReconcilerBed) => bed.requests(['patch', 'update', 'create', 'delete']).length
+const isDrifted =
+  (count: number) =>
+  ({ drifted, sync }: ApplicationReport): boolean =>
+    drifted === count && (count === 0 || sync === SyncState.OUT_OF_SYNC)
+
+test('a suspended application reports drift and a new revision, and writes and prunes nothing until it is resumed', async () => {
+  const bed = await start()
+  bed.update({ web: { objects: [configMap('a'), configMap('b'), configMap('c')] } })
+  await bed.synced('web')
+  const before = writes(bed)
+  bed.update(suspended([configMap('a'), configMap('b'), configMap('c')]))
+  await bed.reported('web', 'suspended', ({ suspended, sync }) => suspended && sync === SyncState.SYNCED)
+  await cluster.admin.patch(at(configMap('a')), { data: { a: '9' } }, { type: 'merge', fieldManager: 'kubectl-edit' })
+  await cluster.admin.delete(at(configMap('b')))
+  const report = await bed.reported('web', 'drifted', isDrifted(2))
+  expect(report.drifts).toMatchObject([
+    { object: { name: 'b' }, kind: DriftKind.DELETED },
+    { object: { name: 'a' }, kind: DriftKind.CHANGED, manager: 'kubectl-edit', fields: ['data.a'] },
+  ])
+  expect(report.drifts.every(({ remediatedAt }) => remediatedAt === undefined)).toBe(true)
+  // A revision that changes one, drops one and adds one.
+  bed.update(suspended([configMap('a'), configMap('b', { a: '2' }), configMap('new')]))
+  await bed.reported('web', 'behind', ({ drifted, revision }) => drifted === 4 && revision !== undefined)
+  expect(bed.report('web')?.appliedAt).toBeUndefined()
+  expect(await live(configMap('new'))).toBeUndefined()
+  expect(await live(configMap('c'))).toBeDefined()
+  // Only dry-runs may have been asked for.
+  expect(writes(bed) - before).toBeLessThanOrEqual(1)
+  bed.update({ web: { objects: [configMap('a'), configMap('b', { a: '2' }), configMap('new')] } })
+  const resumed = await bed.synced('web')
+  expect(resumed).toMatchObject({ suspended: false, drifted: 0 })
+  expect(await live(configMap('c'))).toBeUndefined()
+  expect((await live(configMap('a')))?.data).toEqual({ a: '1' })
+  expect((await live(configMap('b')))?.data).toEqual({ a: '2' })
+  expect(resumed.drifts.every(({ remediatedAt }) => remediatedAt !== undefined)).toBe(true)
+})
+
+test('an application that is suspended in the middle of a fight is not written to again', async () => {
+  const bed = await start()
+  bed.update({ web: { objects: [configMap('a')] } })
+  await bed.synced('web')
+  bed.update(suspended([configMap('a')]))
+  await bed.reported('web', 'suspended', ({ suspended }) => suspended)
+  const before = writes(bed)
+  for (let round = 0; round < 10; round++)
+    await cluster.admin.patch(
+      at(configMap('a')),
+      { data: { a: `r${round}` } },
+      { type: 'merge', fieldManager: 'rival' },
+    )
+  const report = await bed.reported('web', 'drifted', isDrifted(1))
+  expect(report).toMatchObject({ problems: [], drifts: [{ manager: 'rival', fields: ['data.a'] }] })
+  expect((await live(configMap('a')))?.data).toEqual({ a: 'r9' })
+  expect(writes(bed) - before).toBeLessThanOrEqual(2)
+})
+
+test('the agent is restarted while an application is suspended: what drifted meanwhile is found and left', async () => {
+  const first = await start()
+  first.update({ web: { objects: [configMap('a'), configMap('b'), configMap('c')] } })
+  await first.synced('web')
+  beds.pop()
+  await first.stop()
+  await cluster.admin.patch(at(configMap('a')), { data: { a: '9' } }, { type: 'merge', fieldManager: 'kubectl-edit' })
+  await cluster.admin.delete(at(configMap('b')))
+  const second = await start()
+  second.update(suspended([configMap('a'), configMap('b'), configMap('c')]))
+  const report = await second.reported('web', 'drifted', (one) => isDrifted(2)(one) && one.drifts.length === 2)
+  expect(report.drifts.find(({ object }) => object?.name === 'a')).toMatchObject({
+    manager: 'kubectl-edit',
+    fields: ['data.a'],
+  })
+  expect((await live(configMap('a')))?.data).toEqual({ a: '9' })
+  expect(await live(configMap('b'))).toBeUndefined()
+})
+
+type Left = {
+  readonly write: () => Promise<unknown>
+  readonly fields: readonly string[]
+  readonly kind: DriftKind
+  /** Who only takes away owns nothing, and leaves no name. */
+  readonly manager?: string
+}
+const CONTAINER = 'spec.template.spec.containers[name=c]'
+const json = async (...operations: unknown[]) =>
+  await cluster.admin.patch(at(deployment()), operations, { type: 'json' })
+const lefts: Record<string, Left> = {
+  'an image edited': {
+    write: () => json({ op: 'replace', path: '/spec/template/spec/containers/0/image', value: 'evil:2' }),
+    fields: [`${CONTAINER}.image`],
+    kind: DriftKind.CHANGED,
+  },
+  'an env var removed': {
+    write: () => json({ op: 'remove', path: '/spec/template/spec/containers/0/env/0' }),
+    fields: [`${CONTAINER}.env`],
+    kind: DriftKind.CHANGED,
+    manager: '',
+  },
+  'a quantity changed': {
+    write: () => json({ op: 'replace', path: '/spec/template/spec/containers/0/resources/requests/cpu', value: '2' }),
+    fields: [`${CONTAINER}.resources.requests.cpu`],
+    kind: DriftKind.CHANGED,
+  },
+  'a sidecar added': {
+    write: () => json({ op: 'add', path: '/spec/template/spec/containers/-', value: { name: 'side', image: 's' } }),
+    fields: [
+      'spec.template.spec.containers[name=side]',
+      'spec.template.spec.containers[name=side].image',
+      'spec.template.spec.containers[name=side].name',
+    ],
+    kind: DriftKind.ADDED,
+  },
+}
+
+test.for(Object.entries(lefts))(
+  'of drift that is left by policy the fields are told: %s',
+  async ([, { write, fields, kind, manager = 'kubectl-edit' }]) => {
+    const bed = await start()
+    bed.update(left([deployment()]))
+    await bed.synced('web')
+    await write()
+    const report = await bed.reported('web', 'drifted', isDrifted(1))
+    expect(report.drifts).toMatchObject([{ kind, manager }])
+    expect(
+      report.drifts[0]?.fields.every(
+        (field) => field.startsWith(fields[0]?.replace(/\.image$/, '') ?? '-') || fields.includes(field),
+      ),
+    ).toBe(true)
+  },
+)
+
+test('a value that a person puts back by hand is Synced again, whoever owns it, and later status changes nothing', async () => {
+  const bed = await start()
+  bed.update(left([deployment(), configMap('a')]))
+  await bed.synced('web')
+  const image = async (value: string) =>
+    await json({ op: 'replace', path: '/spec/template/spec/containers/0/image', value })
+  await image('evil:2')
+  await cluster.admin.patch(at(configMap('a')), { data: { a: '9' } }, { type: 'merge' })
+  await bed.reported('web', 'drifted', isDrifted(2))
+  await image('nginx:1')
+  await cluster.admin.patch(at(configMap('a')), { data: { a: '1' } }, { type: 'merge' })
+  const report = await bed.reported('web', 'Synced', ({ sync, drifted }) => sync === SyncState.SYNCED && drifted === 0)
+  expect(report.drifts.every(({ remediatedAt }) => remediatedAt !== undefined)).toBe(true)
+  expect(report.remediations).toBe(0n)
+  const before = bed.requests().length
+  await cluster.admin.patch(
+    at(deployment()),
+    { status: { observedGeneration: 3 } },
+    { type: 'merge', subresource: 'status', fieldManager: 'controller' },
+  )
+  await cluster.admin.patch(at(configMap('a')), { data: { a: '7' } }, { type: 'merge' })
+  await bed.reported('web', 'drifted', isDrifted(1))
+  // What is asked for is about the ConfigMap alone.
+  expect(
+    bed
+      .requests()
+      .slice(before)
+      .filter(({ name }) => name === 'd'),
+  ).toEqual([])
+  expect(getField(await live(configMap('a')), 'data.a')).toBe('7')
+})
+
+test('many events of an object that is left do not become as many requests', async () => {
+  const bed = await start()
+  bed.update(left([configMap('a')]))
+  await bed.synced('web')
+  const before = bed.requests().length
+  for (let round = 0; round < 50; round++)
+    await cluster.admin.patch(at(configMap('a')), { data: { a: `x${round}` } }, { type: 'merge' })
+  await cluster.admin.patch(at(configMap('a')), { data: { a: '1' } }, { type: 'merge' })
+  await bed.reported('web', 'Synced', ({ sync }) => sync === SyncState.SYNCED)
+  expect(bed.requests().length - before).toBeLessThan(12)
+})
+
+test('the value of a Secret is never in a report, its keys are', async () => {
+  const secret: TestObject = { apiVersion: 'v1', kind: 'Secret', metadata: { name: 's' }, stringData: { token: 'old' } }
+  const bed = await start()
+  bed.update(left([secret]))
+  await bed.synced('web')
+  await cluster.admin.patch(at(secret), { stringData: { token: 'hunter2' } }, { type: 'merge' })
+  const report = await bed.reported('web', 'drifted', isDrifted(1))
+  expect(report.drifts[0]?.fields).toEqual(['data.token'])
+  const text = JSON.stringify(report, (_key, value) => (typeof value === 'bigint' ? Number(value) : value))
+  for (const value of ['hunter2', Buffer.from('hunter2').toString('base64'), Buffer.from('old').toString('base64')])
+    expect(text).not.toContain(value)
+})
