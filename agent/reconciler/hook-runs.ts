@@ -215,7 +215,12 @@ export class HookRuns {
     signal.throwIfAborted()
     const target = { name: declared.name, namespace: declared.namespace }
     const body = hookBody(declared, run.record.run)
-    const job = found ?? (await this.#kube.create(declared.resource, target, body, { signal: context.signal }))
+    const job =
+      found ??
+      (await this.#kube.create(declared.resource, target, body, {
+        sensitive: declared.sensitive,
+        signal: context.signal,
+      }))
     run.record = { ...run.record, uid: job.metadata.uid ?? '', state: 'running' }
     const end = findJobEnd(job)
     if (end) this.#finish(run, end)

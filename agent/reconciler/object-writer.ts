@@ -1,7 +1,7 @@
 // Writes one object: adopts it if the policy allows, applies it, and takes over what people own of it.
 
 import { canonicalJson } from '@fairlead/shared/digest'
-import { AppError } from '@fairlead/shared/errors'
+import { AppError, toAppError } from '@fairlead/shared/errors'
 import { APPLICATION_LABEL, FIELD_MANAGER, MANAGED_BY, MANAGED_BY_LABEL } from '@fairlead/shared/labels'
 import { formatObjectReference, type KubernetesObject } from '@fairlead/shared/object-reference'
 import { bodyIfAbsent, type Declared, readDeclared } from '../applier/declared.ts'
@@ -16,6 +16,7 @@ import { type TakeOverScope, takeOverPatch } from '../remediator/take-over.ts'
 import { bodyOf, leftFields } from './left-fields.ts'
 import type { LocalPolicy } from './local-policy.ts'
 import { isPending, type ObjectRecord, observe } from './object-record.ts'
+import { goingError, makeWay, mayRecreate } from './recreate.ts'
 
 /** With what objects are written. */
 export interface WriterOptions {
@@ -81,8 +82,10 @@ export class ObjectWriter {
       const before = record.applied
       const answer =
         (before || mayAdopt(record, options.adopt) ? undefined : await this.#make(record, declared)) ??
-        (await this.#adoptAndApply(record, declared, options))
+        (await this.#applyOrRecreate(record, declared, options))
+      const isRecreated = record.deleting && before !== undefined && before.uid !== answer.metadata.uid
       this.#remember(record, declared, answer)
+      if (isRecreated) this.#options.recorder.recreated(record)
       const { uid, resourceVersion } = answer.metadata
       const changed = before?.uid !== uid || before?.resourceVersion !== resourceVersion
       const adopted = this.#foreign.delete(record)
@@ -132,6 +135,21 @@ export class ObjectWriter {
     } catch (error) {
       if (isStatus(error, 409)) return undefined
       throw error
+    }
+  }
+
+  /** Where a field cannot be changed and the manifest allows it, the object makes way for a new one. */
+  async #applyOrRecreate(record: ObjectRecord, declared: Declared, options: WriteOptions): Promise<KubernetesObject> {
+    try {
+      return await this.#adoptAndApply(record, declared, options)
+    } catch (thrown) {
+      const error = toAppError(thrown)
+      if (error.code !== 'ImmutableField' || !mayRecreate(declared)) throw thrown
+      const isGone = await makeWay(record, declared, error, this.#options)
+      // Its watch tells when it is gone; then its application applies it.
+      record.deleting = true
+      if (!isGone) throw goingError(declared)
+      return await this.#apply(record, declared)
     }
   }
 

@@ -5,12 +5,12 @@
 //   namespace, where only what is wrong with the object itself counts, not what that namespace would say to it;
 // - objects that a webhook without support for dry-runs must be asked about are let through.
 import { AppError, isAborted, toAppError } from '@fairlead/shared/errors'
-import { RECREATE_ANNOTATION } from '@fairlead/shared/labels'
 import { formatObjectReference } from '@fairlead/shared/object-reference'
 import { type Declared, readDeclared } from '../applier/declared.ts'
 import type { ReconcilerContext } from './context.ts'
 import { bodyOf } from './left-fields.ts'
 import type { LoadedManifests, Unresolved } from './load-declared.ts'
+import { mayRecreate } from './recreate.ts'
 
 /** An object that the API server refuses. */
 export interface Refused {
@@ -101,7 +101,7 @@ async function askAbout(
   bringsNamespace: boolean,
 ): Promise<AppError | undefined> {
   const refusal = context.localPolicy(declared)
-  if (refusal) return refusal
+  if (refusal ?? declared.refusal) return refusal ?? declared.refusal
   const record = context.table.find(declared.key)
   try {
     const body = record ? bodyOf(record, declared) : declared.body
@@ -110,8 +110,7 @@ async function askAbout(
   } catch (thrown) {
     const error = toAppError(thrown)
     const wasAccepted = record?.applied?.declaredHash === declared.hash
-    const mayRecreate = readDeclared(declared).metadata.annotations?.[RECREATE_ANNOTATION] === 'true'
-    const verdict = judgeRefusal(error, { wasAccepted, mayRecreate, bringsNamespace })
+    const verdict = judgeRefusal(error, { wasAccepted, mayRecreate: mayRecreate(declared), bringsNamespace })
     if (verdict === 'unknown') throw error
     if (verdict === 'elsewhere') return await askElsewhere(context, declared)
     return verdict === 'refused' ? error : undefined
@@ -135,9 +134,9 @@ async function askElsewhere(context: ReconcilerContext, declared: Declared): Pro
 
 async function dryRun(
   { kube, signal }: ReconcilerContext,
-  { resource }: Declared,
+  { resource, sensitive }: Declared,
   target: { readonly name: string; readonly namespace: string },
   body: Uint8Array | string,
 ): Promise<void> {
-  await kube.apply(resource, target, body, { dryRun: true, metadataOnly: true, signal })
+  await kube.apply(resource, target, body, { dryRun: true, metadataOnly: true, sensitive, signal })
 }
