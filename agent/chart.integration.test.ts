@@ -172,6 +172,29 @@ describe.each(versions)('several replicas, events and metrics, %s', (version) =>
     expect(environmentOf(off)).toMatchObject({ FAIRLEAD_EVENTS: 'false' })
   })
 
+  test('logs are read only where the owner of the cluster says so, and only then may the agent read them', async () => {
+    const rules = [{ apiGroups: [''], resources: ['pods/log'], verbs: ['get'] }]
+    const mine = [...hub, 'rbac.existingClusterRole=narrow']
+    const off = await template(version, mine)
+    expect(environmentOf(off)).toMatchObject({ FAIRLEAD_POD_LOGS: 'false' })
+    expect(JSON.stringify([...off.values()])).not.toContain('pods/log')
+    const on = await template(version, [...mine, 'health.podLogs=true'])
+    expect(environmentOf(on)).toMatchObject({ FAIRLEAD_POD_LOGS: 'true' })
+    expect(on.get('ClusterRole /fairlead-agent-fairlead-system-pod-logs')?.rules).toEqual(rules)
+    expect(kindsOf(on).filter((kind) => kind === 'ClusterRoleBinding')).toHaveLength(
+      kindsOf(off).filter((kind) => kind === 'ClusterRoleBinding').length + 1,
+    )
+    const some = await template(version, [...hub, 'rbac.namespaces={shop}', 'health.podLogs=true'])
+    expect(some.get('Role shop/fairlead-agent-pod-logs')?.rules).toEqual(rules)
+    expect(some.get('RoleBinding shop/fairlead-agent-pod-logs')?.roleRef).toMatchObject({
+      name: 'fairlead-agent-pod-logs',
+    })
+    // Who may everything needs no more.
+    const all = await template(version, [...hub, admin, 'health.podLogs=true'])
+    expect([...all.keys()].filter((key) => key.includes('pod-logs'))).toEqual([])
+    expect(await refusal(version, [...mine, 'health.podLogs=maybe'])).toContain('/health/podLogs')
+  })
+
   test('metrics are let in only for those who are named, and found by annotation or ServiceMonitor where asked', async () => {
     const plain = await template(version, [...hub, admin, 'networkPolicy.enabled=true'])
     expect(plain.get('NetworkPolicy fairlead-system/fairlead-agent')?.spec?.ingress).toEqual([])

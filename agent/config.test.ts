@@ -25,6 +25,7 @@ test('defaults', () => {
     httpPort: 8080,
     metrics: true,
     events: true,
+    podLogs: false,
     leaderElection: false,
     logLevel: 'info',
     heartbeatMs: 15_000,
@@ -57,6 +58,7 @@ test.each([
   ['FAIRLEAD_LOG_LEVEL', 'chatty'],
   ['FAIRLEAD_METRICS', 'yes'],
   ['FAIRLEAD_EVENTS', '1'],
+  ['FAIRLEAD_POD_LOGS', 'yes'],
   ['FAIRLEAD_LEADER_ELECTION', 'on'],
   ['KUBERNETES_SERVICE_HOST', ''],
 ])('%s=%s is refused by name', (name, value) => {

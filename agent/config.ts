@@ -42,6 +42,8 @@ export interface AgentConfig {
   readonly metrics: boolean
   /** Whether Kubernetes Events are written, default true. */
   readonly events: boolean
+  /** Whether the logs of containers at fault are read and reported, default false: they may hold secrets. */
+  readonly podLogs: boolean
   /** Whether several agents run side by side, of which the one with the Lease writes; default false. */
   readonly leaderElection: boolean
   readonly logLevel: LogLevel
@@ -75,6 +77,7 @@ export function parseConfig(env: Readonly<Record<string, string | undefined>>): 
     httpPort: parseNumber(env, 'FAIRLEAD_HTTP_PORT', { fallback: 8080, min: 0, max: 65_535 }),
     metrics: parseSwitch(env, 'FAIRLEAD_METRICS', true),
     events: parseSwitch(env, 'FAIRLEAD_EVENTS', true),
+    podLogs: parseSwitch(env, 'FAIRLEAD_POD_LOGS', false),
     leaderElection: parseSwitch(env, 'FAIRLEAD_LEADER_ELECTION', false),
     logLevel: parseLogLevel(env.FAIRLEAD_LOG_LEVEL),
     heartbeatMs: parseNumber(env, 'FAIRLEAD_HEARTBEAT_SECONDS', { fallback: 15, min: 0.05, max: 3600 }) * 1000,

@@ -184,6 +184,7 @@ class Agent implements Shown {
       artifacts,
       reports: this.#reporter,
       recorder: combineRecorders([metrics.recorder, ...this.#eventRecorders(metrics)]),
+      podLogs: config.podLogs,
       onWatchReopened: () => metrics.watchRestarted(),
       logger,
     })

@@ -1,6 +1,7 @@
 // The flow of a slice on one page: targets for applications, objects applied, watched, repaired and pruned, and what
 // came of it reported. The applications' own steps are in reconciler/.
 import { equals } from '@bufbuild/protobuf'
+import { durationMs } from '@bufbuild/protobuf/wkt'
 import { HealthState, RevisionSchema } from '@fairlead/proto/common'
 import { type ApplicationReport, ApplicationReportSchema } from '@fairlead/proto/report'
 import { type Slice, type SliceEntry, SyncPolicySchema } from '@fairlead/proto/slice'
@@ -20,8 +21,9 @@ import type { Kube, ResourceType } from './kube/kube.ts'
 import { Application } from './reconciler/application.ts'
 import { buildReport, toDrift } from './reconciler/application-report.ts'
 import { CauseReader } from './reconciler/cause-reader.ts'
-import type { ReconcilerContext, ReconcilerLimits, Target } from './reconciler/context.ts'
+import type { DesiredTarget, ReconcilerContext, ReconcilerLimits, Target } from './reconciler/context.ts'
 import { DriftRepair, type SeenDrift } from './reconciler/drift-repair.ts'
+import { HealthJudge, type HealthPolicy } from './reconciler/health-judge.ts'
 import { LeftDrift } from './reconciler/left-drift.ts'
 import { createLocalPolicy } from './reconciler/local-policy.ts'
 import { type ObjectRecord, observeGone, recordFromInventory } from './reconciler/object-record.ts'
@@ -54,6 +56,8 @@ export interface ReconcilerOptions {
   readonly onWatchReopened?: () => void
   /** Milliseconds since the epoch, default Date.now. */
   readonly clock?: () => number
+  /** Whether the logs of containers at fault are read, default false: they may hold secrets. */
+  readonly podLogs?: boolean
   /** Managers through which people write, default PERSON_MANAGERS. */
   readonly persons?: RegExp
   readonly limits?: Partial<ReconcilerLimits>
@@ -85,6 +89,7 @@ class ClusterReconciler implements Reconciler {
   readonly #watcher: Watcher
   readonly #repair: DriftRepair
   readonly #left: LeftDrift
+  readonly #judge: HealthJudge
   readonly #reportTimers = new Map<Application, NodeJS.Timeout>()
   /** Applications whose tombstone was carried out: confirmed again when the hub asks again. */
   readonly #removed = new Set<string>()
@@ -111,8 +116,10 @@ class ClusterReconciler implements Reconciler {
     const { signal } = this.#stop
     const onIdle = (record: ObjectRecord): void => this.#repair.flush(record)
     const localPolicy = createLocalPolicy(ownNamespace, options.namespaces)
-    const causes = new CauseReader({ kube, clock, signal, onChange: (record) => this.#noteChange(record) })
-    const onObserved = (record: ObjectRecord, object: KubernetesObject): void => causes.note(record, object)
+    const onChange = (record: ObjectRecord): void => this.#noteChange(record)
+    const causes = new CauseReader({ kube, clock, signal, podLogs: options.podLogs ?? false, onChange })
+    this.#judge = new HealthJudge({ kube, table, causes, persons, clock, signal, onChange })
+    const onObserved = (record: ObjectRecord, object: KubernetesObject): void => this.#judge.note(record, object)
     const writer = new ObjectWriter({ kube, persons, clock, signal, localPolicy, recorder, onObserved, onIdle })
     this.#left = new LeftDrift({
       kube,
@@ -214,6 +221,7 @@ class ClusterReconciler implements Reconciler {
     this.#stop.abort()
     this.#repair.stop()
     this.#left.stop()
+    this.#judge.stop()
     for (const timer of this.#reportTimers.values()) clearTimeout(timer)
     await this.#watcher.stop()
     await Promise.all([...this.#applications.values()].map(async (application) => await application.stopped()))
@@ -269,6 +277,7 @@ class ClusterReconciler implements Reconciler {
       return
     }
     const application = this.#getApplication(name)
+    if (target.kind === 'desired') this.#judge.setPolicy(name, toHealthPolicy(target))
     const isSame = target.kind !== 'desired' || application.hasSameVariables(target.variables)
     if (!isSame || !isSameTarget(application.target, target)) application.setTarget(target)
   }
@@ -289,6 +298,7 @@ class ClusterReconciler implements Reconciler {
     clearTimeout(this.#reportTimers.get(application))
     this.#reportTimers.delete(application)
     this.#removed.add(application.name)
+    this.#judge.setPolicy(application.name, undefined)
     this.#context.kinds.releaseUnused(this.#context.table.all())
     this.#options.logger.info({ application: application.name }, 'application removed')
     this.#options.reports.removed(application.name)
@@ -403,6 +413,12 @@ function toTarget(
   return artifact && policy
     ? { kind: 'desired', revision, artifact, policy, variables, generation, approvedPrunes }
     : undefined
+}
+
+function toHealthPolicy({ policy, artifact }: DesiredTarget): HealthPolicy {
+  const { healthRules: rules, progressDeadline } = policy
+  const progressDeadlineMs = progressDeadline && durationMs(progressDeadline)
+  return { rules, progressDeadlineMs, digest: artifact.digest }
 }
 
 function isSameTarget(a: Target | undefined, b: Target): boolean {

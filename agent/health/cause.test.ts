@@ -1,7 +1,7 @@
 // Which pod a workload's trouble comes from.
 import type { KubernetesObject } from '@fairlead/shared/object-reference'
 import { expect, test } from 'vitest'
-import { describePods, podSelector } from './cause.ts'
+import { findSickest, podSelector } from './cause.ts'
 
 const NOW = new Date('2026-06-01T12:00:00Z')
 const pod = (name: string, status: object): KubernetesObject => ({
@@ -16,15 +16,25 @@ const waiting = (reason: string) => ({
   containerStatuses: [{ name: 'app', state: { waiting: { reason, message: 'back-off 5m0s' } } }],
 })
 
-test('the sickest pod is named with its container and reason', () => {
+const describe = (pods: readonly KubernetesObject[]) => {
+  const found = findSickest(pods, NOW)
+  return found && `${found.pod.metadata.name}: ${found.health.message}`
+}
+
+test('the sickest pod is named with its container and reason, of equals the newest', () => {
   const pods = [pod('a', ready), pod('b', { phase: 'Pending' }), pod('c', waiting('CrashLoopBackOff')), pod('d', ready)]
-  expect(describePods(pods, NOW)).toBe('pod c: app: CrashLoopBackOff: back-off 5m0s')
-  expect(describePods(pods.slice(0, 2), NOW)).toMatch(/^pod b: its containers are not running yet/)
+  expect(describe(pods)).toBe('c: app: CrashLoopBackOff: back-off 5m0s')
+  expect(describe(pods.slice(0, 2))).toMatch(/^b: its containers are not running yet/)
+  const made = (name: string, creationTimestamp: string): KubernetesObject => {
+    const sick = pod(name, waiting('ImagePullBackOff'))
+    return { ...sick, metadata: { ...sick.metadata, creationTimestamp } }
+  }
+  expect(describe([made('old', '2026-06-01T10:00:00Z'), made('new', '2026-06-01T11:00:00Z')])).toMatch(/^new: /)
 })
 
 test('of healthy pods, or none, there is nothing to say', () => {
-  expect(describePods([pod('a', ready)], NOW)).toBeUndefined()
-  expect(describePods([], NOW)).toBeUndefined()
+  expect(describe([pod('a', ready)])).toBeUndefined()
+  expect(describe([])).toBeUndefined()
 })
 
 test.each([

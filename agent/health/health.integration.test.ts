@@ -145,8 +145,11 @@ test('a Deployment whose pods crash is Degraded past its deadline, and the cause
     HealthState.DEGRADED,
   )
   expect(assessHealth(deployment, { now: new Date() }).message).toContain('ProgressDeadlineExceeded')
-  const options = { now: new Date(), signal: AbortSignal.timeout(10_000) }
-  const cause = await waitFor('the pod to crash', async () => await readCause(kube, deployment, options))
+  const options = { now: new Date(), podLogs: false, signal: AbortSignal.timeout(10_000) }
+  const cause = await waitFor('the pod to crash', async () => {
+    const { text } = await readCause(kube, deployment, options)
+    return text.includes('CrashLoop') && text
+  })
   expect(cause).toMatch(/^pod crash-[a-z0-9]+-[a-z0-9]+: app: CrashLoopBackOff/)
 })
 

@@ -46,6 +46,11 @@ export function needsWholeObject({ group, kind }: { readonly group: string; read
   return !STATELESS.has(`${group}/${kind}`)
 }
 
+/** Whether the controller has not seen the newest spec of an object yet. */
+export function isBehind(object: KubernetesObject): boolean {
+  return assessObserved(object) !== undefined
+}
+
 /** A controller that has not seen the newest spec has nothing to say of it. */
 function assessObserved(object: KubernetesObject): Health | undefined {
   const { generation } = object.metadata

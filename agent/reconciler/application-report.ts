@@ -118,7 +118,8 @@ function isUnhealthy(record: ObjectRecord): boolean {
 function toStatus(record: ObjectRecord) {
   const { health, message } = healthOf(record)
   const whole = record.cause === '' ? message : `${message}; ${record.cause}`
-  return create(ObjectStatusSchema, { object: referenceOfRecord(record), health, message: whole })
+  const logLines = health === HealthState.DEGRADED ? [...record.logLines] : []
+  return create(ObjectStatusSchema, { object: referenceOfRecord(record), health, message: whole, logLines })
 }
 
 function syncOf(application: Application, records: readonly ObjectRecord[]): SyncState {
@@ -158,6 +159,9 @@ function problemsOf(application: Application, records: readonly ObjectRecord[]):
     if (record.failure && !isListed) {
       const where = { object: referenceOfRecord(record), source: record.declared?.source }
       problems.push(toProblem(record.failure.error, record.failure.sinceMs, where))
+    }
+    if (record.healthProblem && record.declared) {
+      problems.push(toProblem(record.healthProblem, nowMs, { object: referenceOfRecord(record) }))
     }
     const others = record.declared && target ? context.table.contesters(record.key) : []
     if (others.length > 0)

@@ -1,4 +1,4 @@
-// Reads why a workload is Degraded, once when it gets so: the only time that pods are looked at.
+// Reads why a workload is Degraded, when it gets so and a little later: the only times that pods are looked at.
 import { HealthState } from '@fairlead/proto/common'
 import type { KubernetesObject } from '@fairlead/shared/object-reference'
 import { Limiter } from '../applier/limiter.ts'
@@ -13,16 +13,29 @@ export interface CauseReaderOptions {
   /** Milliseconds since the epoch. */
   readonly clock: () => number
   readonly signal: AbortSignal
+  /** Read the log of the container at fault as well. */
+  readonly podLogs: boolean
   /** A record's cause is known. */
   readonly onChange: (record: ObjectRecord) => void
+  /** After how many milliseconds to look again, default 15 s and 2 min: what is wrong at first is not always what stays. */
+  readonly againAfterMs?: readonly number[]
 }
 
-/** Fills the `cause` of records. */
+const AGAIN_AFTER_MS: readonly number[] = [15_000, 120_000]
+
+/** What is known of a Degraded workload. */
+interface Reading {
+  /** The words of its health for which it was read. */
+  readonly message: string
+  readonly uid: string | undefined
+  readonly timers: NodeJS.Timeout[]
+}
+
+/** Fills `cause` and `logLines` of records. */
 export class CauseReader {
   readonly #options: CauseReaderOptions
   readonly #limiter = new Limiter({ places: 2 })
-  /** The message for which each Degraded record was read last. */
-  readonly #readFor = new WeakMap<ObjectRecord, string>()
+  readonly #readings = new WeakMap<ObjectRecord, Reading>()
 
   constructor(options: CauseReaderOptions) {
     this.#options = options
@@ -31,24 +44,64 @@ export class CauseReader {
   /** Takes an object as it was just observed; reads when it is Degraded with other words than before. Never throws. */
   note(record: ObjectRecord, object: KubernetesObject): void {
     const { health, message } = record.health
+    const known = this.#readings.get(record)
     if (health !== HealthState.DEGRADED || !isWorkload(`${record.group}/${record.kind}`)) {
-      this.#readFor.delete(record)
+      record.cause = ''
+      record.logLines = []
+      if (known) this.#forget(record, known)
       return
     }
-    if (this.#readFor.get(record) === message) return
-    this.#readFor.set(record, message)
-    // The only rejection is that the agent stops.
-    this.#read(record, object).catch(() => undefined)
+    const { metadata, spec, status } = object
+    const { name, namespace, uid } = metadata
+    if (known?.message === message && known.uid === uid) return
+    if (known) this.#forget(record, known)
+    // Of the object only what is needed stays until then.
+    const workload = {
+      apiVersion: object.apiVersion,
+      kind: object.kind,
+      metadata: { name, namespace, uid },
+      spec: selectorOf(spec),
+    }
+    const subject = (record.kind === 'Pod' ? { ...workload, metadata, status } : workload) as KubernetesObject
+    const reading: Reading = { message, uid, timers: [] }
+    this.#readings.set(record, reading)
+    this.#start(record, subject, reading)
+    for (const delayMs of this.#options.againAfterMs ?? AGAIN_AFTER_MS) {
+      const timer = setTimeout(() => this.#start(record, subject, reading), delayMs)
+      timer.unref()
+      reading.timers.push(timer)
+    }
   }
 
-  async #read(record: ObjectRecord, object: KubernetesObject): Promise<void> {
-    const { kube, clock, signal, onChange } = this.#options
+  #start(record: ObjectRecord, workload: KubernetesObject, reading: Reading): void {
+    if (!record.live) {
+      this.#forget(record, reading)
+      return
+    }
+    // The only rejection is that the agent stops.
+    this.#read(record, workload, reading).catch(() => undefined)
+  }
+
+  async #read(record: ObjectRecord, workload: KubernetesObject, reading: Reading): Promise<void> {
+    const { kube, clock, signal, podLogs, onChange } = this.#options
     const cause = await this.#limiter.run(async () => {
       signal.throwIfAborted()
-      return await readCause(kube, object, { now: new Date(clock()), signal })
+      return await readCause(kube, workload, { now: new Date(clock()), podLogs, signal })
     })
-    if (record.health.health !== HealthState.DEGRADED || record.cause === (cause ?? '')) return
-    record.cause = cause ?? ''
+    if (this.#readings.get(record) !== reading || record.health.health !== HealthState.DEGRADED) return
+    const isSame = record.cause === cause.text && record.logLines.join('\n') === cause.logLines.join('\n')
+    if (isSame) return
+    record.cause = cause.text
+    record.logLines = cause.logLines
     onChange(record)
   }
+
+  #forget(record: ObjectRecord, { timers }: Reading): void {
+    this.#readings.delete(record)
+    for (const timer of timers) clearTimeout(timer)
+  }
+}
+
+function selectorOf(spec: unknown): object {
+  return typeof spec === 'object' && spec !== null && 'selector' in spec ? { selector: spec.selector } : {}
 }

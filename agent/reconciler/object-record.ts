@@ -81,6 +81,10 @@ export interface ObjectRecord {
   health: Health
   /** What is wrong with the pods of a Degraded workload; empty when it is not, or that cannot be told. */
   cause: string
+  /** The last lines of the container at fault, where they may be read. */
+  logLines: readonly string[]
+  /** Why the application's health rule for it cannot be used. */
+  healthProblem: AppError | undefined
   failure: Failure | undefined
   /** Must be applied again although nothing else says so. */
   dirty: boolean
@@ -143,6 +147,8 @@ function emptyRecord() {
     live: undefined,
     health: MISSING,
     cause: '',
+    logLines: [] as readonly string[],
+    healthProblem: undefined,
     failure: undefined,
     dirty: false,
     driftLeft: false,
@@ -188,7 +194,6 @@ export function observe(record: ObjectRecord, object: KubernetesObject, persons:
     application: metadata.labels?.[APPLICATION_LABEL] ?? '',
   }
   record.health = healthOf(record, object, nowMs)
-  if (record.health.health !== HealthState.DEGRADED) record.cause = ''
 }
 
 function personOf(object: KubernetesObject, persons: RegExp): Pick<Live, 'person' | 'added'> {
@@ -224,6 +229,8 @@ export function observeGone(record: ObjectRecord): void {
   record.live = undefined
   record.health = MISSING
   record.cause = ''
+  record.logLines = []
+  record.healthProblem = undefined
 }
 
 /** What the decision to apply looks at besides the record. */

@@ -53,6 +53,7 @@ export interface AuditedRequest {
   readonly verb: string
   readonly name: string
   readonly resource: string
+  readonly subresource: string
   readonly code: number
 }
 

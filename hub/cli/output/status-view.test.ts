@@ -23,6 +23,8 @@ describe('status', () => {
       'Problems:',
       ' web on us: Deployment.apps shop/web (deploy/web/web.yaml:12): ApplyInvalid: spec.replicas: must be a number [31m [2h]',
       ' web on us: Deployment.apps shop/web: Degraded: pod web-1: ImagePullBackOff',
+      ' web on us: Deployment.apps shop/web: log: starting',
+      ' web on us: Deployment.apps shop/web: log: fatal: [31m no disk',
       ' web on us: Deployment.apps shop/web: changed by kubectl-edit 11m ago (spec.template.spec.containers[0].image), not put back',
     ])
   })

@@ -193,10 +193,10 @@ export function deploymentProblems(deployment: Deployment, now: number): string[
   const { problems = [], unhealthy = [], drifts = [] } = deployment.report ?? {}
   return [
     ...problems.map((problem) => `${subject}: ${formatProblem(problem, now)}`),
-    ...unhealthy.map(
-      ({ object, health, message }) =>
-        `${subject}: ${objectName(object)}: ${healthWord(health)}${message === '' ? '' : `: ${plain(message)}`}`,
-    ),
+    ...unhealthy.flatMap(({ object, health, message, logLines }) => [
+      `${subject}: ${objectName(object)}: ${healthWord(health)}${message === '' ? '' : `: ${plain(message)}`}`,
+      ...logLines.map((line) => `${subject}: ${objectName(object)}: log: ${plain(line)}`),
+    ]),
     ...drifts.filter((drift) => !drift.remediatedAt).map((drift) => `${subject}: ${formatDrift(drift, now)}`),
   ]
 }

@@ -72,7 +72,14 @@ export function sampleFleet(now: number): FleetStatus {
               since: ago(7_200),
             },
           ],
-          unhealthy: [{ object: deployment, health: HealthState.DEGRADED, message: 'pod web-1: ImagePullBackOff' }],
+          unhealthy: [
+            {
+              object: deployment,
+              health: HealthState.DEGRADED,
+              message: 'pod web-1: ImagePullBackOff',
+              logLines: ['starting', 'fatal:\u001b[31m no disk'],
+            },
+          ],
           drifts: [
             {
               object: deployment,
