@@ -8,6 +8,8 @@ export interface Condition {
   readonly status: string
   readonly reason: string
   readonly message: string
+  /** Of those who write one: Error, Warning or Info; else empty. */
+  readonly severity: string
   /** Generation that it speaks of, where the controller says so. */
   readonly observedGeneration: number | undefined
   /** In ms since the epoch, undefined when unknown. */
@@ -46,13 +48,19 @@ export function statusOf(object: KubernetesObject): Record<string, unknown> {
 
 /** The object's conditions. */
 export function conditionsOf(object: KubernetesObject): Condition[] {
-  return itemsOf(statusOf(object).conditions).map((condition) => {
+  return toConditions(statusOf(object).conditions)
+}
+
+/** A list of conditions; empty for anything else. */
+export function toConditions(list: unknown): Condition[] {
+  return itemsOf(list).map((condition) => {
     const at = Date.parse(textOf(condition.lastTransitionTime))
     return {
       type: textOf(condition.type),
       status: textOf(condition.status),
       reason: textOf(condition.reason),
       message: textOf(condition.message),
+      severity: textOf(condition.severity),
       observedGeneration: numberOf(condition.observedGeneration),
       lastTransitionMs: Number.isNaN(at) ? undefined : at,
     }

@@ -8,13 +8,18 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import { kubeconfigAccess } from '../kube/access.ts'
 import { createKube, type Kube } from '../kube/kube.ts'
 import { readCause } from './cause.ts'
-import { assessHealth } from './health.ts'
+import { assessHealth, hasOwnRule } from './health.ts'
 
 let cluster: Cluster
 let kube: Kube
 
 beforeAll(async () => {
-  cluster = await startCluster({ name: 'health', full: true, audit: false })
+  cluster = await startCluster({
+    name: 'health',
+    full: true,
+    audit: false,
+    apiServerArgs: ['--runtime-config=api/all=true'],
+  })
   const access = await kubeconfigAccess(cluster.kubeconfigPath)
   kube = createKube({ access, userAgent: 'fairlead-agent/health', logger: silentLogger })
 })
@@ -153,23 +158,132 @@ test('a Deployment whose pods crash is Degraded past its deadline, and the cause
   expect(cause).toMatch(/^pod crash-[a-z0-9]+-[a-z0-9]+: app: CrashLoopBackOff/)
 })
 
-test('an HPA that cannot find its target is told as such', async () => {
-  const scaleTargetRef = { apiVersion: 'apps/v1', kind: 'Deployment', name: 'nothing' }
-  const hpa = {
-    apiVersion: 'autoscaling/v2',
-    kind: 'HorizontalPodAutoscaler',
-    metadata: metadata('hpa'),
-    spec: { maxReplicas: 2, scaleTargetRef },
-  }
-  const read = await apply(hpa)
-  const later = new Date(Date.now() + 3_600_000)
-  const fails = async (see: (value: unknown) => void) => {
-    const found = await read()
-    const { health, message } = assessHealth(found, { now: later })
-    see({ status: found?.status, message })
-    return health === HealthState.DEGRADED && message
-  }
-  // Its controller looks every 15 s.
-  const degraded = await waitFor('the HPA to fail', fails, { timeoutMs: 45_000 })
-  expect(degraded).toContain('FailedGetScale')
+const causeOf = async (workload: KubernetesObject): Promise<string> => {
+  const { text } = await readCause(kube, workload, {
+    now: new Date(),
+    podLogs: false,
+    signal: AbortSignal.timeout(10_000),
+  })
+  return text
+}
+const podsOf = async (app: string): Promise<readonly KubernetesObject[]> => {
+  const { items } = await kube.list(await kube.resolve({ group: '', version: 'v1', kind: 'Pod' }), {
+    namespace: 'default',
+    labelSelector: `app=${app}`,
+  })
+  return items
+}
+/** What a kubelet or controller would say of an object. */
+const warn = async (about: KubernetesObject, reason: string, message: string): Promise<void> => {
+  const { kind, apiVersion, metadata: target } = about
+  const involvedObject = { apiVersion, kind, name: target.name, namespace: 'default', uid: target.uid }
+  const lastTimestamp = new Date().toISOString().replace(/\.\d+Z/, 'Z')
+  await cluster.admin.create({
+    apiVersion: 'v1',
+    kind: 'Event',
+    metadata: metadata(`${target.name}.${reason.toLowerCase()}`),
+    ...{ involvedObject, reason, message, type: 'Warning', count: 3, lastTimestamp, source: { component: 'test' } },
+  })
+}
+
+test('a failing probe, which only an event tells of, is part of the cause', async () => {
+  const spec = { replicas: 1, progressDeadlineSeconds: 1, ...selects('probe', 'unready') }
+  const object = { apiVersion: 'apps/v1', kind: 'Deployment', metadata: metadata('probe'), spec }
+  const deployment = await reaches(object, HealthState.DEGRADED)
+  const pod = await waitFor('the pod to run', async () =>
+    (await podsOf('probe')).find(({ status }) => (status as { phase?: string } | undefined)?.phase === 'Running'),
+  )
+  expect(await causeOf(deployment)).not.toContain('probe failed')
+  await warn(pod, 'Unhealthy', 'Readiness probe failed: HTTP probe failed with statuscode: 503')
+  expect(await causeOf(deployment)).toMatch(
+    /^pod probe-[a-z0-9-]+: .*; Unhealthy: Readiness probe failed: HTTP probe failed with statuscode: 503 \(3 times\)$/,
+  )
 })
+
+test("of a Deployment the newest ReplicaSet's pods are told, though an old one fares worse", async () => {
+  const behaving = (behaviour: string) => ({ replicas: 1, progressDeadlineSeconds: 1, ...selects('turn', behaviour) })
+  const object = { apiVersion: 'apps/v1', kind: 'Deployment', metadata: metadata('turn') }
+  const before = await reaches({ ...object, spec: behaving('crash') }, HealthState.DEGRADED)
+  await waitFor('the pod to crash', async () => (await causeOf(before)).includes('CrashLoopBackOff'))
+  // The old pod stays until the new one is ready, which it never is.
+  await apply({ ...object, spec: behaving('unready') })
+  const pods = await waitFor('both pods', async () => {
+    const found = await podsOf('turn')
+    return found.length === 2 && found
+  })
+  const cause = await causeOf(before)
+  expect(cause).not.toContain('CrashLoopBackOff')
+  const annotation = ({ metadata: { annotations } }: KubernetesObject) =>
+    annotations?.['harness.fairlead.dev/behaviour']
+  expect(cause).toContain(`pod ${pods.find((pod) => annotation(pod) === 'unready')?.metadata.name}: `)
+})
+
+test('a pod that fits on no node says which resource is short, and a workload without pods why it has none', async () => {
+  const containers = [{ name: 'app', image: 'x', resources: { requests: { cpu: '10k' } } }]
+  const big = { metadata: { labels: { app: 'big' } }, spec: { containers } }
+  const spec = { replicas: 1, progressDeadlineSeconds: 1, selector: { matchLabels: { app: 'big' } }, template: big }
+  const object = { apiVersion: 'apps/v1', kind: 'Deployment', metadata: metadata('big'), spec }
+  const deployment = await reaches(object, HealthState.DEGRADED)
+  const unschedulable = async (): Promise<string | false> => {
+    const text = await causeOf(deployment)
+    return text.includes('Unschedulable') && text
+  }
+  expect(await waitFor('the scheduler', unschedulable)).toMatch(/Unschedulable: .*Insufficient cpu/)
+
+  const quota = {
+    apiVersion: 'v1',
+    kind: 'ResourceQuota',
+    metadata: { name: 'none', namespace: 'full' },
+    spec: { hard: { pods: '0' } },
+  }
+  await apply({ apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'full' } })
+  await apply(quota)
+  const target = { name: 'db', namespace: 'full' }
+  const set = {
+    apiVersion: 'apps/v1',
+    kind: 'StatefulSet',
+    metadata: target,
+    spec: { replicas: 1, serviceName: 'db', ...selects('db') },
+  }
+  const read = await apply(set)
+  const refused = async (): Promise<string | false> => {
+    const found = await read()
+    const text = found ? await causeOf(found) : ''
+    return text !== '' && text
+  }
+  expect(await waitFor('the refusal', refused, { timeoutMs: 30_000 })).toMatch(
+    /^it has no pods; FailedCreate: .*exceeded quota: none/,
+  )
+})
+
+test('every kind that the API server serves of its own, in every version, has a rule that somebody decided on', async () => {
+  const types = await kube.resourceTypes()
+  // What cannot be read back (reviews, bindings, scale) is no object.
+  const objects = types.filter(({ verbs, plural }) => verbs.includes('get') && !plural.includes('/'))
+  expect(objects.length).toBeGreaterThan(60)
+  expect(objects.filter((type) => !hasOwnRule(type)).map(({ group, kind }) => `${group}/${kind}`)).toEqual([])
+})
+
+test.each(['autoscaling/v2', 'autoscaling/v1'])(
+  'an HPA of %s that cannot find its target is told as such',
+  async (apiVersion) => {
+    const scaleTargetRef = { apiVersion: 'apps/v1', kind: 'Deployment', name: 'nothing' }
+    const hpa = {
+      apiVersion,
+      kind: 'HorizontalPodAutoscaler',
+      metadata: metadata(apiVersion.replace('/', '-')),
+      spec: { maxReplicas: 2, scaleTargetRef },
+    }
+    const read = await apply(hpa)
+    const later = new Date(Date.now() + 3_600_000)
+    const fails = async (see: (value: unknown) => void) => {
+      const found = await read()
+      const { health, message } = assessHealth(found, { now: later })
+      see({ status: found?.status, message })
+      return health === HealthState.DEGRADED && message
+    }
+    // Its controller looks every 15 s.
+    const degraded = await waitFor('the HPA to fail', fails, { timeoutMs: 45_000 })
+    expect(degraded).toContain('FailedGetScale')
+  },
+)

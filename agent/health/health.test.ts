@@ -1,8 +1,10 @@
 // Health by table: the cases of kstatus (pkg/kstatus/status/status_compute_test.go) and Argo CD's known ones.
 import { HealthState } from '@fairlead/proto/common'
 import type { KubernetesObject } from '@fairlead/shared/object-reference'
+import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { assessHealth, needsWholeObject, worstHealth } from './health.ts'
+import { assessHealth, hasOwnRule, needsWholeObject, worstHealth } from './health.ts'
+import { SHIPPED_RULES } from './shipped-rules.ts'
 
 const NOW = new Date('2026-06-01T12:00:00Z')
 const { HEALTHY, PROGRESSING, DEGRADED, SUSPENDED, MISSING, UNKNOWN } = HealthState
@@ -403,6 +405,24 @@ describe('other built-in kinds', () => {
       DEGRADED,
     ],
     ['scaled to zero', { status: condition('ScalingActive', 'False', 'ScalingDisabled') }, HEALTHY],
+    [
+      'version 1, whose conditions are in an annotation',
+      {
+        metadata: {
+          annotations: {
+            'autoscaling.alpha.kubernetes.io/conditions':
+              '[{"type":"AbleToScale","status":"False","reason":"FailedGetScale","message":"no target","lastTransitionTime":"2026-06-01T11:00:00Z"}]',
+          },
+        },
+      },
+      DEGRADED,
+      /FailedGetScale: no target/,
+    ],
+    [
+      'version 1 with nonsense',
+      { metadata: { annotations: { 'autoscaling.alpha.kubernetes.io/conditions': '{' } } },
+      PROGRESSING,
+    ],
     ['at its limit', { status: condition('ScalingLimited', 'True', 'TooManyReplicas') }, HEALTHY],
   ])
   check('policy/v1', 'PodDisruptionBudget', [
@@ -419,6 +439,40 @@ describe('other built-in kinds', () => {
       { status: { ...seen, ...condition('DisruptionAllowed', 'False', 'SyncFailed', 'found no controllers') } },
       DEGRADED,
     ],
+  ])
+  check('storage.k8s.io/v1', 'VolumeAttachment', [
+    ['no status', {}, PROGRESSING],
+    ['attached', { status: { attached: true } }, HEALTHY],
+    [
+      'refused',
+      { status: { attached: false, attachError: { message: 'disk is in use' } } },
+      DEGRADED,
+      /disk is in use/,
+    ],
+  ])
+  check('flowcontrol.apiserver.k8s.io/v1', 'FlowSchema', [
+    ['no status', {}, HEALTHY],
+    ['dangling', { status: condition('Dangling', 'True', 'NotFound', 'no such level') }, DEGRADED, /no such level/],
+  ])
+  check('storagemigration.k8s.io/v1beta1', 'StorageVersionMigration', [
+    ['no status', {}, PROGRESSING],
+    ['done', { status: condition('Succeeded', 'True') }, HEALTHY],
+    ['failed', { status: condition('Failed', 'True', 'X') }, DEGRADED],
+  ])
+  check('certificates.k8s.io/v1beta1', 'PodCertificateRequest', [
+    ['no status', {}, PROGRESSING],
+    ['issued', { status: condition('Issued', 'True') }, HEALTHY],
+    ['denied', { status: condition('Denied', 'True', 'Policy') }, DEGRADED],
+  ])
+  check('certificates.k8s.io/v1', 'CertificateSigningRequest', [
+    ['no status', {}, PROGRESSING],
+    ['issued', { status: { ...condition('Approved', 'True'), certificate: 'LS0t' } }, HEALTHY],
+    ['denied', { status: condition('Denied', 'True', 'ByHand', 'not ours') }, DEGRADED, /not ours/],
+  ])
+  check('v1', 'PersistentVolume', [
+    ['no status', {}, PROGRESSING],
+    ['available', { status: { phase: 'Available' } }, HEALTHY],
+    ['failed', { status: { phase: 'Failed', message: 'recycle failed' } }, DEGRADED, /recycle failed/],
   ])
   for (const [apiVersion, kind] of [
     ['v1', 'ConfigMap'],
@@ -475,6 +529,19 @@ describe('everything else', () => {
       PROGRESSING,
       /being deleted/,
     ],
+    [
+      'not synced with its cloud',
+      {
+        status: {
+          conditions: [
+            { type: 'Synced', status: 'False', reason: 'ReconcileError', message: 'AccessDenied' },
+            { type: 'Ready', status: 'True' },
+          ],
+        },
+      },
+      DEGRADED,
+      /ReconcileError: AccessDenied/,
+    ],
     ['nonsense', { status: { conditions: [null, 7, { type: 3 }] } }, HEALTHY],
   ])
   // A group of its own makes another kind of the same name.
@@ -510,4 +577,64 @@ test('kinds without a telling status are watched by their metadata', () => {
   expect(needsWholeObject({ group: '', kind: 'Secret' })).toBe(false)
   expect(needsWholeObject({ group: 'apps', kind: 'Deployment' })).toBe(true)
   expect(needsWholeObject({ group: 'example.com', kind: 'Secret' })).toBe(true)
+})
+
+/** Kinds with rules of every sort. */
+const KINDS = [
+  ...['v1 Pod', 'v1 Service', 'v1 Namespace', 'v1 Node', 'v1 PersistentVolume', 'v1 PersistentVolumeClaim'],
+  ...['apps/v1 Deployment', 'apps/v1 StatefulSet', 'apps/v1 DaemonSet', 'apps/v1 ReplicaSet', 'batch/v1 Job'],
+  ...['batch/v1 CronJob', 'autoscaling/v1 HorizontalPodAutoscaler', 'policy/v1 PodDisruptionBudget'],
+  ...['apiextensions.k8s.io/v1 CustomResourceDefinition', 'apiregistration.k8s.io/v1 APIService'],
+  ...[
+    'certificates.k8s.io/v1 CertificateSigningRequest',
+    'storage.k8s.io/v1 VolumeAttachment',
+    'example.com/v1 Widget',
+  ],
+  ...SHIPPED_RULES.flatMap(({ kinds }) =>
+    kinds.map((text) => text.replace('*.', 'x.').replace('/', '/v1 ').split(' ')),
+  ).map(([apiVersion, kind]) => `${apiVersion} ${kind === '*' ? 'Any' : kind}`),
+]
+const NAMES = [
+  'conditions',
+  'phase',
+  'state',
+  'health',
+  'status',
+  'replicas',
+  'observedGeneration',
+  'listeners',
+  'parents',
+]
+const CONDITIONS = ['Ready', 'Available', 'Stalled', 'Synced', 'Accepted', 'Progressing', 'type', 'status', 'reason']
+const json = fc.letrec((tie) => ({
+  any: fc.oneof(
+    { depthSize: 'small', withCrossShrink: true },
+    fc.oneof(fc.jsonValue(), fc.constantFrom('True', 'False', 'Unknown', 'Failed', 'Running', '', 7, -1, null)),
+    fc.array(tie('any'), { maxLength: 4 }),
+    fc.dictionary(fc.constantFrom(...NAMES, ...CONDITIONS, 'containerStatuses', 'waiting', '__proto__'), tie('any')),
+    fc.record({ type: fc.constantFrom(...CONDITIONS), status: tie('any'), reason: tie('any'), message: tie('any') }),
+  ),
+})).any
+
+test('whatever a status and a spec hold, there is a state and no error', { timeout: 60_000 }, () => {
+  const states = new Set(Object.values(HealthState))
+  fc.assert(
+    fc.property(fc.constantFrom(...KINDS), json, json, json, (kindText, status, spec, generation) => {
+      const [apiVersion = '', kind = ''] = kindText.split(' ')
+      const object = { apiVersion, kind, metadata: { name: 'x', generation }, spec, status } as KubernetesObject
+      const found = assessHealth(object, { now: NOW })
+      expect(states.has(found.health)).toBe(true)
+      expect(found.health).not.toBe(HealthState.UNSPECIFIED)
+      expect(typeof found.message).toBe('string')
+      expect(found.message === '').toBe(found.health === HEALTHY)
+    }),
+    { numRuns: 3_000 },
+  )
+})
+
+test('only kinds of others are judged by their conditions alone', () => {
+  expect(hasOwnRule({ group: 'apps', kind: 'Deployment' })).toBe(true)
+  expect(hasOwnRule({ group: '', kind: 'ConfigMap' })).toBe(true)
+  expect(hasOwnRule({ group: 'cert-manager.io', kind: 'Certificate' })).toBe(true)
+  expect(hasOwnRule({ group: 'example.com', kind: 'Widget' })).toBe(false)
 })

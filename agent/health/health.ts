@@ -2,8 +2,11 @@
 // what helps a person more: a load balancer without an address and a running Job are on their way, a paused one is told.
 import { HealthState } from '@fairlead/proto/common'
 import { type KubernetesObject, splitApiVersion } from '@fairlead/shared/object-reference'
-import { conditionsOf, describeCondition, numberOf, statusOf } from './conditions.ts'
+import { isStatelessKind } from '@fairlead/shared/stateless-kinds'
+import { assessByRule } from './condition-rule.ts'
+import { conditionsOf, describeCondition, numberOf, statusOf, textOf } from './conditions.ts'
 import { assessKind, hasRule } from './kinds.ts'
+import { findShippedRule } from './shipped-kinds.ts'
 import { degraded, HEALTHY, type Health, type HealthContext, progressing } from './verdict.ts'
 import { assessWorkload, isWorkload } from './workloads.ts'
 
@@ -15,12 +18,13 @@ export function assessHealth(object: KubernetesObject | undefined, context: Heal
   if (object.metadata.deletionTimestamp !== undefined) return progressing('being deleted')
   const [group] = splitApiVersion(object.apiVersion)
   const key = `${group}/${object.kind}`
-  if (STATELESS.has(key)) return HEALTHY
+  if (isStatelessKind(group, object.kind)) return HEALTHY
   const behind = assessObserved(object)
   if (behind) return behind
   if (isWorkload(key)) return assessWorkload(key, object)
   if (hasRule(key)) return assessKind(key, object, context)
-  return assessConditions(object)
+  const rule = findShippedRule(group, object.kind)
+  return rule ? assessByRule(rule, object) : assessConditions(object)
 }
 
 // Best first. Unknown is worse than Progressing: nobody can say whether it works; but a known fault is more to be told.
@@ -43,7 +47,13 @@ export function worstHealth(all: Iterable<Health>): Health {
 
 /** Whether assessHealth needs more than metadata: false for kinds whose status says nothing of whether they work. */
 export function needsWholeObject({ group, kind }: { readonly group: string; readonly kind: string }): boolean {
-  return !STATELESS.has(`${group}/${kind}`)
+  return !isStatelessKind(group, kind)
+}
+
+/** Whether a kind is judged by a rule of its own, and not by the conditions that it may have; so every built-in kind is. */
+export function hasOwnRule({ group, kind }: { readonly group: string; readonly kind: string }): boolean {
+  const key = `${group}/${kind}`
+  return isStatelessKind(group, kind) || isWorkload(key) || hasRule(key) || findShippedRule(group, kind) !== undefined
 }
 
 /** Whether the controller has not seen the newest spec of an object yet. */
@@ -53,8 +63,12 @@ export function isBehind(object: KubernetesObject): boolean {
 
 /** A controller that has not seen the newest spec has nothing to say of it. */
 function assessObserved(object: KubernetesObject): Health | undefined {
-  const { generation } = object.metadata
-  const observed = numberOf(statusOf(object).observedGeneration)
+  const generation = numberOf(object.metadata.generation)
+  const { observedGeneration } = statusOf(object)
+  // Argo Rollouts writes it as text.
+  const observed = /^\d{1,15}$/.test(textOf(observedGeneration))
+    ? Number(observedGeneration)
+    : numberOf(observedGeneration)
   if (generation === undefined || observed === undefined || observed >= generation) return undefined
   return progressing(`its controller has seen generation ${observed} of ${generation}`)
 }
@@ -70,9 +84,12 @@ function assessConditions(object: KubernetesObject): Health {
   if (stalled?.status === 'True') return degraded(describeCondition(stalled))
   const reconciling = find('Reconciling')
   if (reconciling?.status === 'True') return progressing(describeCondition(reconciling))
+  // Claims and composites of Crossplane are kinds of their own.
+  const synced = find('Synced')
+  if (synced?.status === 'False' && synced.reason === 'ReconcileError') return degraded(describeCondition(synced))
   const ready = find('Ready') ?? find('Available')
   if (!ready) return HEALTHY
-  const { generation } = object.metadata
+  const generation = numberOf(object.metadata.generation)
   if (ready.observedGeneration !== undefined && generation !== undefined && ready.observedGeneration < generation) {
     return progressing(`${ready.type} speaks of generation ${ready.observedGeneration}, not yet of ${generation}`)
   }
@@ -80,22 +97,3 @@ function assessConditions(object: KubernetesObject): Health {
   const isFailure = ready.status === 'False' && FAILURE.test(ready.reason)
   return isFailure ? degraded(describeCondition(ready)) : progressing(describeCondition(ready))
 }
-
-/** Kinds that work as soon as they are there. Ingress is among them: many controllers never write its status. */
-const STATELESS: ReadonlySet<string> = new Set(
-  [
-    ['', 'ConfigMap Secret ServiceAccount Endpoints Event LimitRange PodTemplate'],
-    ['admissionregistration.k8s.io', 'MutatingWebhookConfiguration ValidatingWebhookConfiguration'],
-    ['admissionregistration.k8s.io', 'MutatingAdmissionPolicy MutatingAdmissionPolicyBinding'],
-    ['admissionregistration.k8s.io', 'ValidatingAdmissionPolicyBinding'],
-    ['apps', 'ControllerRevision'],
-    ['coordination.k8s.io', 'Lease'],
-    ['discovery.k8s.io', 'EndpointSlice'],
-    ['networking.k8s.io', 'Ingress IngressClass NetworkPolicy'],
-    ['extensions', 'Ingress'],
-    ['node.k8s.io', 'RuntimeClass'],
-    ['rbac.authorization.k8s.io', 'Role RoleBinding ClusterRole ClusterRoleBinding'],
-    ['scheduling.k8s.io', 'PriorityClass'],
-    ['storage.k8s.io', 'StorageClass CSIDriver CSINode CSIStorageCapacity VolumeAttributesClass'],
-  ].flatMap(([group, kinds = '']) => kinds.split(' ').map((kind) => `${group}/${kind}`)),
-)

@@ -11,6 +11,7 @@ import {
   specOf,
   statusOf,
   textOf,
+  toConditions,
 } from './conditions.ts'
 import { degraded, HEALTHY, type Health, type HealthContext, progressing } from './verdict.ts'
 
@@ -23,11 +24,29 @@ const RULES: Readonly<Record<string, Rule>> = {
   '/Namespace': assessNamespace,
   '/Node': (object) => assessCondition(object, 'Ready'),
   '/ResourceQuota': () => HEALTHY,
+  '/ComponentStatus': (object) => assessCondition(object, 'Healthy'),
+  'admissionregistration.k8s.io/ValidatingAdmissionPolicy': () => HEALTHY,
   'apiextensions.k8s.io/CustomResourceDefinition': assessDefinition,
   'apiregistration.k8s.io/APIService': (object) => assessCondition(object, 'Available'),
   'autoscaling/HorizontalPodAutoscaler': assessAutoscaler,
   'policy/PodDisruptionBudget': assessDisruptionBudget,
   'certificates.k8s.io/CertificateSigningRequest': assessSigningRequest,
+  'certificates.k8s.io/PodCertificateRequest': assessPodCertificate,
+  'certificates.k8s.io/ClusterTrustBundle': () => HEALTHY,
+  'flowcontrol.apiserver.k8s.io/FlowSchema': assessFlowSchema,
+  'flowcontrol.apiserver.k8s.io/PriorityLevelConfiguration': () => HEALTHY,
+  'internal.apiserver.k8s.io/StorageVersion': () => HEALTHY,
+  // Whole, so that an application may have a rule of its own; many controllers never write its status.
+  'networking.k8s.io/Ingress': () => HEALTHY,
+  'extensions/Ingress': () => HEALTHY,
+  'networking.k8s.io/ServiceCIDR': (object) => assessCondition(object, 'Ready'),
+  // Claims wait for a pod that wants them, and pod groups for their pods.
+  'resource.k8s.io/ResourceClaim': () => HEALTHY,
+  'resource.k8s.io/ResourcePoolStatusRequest': () => HEALTHY,
+  'scheduling.k8s.io/PodGroup': () => HEALTHY,
+  'scheduling.k8s.io/Workload': () => HEALTHY,
+  'storage.k8s.io/VolumeAttachment': assessAttachment,
+  'storagemigration.k8s.io/StorageVersionMigration': assessMigration,
 }
 
 /** Whether there is a rule for `group/Kind`. */
@@ -84,7 +103,7 @@ function assessDefinition(object: KubernetesObject): Health {
 const METRICS_GRACE_MS = 5 * 60_000
 
 function assessAutoscaler(object: KubernetesObject, { now }: HealthContext): Health {
-  const conditions = conditionsOf(object)
+  const conditions = autoscalerConditions(object)
   if (conditions.length === 0) return progressing('its controller has not seen it yet')
   const fault = conditions.find(
     ({ type, status, reason }) =>
@@ -96,6 +115,18 @@ function assessAutoscaler(object: KubernetesObject, { now }: HealthContext): Hea
   return isRecent(fault, now, METRICS_GRACE_MS)
     ? progressing(describeCondition(fault))
     : degraded(describeCondition(fault))
+}
+
+/** autoscaling/v1 has its conditions in an annotation. */
+function autoscalerConditions(object: KubernetesObject): Condition[] {
+  const conditions = conditionsOf(object)
+  const text = object.metadata.annotations?.['autoscaling.alpha.kubernetes.io/conditions']
+  if (conditions.length > 0 || typeof text !== 'string') return conditions
+  try {
+    return toConditions(JSON.parse(text))
+  } catch {
+    return []
+  }
 }
 
 function isRecent({ lastTransitionMs }: Condition, now: Date, ms: number): boolean {
@@ -113,4 +144,28 @@ function assessSigningRequest(object: KubernetesObject): Health {
   const refused = conditionsOf(object).find(({ type }) => type === 'Denied' || type === 'Failed')
   if (refused) return degraded(describeCondition(refused))
   return textOf(statusOf(object).certificate) === '' ? progressing('the certificate is not issued yet') : HEALTHY
+}
+
+function assessPodCertificate(object: KubernetesObject): Health {
+  const refused = conditionsOf(object).find(({ type, status }) => /^(Denied|Failed)$/.test(type) && status === 'True')
+  if (refused) return degraded(describeCondition(refused))
+  return findCondition(object, 'Issued')?.status === 'True' ? HEALTHY : progressing('the certificate is not issued yet')
+}
+
+function assessFlowSchema(object: KubernetesObject): Health {
+  const dangling = findCondition(object, 'Dangling')
+  return dangling?.status === 'True' ? degraded(describeCondition(dangling)) : HEALTHY
+}
+
+function assessAttachment(object: KubernetesObject): Health {
+  const { attached, attachError, detachError } = statusOf(object)
+  const error = textOf(fieldsOf(attachError).message) || textOf(fieldsOf(detachError).message)
+  if (error !== '') return degraded(error)
+  return attached === true ? HEALTHY : progressing('the volume is not attached yet')
+}
+
+function assessMigration(object: KubernetesObject): Health {
+  const failed = findCondition(object, 'Failed')
+  if (failed?.status === 'True') return degraded(describeCondition(failed))
+  return findCondition(object, 'Succeeded')?.status === 'True' ? HEALTHY : progressing('objects are being written anew')
 }
