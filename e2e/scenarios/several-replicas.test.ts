@@ -70,9 +70,9 @@ async function leads(pod: PodProcess, timeoutMs: number): Promise<void> {
   )
 }
 
-/** Writes of either agent to anything but its own Lease. */
+/** Writes of either agent, but for its own Lease and for Events about what it did before. */
 const writes = (since: number) =>
-  eu.agentRequests({ verbs: writeVerbs, since }).filter(({ resource }) => resource !== 'leases')
+  eu.agentRequests({ verbs: writeVerbs, since }).filter(({ resource }) => !['leases', 'events'].includes(resource))
 
 /** Edits an object as kubectl does, and waits until it is put back; returns how long that took, in ms. */
 async function editAndAwaitRepair(name: string): Promise<number> {
