@@ -7,6 +7,7 @@ import { splitApiVersion } from '@fairlead/shared/object-reference'
 import { isEncrypted, isEncryptedValue } from '@fairlead/shared/sops'
 import { replaceVariables } from '@fairlead/shared/variables'
 import type { JsonObject, JsonValue } from './yaml-reader.ts'
+import { isRawInteger } from './yaml-scalar.ts'
 
 /** Why a document is refused. */
 export interface ManifestFault {
@@ -140,8 +141,10 @@ function checkString(field: string, value: JsonValue | undefined): ManifestFault
 }
 
 function wrongType(field: string, value: JsonValue): string {
-  const type = Array.isArray(value) ? 'a sequence' : typeof value === 'object' ? 'a mapping' : `a ${typeof value}`
-  const hint = typeof value === 'object' ? '' : ' to YAML; quote it'
+  const isScalar = typeof value !== 'object' || isRawInteger(value)
+  const scalar = isRawInteger(value) ? 'number' : typeof value
+  const type = Array.isArray(value) ? 'a sequence' : isScalar ? `a ${scalar}` : 'a mapping'
+  const hint = isScalar ? ' to YAML; quote it' : ''
   return `${field} must be text but is ${type}${hint}`
 }
 
@@ -173,7 +176,7 @@ function withoutServerFields(document: JsonObject): JsonObject {
 }
 
 function isObject(value: JsonValue | undefined): value is JsonObject {
-  return value !== null && typeof value === 'object' && !Array.isArray(value)
+  return value !== null && typeof value === 'object' && !Array.isArray(value) && !isRawInteger(value)
 }
 
 function invalid(message: string): ManifestFault {

@@ -186,8 +186,8 @@ test("a Secret's values are in no message, whatever is wrong with it", () => {
   expect(text).not.toContain('9007199254740')
 })
 
-test('an integer that JSON would change is refused by field and line', () => {
-  const outcome = render({ 'deploy/a.yaml': configMap('x', 'data:\n  m: 9007199254740993\n') })
+test('an integer that the API server would change is refused by field and line', () => {
+  const outcome = render({ 'deploy/a.yaml': configMap('x', 'data:\n  m: 9223372036854775808\n') })
   expect(outcome.problems[0]).toMatchObject({ code: 'InvalidYaml', source: { file: 'deploy/a.yaml', line: 5 } })
   expect(outcome.problems[0]?.message).toMatch(/^data\.m: /)
 })

@@ -61,7 +61,7 @@ test('the names of anchors are found even where their text is the value', () => 
 test('the line of each item of a list is known', () => {
   const file = readYaml('kind: List\nitems:\n- a: 1\n-\n  b: 2\n')
   const list = file.documents[0]?.value
-  const items = list !== null && typeof list === 'object' && !Array.isArray(list) ? list.items : undefined
+  const items = list !== null && typeof list === 'object' && 'items' in list ? list.items : undefined
   expect(Array.isArray(items) && items.map((item) => file.lineOf(item))).toEqual([3, 5])
 })
 

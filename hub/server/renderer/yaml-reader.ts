@@ -2,7 +2,13 @@
 // structure; the values are composed here, because its own constructor knows neither positions nor kubectl's rules.
 import { mayHoldVariables } from '@fairlead/shared/variables'
 import { EVENT_ID, type Event, getScalarValue, parseEvents, type ScalarEvent, YAMLException } from 'js-yaml'
-import { resolvePlainScalar, resolveTaggedScalar, ScalarRefusal, type ScalarValue } from './yaml-scalar.ts'
+import {
+  isRawInteger,
+  resolvePlainScalar,
+  resolveTaggedScalar,
+  ScalarRefusal,
+  type ScalarValue,
+} from './yaml-scalar.ts'
 
 /** A value as JSON knows it. */
 export type JsonValue = ScalarValue | JsonValue[] | JsonObject
@@ -167,7 +173,7 @@ class Composer {
 
   stringify(value: JsonValue): string {
     if (Array.isArray(value)) return `[${value.map((item) => this.stringify(item)).join(',')}]`
-    if (value === null || typeof value !== 'object') return JSON.stringify(value)
+    if (value === null || typeof value !== 'object' || isRawInteger(value)) return JSON.stringify(value)
     const keys = [...new Set([...(this.#keyOrders.get(value) ?? []), ...Object.keys(value)])]
     const fields = keys.map((key) => `${JSON.stringify(key)}:${this.stringify(value[key] ?? null)}`)
     return `{${fields.join(',')}}`
@@ -260,6 +266,7 @@ class Composer {
     }
     const { value } = this.#node()
     if (value === null) throw this.#error('a key is empty', startOf(event))
+    if (isRawInteger(value)) return value.rawJSON
     if (typeof value === 'object') throw this.#error('a key is a mapping or a sequence', startOf(event))
     return String(value)
   }
@@ -339,7 +346,7 @@ class Composer {
 }
 
 const REFUSALS: Record<ScalarRefusal['reason'], string> = {
-  'unsafe-integer': 'an integer beyond 2^53 would lose digits; quote it if it is meant as text',
+  'unsafe-integer': 'an integer beyond 64 bits would lose digits; quote it if it is meant as text',
   'not-finite': 'infinity and NaN have no place in JSON; quote it if it is meant as text',
   invalid: 'the value does not fit its tag',
 }

@@ -128,12 +128,10 @@ const REFUSED: readonly (readonly [text: string, message: string])[] = [
   ['!!bool maybe', 'does not fit its tag'],
   ['!!float x', 'does not fit its tag'],
   ['!!binary "a b!"', 'does not fit its tag'],
-  ['9007199254740993', 'beyond 2^53'],
-  ['-9007199254740993', 'beyond 2^53'],
-  ['123456789012345678', 'beyond 2^53'],
-  ['18446744073709551616', 'beyond 2^53'],
-  ['0x7fffffffffffffff', 'beyond 2^53'],
-  ['0777777777777777777777', 'beyond 2^53'],
+  ['9223372036854775808', 'beyond 64 bits'],
+  ['-9223372036854775809', 'beyond 64 bits'],
+  ['18446744073709551616', 'beyond 64 bits'],
+  ['0xffffffffffffffff', 'beyond 64 bits'],
 ]
 
 test.each(REFUSED)('refuses %j and names field and line, but not the value', (text, message) => {
@@ -142,4 +140,18 @@ test.each(REFUSED)('refuses %j and names field and line, but not the value', (te
   expect(read).toThrow(message)
   expect(read).toThrow(expect.objectContaining({ line: 4, field: 'spec.items[0].v' }))
   expect(read).not.toThrow(text)
+})
+
+test.each([
+  ['9007199254740993', '9007199254740993'],
+  ['-9007199254740993', '-9007199254740993'],
+  ['9_223_372_036_854_775_807', '9223372036854775807'],
+  ['-9223372036854775808', '-9223372036854775808'],
+  ['0x7fffffffffffffff', '9223372036854775807'],
+  ['0777777777777777777777', '9223372036854775807'],
+])('%s keeps its digits, although no number of JavaScript has them', (text, digits) => {
+  const { documents, stringify } = readYaml(`v: [${text}]\n${text}: k\n`)
+  const value = documents[0]?.value ?? null
+  expect(JSON.stringify(value)).toBe(`{"v":[${digits}],"${digits}":"k"}`)
+  expect(stringify(value)).toBe(JSON.stringify(value))
 })

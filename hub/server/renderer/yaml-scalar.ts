@@ -1,10 +1,22 @@
 // What a plain YAML scalar means to kubectl (sigs.k8s.io/yaml, which reads YAML 1.1 with a few rules of its own).
 // The tables in yaml-scalar.test.ts were taken from kubectl itself.
 
-/** What a scalar can mean. */
-export type ScalarValue = string | number | boolean | null
+/** An integer beyond 2^53 with all its digits, as JSON.rawJSON makes it: JSON.stringify writes them. */
+export interface RawInteger {
+  readonly rawJSON: string
+}
 
-/** A scalar that has no exact place in JSON: `unsafe-integer` is beyond 2^53, `not-finite` is .inf or .nan, `invalid` does not fit its tag. */
+/** What a scalar can mean. */
+export type ScalarValue = string | number | boolean | null | RawInteger
+
+/** True for an integer beyond 2^53. */
+export function isRawInteger(value: unknown): value is RawInteger {
+  return RAW_JSON.isRawJSON(value)
+}
+
+const RAW_JSON = JSON as unknown as { rawJSON(text: string): RawInteger; isRawJSON(value: unknown): boolean }
+
+/** A scalar that has no exact place in JSON: `unsafe-integer` is beyond 64 bits, `not-finite` is .inf or .nan, `invalid` does not fit its tag. */
 export class ScalarRefusal {
   readonly reason: 'unsafe-integer' | 'not-finite' | 'invalid'
   constructor(reason: 'unsafe-integer' | 'not-finite' | 'invalid') {
@@ -26,6 +38,7 @@ const DECIMAL = /^[-+]?[0-9]+$/
 const FLOAT = /^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$/
 const NOT_FINITE = /^(?:[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$/
 const LARGEST_UNSIGNED = (1n << 64n) - 1n
+const LARGEST_SIGNED = (1n << 63n) - 1n
 
 /** The meaning of a plain scalar without a tag. */
 export function resolvePlainScalar(text: string): ScalarValue | ScalarRefusal {
@@ -53,7 +66,7 @@ export function resolveTaggedScalar(tag: string, text: string): ScalarValue | Sc
   }
 }
 
-function resolveNumber(text: string): number | ScalarRefusal | undefined {
+function resolveNumber(text: string): number | RawInteger | ScalarRefusal | undefined {
   if (NOT_FINITE.test(text)) return new ScalarRefusal('not-finite')
   // kubectl drops underscores everywhere except after a leading point.
   const plain = text.startsWith('.') ? text : text.replaceAll('_', '')
@@ -67,6 +80,7 @@ function resolveNumber(text: string): number | ScalarRefusal | undefined {
 
 function resolvePrefixed([, sign, hexMark, hex, binaryMark, binary, octal]: RegExpExecArray):
   | number
+  | RawInteger
   | ScalarRefusal
   | undefined {
   const magnitude = hexMark ? BigInt(`0x${hex}`) : binaryMark ? BigInt(`0b${binary}`) : BigInt(`0o${octal}`)
@@ -74,9 +88,12 @@ function resolvePrefixed([, sign, hexMark, hex, binaryMark, binary, octal]: RegE
   return safeInteger(sign === '-' ? -magnitude : magnitude)
 }
 
-function safeInteger(value: bigint): number | ScalarRefusal {
+function safeInteger(value: bigint): number | RawInteger | ScalarRefusal {
   const number = Number(value)
-  return Number.isSafeInteger(number) ? number : new ScalarRefusal('unsafe-integer')
+  if (Number.isSafeInteger(number)) return number
+  // What is larger the API server would round.
+  if (value > LARGEST_SIGNED || value < -LARGEST_SIGNED - 1n) return new ScalarRefusal('unsafe-integer')
+  return RAW_JSON.rawJSON(String(value))
 }
 
 function resolveBinary(text: string): string | ScalarRefusal {
