@@ -124,6 +124,7 @@ class TestAgent {
   readonly puller: Puller
   readonly reporter: Reporter
   refused = 0
+  keepingProblem: AppError | undefined
   /** Called with each slice first. */
   onSlice: (slice: Slice) => void = () => undefined
   /** What the connection logged. */
@@ -159,6 +160,9 @@ class TestAgent {
       },
       onCommand: ({ id }) => this.commands.push(id),
       onRefused: () => this.reporter.touch(),
+      onKeeping: (problem) => {
+        this.keepingProblem = problem
+      },
       logger,
     })
     this.reporter = new Reporter({
@@ -376,7 +380,8 @@ describe('what is kept', () => {
     await untilKept(2n)
     await waitFor('the dropped artifact to be deleted', async () => (await keptSecrets([second])) === 0)
     expect(large.chunks.size).toBeGreaterThan(1)
-    expect(await keptSecrets([first, large])).toBe(1 + large.chunks.size)
+    const kept = 1 + large.chunks.size
+    await waitFor('the new artifact to be kept', async () => (await keptSecrets([first, large])) === kept)
     await agent.stop()
 
     // A new process that reaches nobody.
@@ -458,6 +463,51 @@ describe('what is kept', () => {
       const found = await cluster.admin.get({ apiVersion: 'v1', kind: 'Secret', metadata: { namespace, name } })
       return found.data?.chunk !== truncated.data.chunk
     })
+  })
+
+  test('a quota that refuses the cache is told and harms nothing, what is not needed makes room, and it is kept later', async () => {
+    const [old, next] = [makeArtifact('old'), makeArtifact('next')]
+    for (const artifact of [old, next]) await publishArtifact(artifact)
+    const clusterId = createTestClusterId()
+    const agent = await new TestAgent(clusterId).join()
+    await publishSlice(makeSlice(clusterId, 1n, [old]))
+    await waitFor('the artifact to be kept', async () => (await keptSecrets([old])) === 1)
+    const quota = { apiVersion: 'v1', kind: 'ResourceQuota', metadata: { name: 'secrets', namespace } }
+    const status = { hard: { 'count/secrets': '1' }, used: { 'count/secrets': '1' } }
+    await cluster.admin.create({ ...quota, spec: { hard: status.hard } } as never)
+    await cluster.admin.patch(quota, { status }, { subresource: 'status' })
+    await waitFor('the quota to be in force', async () => {
+      const probe = { apiVersion: 'v1', kind: 'Secret', metadata: { name: 'probe', namespace } }
+      return await cluster.admin.create(probe).then(
+        async () => await cluster.admin.delete(probe).then(() => false),
+        () => true,
+      )
+    })
+    await publishSlice(makeSlice(clusterId, 2n, [next]))
+    await waitFor('the problem to be told', () => agent.keepingProblem !== undefined)
+    expect(agent.keepingProblem?.message).toContain('exceeded quota')
+    expect(agent.generation).toBe(2n)
+    expect((await agent.artifacts.load(next.reference, AbortSignal.timeout(5_000))).manifests.length).toBe(1)
+    expect([await keptSecrets([old]), await keptSecrets([next])]).toEqual([0, 0])
+    await cluster.admin.delete(quota)
+    await waitFor('the new artifact to be kept', async () => (await keptSecrets([next])) === 1)
+    await waitFor('the problem to be forgotten', () => agent.keepingProblem === undefined)
+  })
+
+  test('a kept slice whose document and generation are both damaged is told, and shuts the hub out of nothing', async () => {
+    const clusterId = createTestClusterId()
+    const key = createNkey('U')
+    const agent = await new TestAgent(clusterId, key).join()
+    await publishSlice(makeSlice(clusterId, 11n))
+    await untilKept(11n)
+    await agent.stop()
+    const broken = (text: string): string => Buffer.from(text).toString('base64')
+    await cluster.admin.patch(sliceSecret, { data: { document: broken('x'), generation: broken('9'.repeat(19)) } })
+    const restarted = await new TestAgent(clusterId, key).join(['tls://127.0.0.1:1'])
+    expect([restarted.slices, restarted.keepingProblem?.code]).toEqual([[], 'ArtifactCorrupt'])
+    await restarted.stop()
+    const online = await new TestAgent(clusterId, key).join()
+    await waitFor('the slice to be obeyed again', () => online.generation === 11n)
   })
 
   test('an artifact that is not stored is reported as unavailable, one with other bytes as corrupt', async () => {

@@ -198,6 +198,7 @@ class Agent implements Shown {
       },
       onCommand: (command) => this.#obey(command),
       onRefused: (refusal) => this.#refused(refusal),
+      onKeeping: (problem) => this.#reporter.setProblem('kept', problem && toProblem(problem)),
       logger,
     })
     this.#enrolment = new Enrolment({

@@ -1,5 +1,5 @@
 // Keeps each slice in the cluster: the slice before it is obeyed, so that a restart never goes back to an older one, then
-// the artifacts it names, then drops what it no longer needs. A newer slice pre-empts the keeping of an older one.
+// drops what it no longer needs, which makes room, then the artifacts it names. A newer slice pre-empts the keeping of an older one.
 import type { ArtifactReference, Slice } from '@fairlead/proto/slice'
 import { backoffMs, sleep } from '@fairlead/shared/backoff'
 import { AppError, isAborted } from '@fairlead/shared/errors'
@@ -20,7 +20,15 @@ export class Keeper {
   #current = new AbortController()
   #running: Promise<void> = Promise.resolve()
 
-  constructor(kept: KeptState, artifacts: PulledArtifacts, logger: Logger) {
+  readonly #onProblem: (problem: AppError | undefined) => void
+
+  /** `onProblem` is told why a slice cannot be kept for now, and (undefined) when it is. */
+  constructor(
+    kept: KeptState,
+    artifacts: PulledArtifacts,
+    { logger, onProblem }: { logger: Logger; onProblem: (problem: AppError | undefined) => void },
+  ) {
+    this.#onProblem = onProblem
     this.#kept = kept
     this.#artifacts = artifacts
     this.#logger = logger
@@ -61,11 +69,16 @@ export class Keeper {
       try {
         await this.#keepOnce(slice, document, signal)
         this.#logger.debug({ generation: String(slice.generation) }, 'slice kept')
+        this.#onProblem(undefined)
         return
       } catch (error) {
         if (signal.aborted || isAborted(error)) return
         if (!(error instanceof AppError) || error.kind === 'bug') throw error
-        if (told !== error.message) this.#logger.warn({ error }, 'the slice cannot be kept yet')
+        if (told !== error.message) {
+          this.#logger.warn({ error }, 'the slice cannot be kept yet')
+          const message = `without hub and NATS a restarted agent would not know all: ${error.message}`
+          this.#onProblem(new AppError(error.code, message, { cause: error }))
+        }
         told = error.message
         await sleep(backoffMs(attempt, { baseMs: 1_000, maxMs: 60_000 }), signal).catch(() => undefined)
       }
@@ -78,12 +91,13 @@ export class Keeper {
     this.#artifacts.releaseOthers(digests)
     const { clusterId, generation } = slice
     await this.#kept.writeSlice({ clusterId, generation, document }, signal)
+    // Nothing that can be obeyed names them any more. Before the new ones: a quota or a full etcd may wait for the room.
+    await this.#kept.dropOtherChunks(digests, signal)
     const queue = [...references]
     const work = async (): Promise<void> => {
       for (let next = queue.shift(); next; next = queue.shift()) await this.#artifacts.keep(next, signal)
     }
     await Promise.all(Array.from({ length: CONCURRENCY }, work))
-    await this.#kept.dropOtherChunks(digests, signal)
   }
 }
 

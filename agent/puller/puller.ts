@@ -35,6 +35,8 @@ export interface PullerOptions {
   readonly onCommand: (command: Command) => void
   /** A document was refused, or (undefined) good ones came after all that were not. */
   readonly onRefused: (refusal: RefusedError | undefined, counts: Refusals) => void
+  /** Why what must be is not kept in the cluster for now; undefined when it is. Default: nobody is told. */
+  readonly onKeeping?: (problem: AppError | undefined) => void
   readonly logger: Logger
   readonly doorbell?: DoorbellOptions
 }
@@ -45,6 +47,8 @@ const GET_TIMEOUT_MS = { first: 500, longest: 8_000 }
 const RESYNC_BYTES_PER_MINUTE = 300
 const RESYNC_MIN_MS = 5 * 60_000
 const RESYNC_MAX_MS = 60 * 60_000
+/** Generations are times in milliseconds; none is further ahead than this. */
+const MAX_CLOCK_ERROR_MS = 7 * 86_400_000
 /** Command ids that are remembered. */
 const COMMANDS_REMEMBERED = 100
 
@@ -65,7 +69,8 @@ export class Puller {
   constructor(options: PullerOptions) {
     this.#options = options
     const { signal } = this.#stopping
-    this.#keeper = new Keeper(options.kept, options.artifacts, options.logger)
+    const { logger, onKeeping = () => undefined } = options
+    this.#keeper = new Keeper(options.kept, options.artifacts, { logger, onProblem: onKeeping })
     this.#bells = {
       main: new Doorbell(() => this.#pull('main'), signal, options.doorbell),
       cmd: new Doorbell(() => this.#pull('cmd'), signal, options.doorbell),
@@ -157,8 +162,15 @@ export class Puller {
         this.#refuse(error, 'main', 'kept')
       }
     }
-    // The same slice must be taken again from the hub, but nothing older.
-    this.#lastGeneration = found.generation > 0n ? found.generation - 1n : 0n
+    // The same slice must be taken again from the hub, but nothing older. A generation that no clock explains is damaged
+    // as well: no slice of the hub would be newer.
+    const isPlausible = found.generation > 0n && found.generation <= BigInt(Date.now() + MAX_CLOCK_ERROR_MS)
+    this.#lastGeneration = isPlausible ? found.generation - 1n : 0n
+    const damaged = new AppError(
+      'ArtifactCorrupt',
+      'the kept slice is damaged; everything stays as it is until the hub is heard',
+    )
+    this.#options.onKeeping?.(damaged)
     logger.warn({ generation: String(found.generation) }, 'the kept slice is damaged, waiting for the hub')
   }
 

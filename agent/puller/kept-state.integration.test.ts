@@ -1,0 +1,129 @@
+// What is kept in Secrets of a real API server: of any size, and noticed when it is damaged. NATS is away throughout.
+import { randomBytes } from 'node:crypto'
+import { create } from '@bufbuild/protobuf'
+import { type Cluster, startCluster } from '@fairlead/e2e/harness/cluster'
+import { ArtifactSchema } from '@fairlead/proto/slice'
+import { artifactDigest, type SealedArtifact, sealArtifact } from '@fairlead/shared/artifact'
+import { createLogger, silentLogger } from '@fairlead/shared/logger'
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { kubeconfigAccess } from '../kube/access.ts'
+import { createKube, type Kube } from '../kube/kube.ts'
+import { PulledArtifacts } from './artifact-loader.ts'
+import { Connection } from './connection.ts'
+import { ARTIFACT_SECRET_PREFIX, KeptState } from './kept-state.ts'
+
+let cluster: Cluster
+let kube: Kube
+let namespace: string
+let number = 0
+let logged: string
+
+beforeAll(async () => {
+  cluster = await startCluster({ name: 'kept' })
+  const access = await kubeconfigAccess(cluster.kubeconfigPath)
+  kube = createKube({ access, userAgent: 'fairlead-agent/test', logger: silentLogger })
+}, 120_000)
+afterAll(async () => {
+  await kube?.close()
+  await cluster?.stop()
+})
+beforeEach(async () => {
+  namespace = `t${++number}`
+  logged = ''
+  await cluster.admin.create({ apiVersion: 'v1', kind: 'Namespace', metadata: { name: namespace } })
+})
+
+const signal = AbortSignal.timeout(120_000)
+
+/** A loader as a process has it that was just started and reaches nobody. */
+function startOffline(): PulledArtifacts {
+  const write = (line: string): void => {
+    logged += line
+  }
+  const logger = createLogger({ name: 'agent', stream: { write } })
+  const nothing = (): void => undefined
+  const connection = new Connection({ onConnected: nothing, onDisconnected: nothing, onRefused: nothing, logger })
+  return new PulledArtifacts({ connection, kept: new KeptState(kube, namespace), logger })
+}
+
+const manifest = (name: string, data: Record<string, string>) => ({
+  json: Buffer.from(JSON.stringify({ apiVersion: 'v1', kind: 'ConfigMap', metadata: { name }, data })),
+})
+const seal = (manifests: readonly { json: Uint8Array }[]): SealedArtifact =>
+  sealArtifact(create(ArtifactSchema, { manifests: [...manifests] as never }))
+
+async function keep({ chunks }: SealedArtifact): Promise<void> {
+  const kept = new KeptState(kube, namespace)
+  for (const [digest, bytes] of chunks) await kept.writeChunk(digest, bytes, signal)
+}
+
+const random = (bytes: number): string =>
+  randomBytes(Math.ceil(bytes / 2))
+    .toString('hex')
+    .slice(0, bytes)
+
+describe('what is larger than a Secret may be is kept in several, and read back whole', () => {
+  test.each([
+    [
+      '13,000 objects',
+      () => Array.from({ length: 13_000 }, (_, index) => manifest(`object-${index}`, { a: random(64) })),
+    ],
+    ['a ConfigMap of 1 MB', () => [manifest('large', { a: 'x'.repeat(1_000_000) })]],
+    [
+      '5 MB that cannot be compressed',
+      () =>
+        Array.from({ length: 7 }, (_, index) => manifest(`r${index}`, { a: randomBytes(750_000).toString('base64') })),
+    ],
+  ])('%s', async (_what, make) => {
+    const artifact = seal(make())
+    await keep(artifact)
+    const loaded = await startOffline().load(artifact.reference, signal)
+    expect(artifactDigest(loaded)).toBe(artifact.reference.digest)
+    expect(loaded.manifests.length).toBe(artifact.reference.objects)
+  })
+
+  test('a slice of the largest size that NATS carries', async () => {
+    const document = randomBytes(1_048_576 - 1_024)
+    const slice = { clusterId: 'a'.repeat(26), generation: 1n, document: new Uint8Array(document) }
+    await new KeptState(kube, namespace).writeSlice(slice, signal)
+    expect(await new KeptState(kube, namespace).readSlice(signal)).toEqual(slice)
+  })
+})
+
+describe('a damaged part is noticed and told, is not used, and harms no other artifact', () => {
+  const flipped = (base64: string): string => {
+    const bytes = Buffer.from(base64, 'base64')
+    bytes[bytes.length >> 1] = (bytes[bytes.length >> 1] ?? 0) ^ 1
+    return bytes.toString('base64')
+  }
+  test.each<[string, (chunk: string, other: string) => string | null | undefined]>([
+    ['with one bit flipped', (chunk) => flipped(chunk)],
+    ['cut short', (chunk) => Buffer.from(chunk, 'base64').subarray(0, -100).toString('base64')],
+    ['emptied', () => ''],
+    ['swapped for another', (_chunk, other) => other],
+    ['without its data', () => null],
+    ['deleted', () => undefined],
+  ])('%s', async (_what, damage) => {
+    const large = seal([manifest('large', { a: randomBytes(700_000).toString('base64') })])
+    const small = seal([manifest('small', { a: 'b' })])
+    await keep(large)
+    await keep(small)
+    const offline = startOffline()
+    // Listed while all were there.
+    await offline.load(small.reference, signal)
+    const [, second = '', third = ''] = large.chunks.keys()
+    const reference = (digest: string) => ({
+      apiVersion: 'v1',
+      kind: 'Secret',
+      metadata: { name: `${ARTIFACT_SECRET_PREFIX}${digest.slice(0, 32)}`, namespace },
+    })
+    const chunkOf = async (digest: string): Promise<string> =>
+      ((await cluster.admin.get(reference(digest))).data as { chunk: string }).chunk
+    const damaged = damage(await chunkOf(second), await chunkOf(third))
+    if (damaged === undefined) await cluster.admin.delete(reference(second))
+    else await cluster.admin.patch(reference(second), { data: { chunk: damaged } })
+    await expect(offline.load(large.reference, AbortSignal.timeout(500))).rejects.toMatchObject({ code: 'Aborted' })
+    expect(logged).toContain('a kept artifact is damaged')
+    expect((await startOffline().load(small.reference, signal)).manifests.length).toBe(1)
+  })
+})
