@@ -55,6 +55,7 @@ describe.each(versions)('values, %s', (version) => {
       'rbac.namespaces={shop,web}',
       'join.token=flj_x',
       'heartbeatSeconds=2',
+      'sops.ageSecret=age-keys',
     ])
     const { template: pod } = deploymentOf(objects)
     const env = Object.fromEntries((containerOf(pod).env ?? []).map(({ name, value = 'x' }) => [name, value]))
@@ -63,6 +64,7 @@ describe.each(versions)('values, %s', (version) => {
       hubCaPin: pin,
       joinToken: undefined,
       joinSecret: 'fairlead-agent-join',
+      ageSecret: 'age-keys',
       namespaces: ['shop', 'web'],
       heartbeatMs: 2_000,
     })

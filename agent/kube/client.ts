@@ -28,6 +28,7 @@ import { isExpired, KubeError } from './kube-error.ts'
 import { collectionPath, objectCollectionPath, objectPath } from './resource-path.ts'
 import { Transport } from './transport.ts'
 import { openWatch } from './watch-stream.ts'
+import { yamlSafe } from './yaml-safe.ts'
 
 const PAGE = 250
 
@@ -132,7 +133,7 @@ function applyRequest(resource: ResourceType, target: ObjectName, body: JsonBody
     method: 'PATCH',
     path: objectPath(resource, target),
     query: { ...query, force, fieldManager: FIELD_MANAGER },
-    body,
+    body: yamlSafe(body),
     // JSON is YAML; this is the one media type that every version takes.
     contentType: 'application/apply-patch+yaml',
     // The same apply again changes nothing.
