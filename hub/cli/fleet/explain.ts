@@ -3,6 +3,7 @@ import type { Cluster } from '@fairlead/proto/clusters'
 import type { Application, Repository, TrackedRef } from '@fairlead/proto/definitions'
 import type { Deployment, FleetStatus } from '@fairlead/proto/fleet'
 import { heldPrunesOf } from '../output/held-prunes.ts'
+import { formatHook } from '../output/hooks.ts'
 import { clusterNote, deploymentProblems, formatDrift } from '../output/status-view.ts'
 import {
   ageOf,
@@ -99,6 +100,7 @@ function explainDeployment(deployment: Deployment, cluster: Cluster | undefined,
     ...(cluster ? explainSlice(cluster) : []),
     ...(cluster?.problems ?? []).map((problem) => `  agent: ${formatProblem(problem, now)}`),
     ...deploymentProblems(deployment, now).map((line) => `  ${line}`),
+    ...(report?.hooks ?? []).map((hook) => `  ${formatHook(hook)}`),
     ...heldPrunesOf(deployment, now, 100).map((line) => `  ${line}`),
     ...(report?.drifts ?? [])
       .filter((drift) => drift.remediatedAt)

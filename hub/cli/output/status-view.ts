@@ -7,6 +7,7 @@ import type { Deployment, FleetStatus } from '@fairlead/proto/fleet'
 import type { Drift } from '@fairlead/proto/report'
 import { formatObjectReference } from '@fairlead/shared/object-reference'
 import { heldPrunesOf } from './held-prunes.ts'
+import { runningHooksOf } from './hooks.ts'
 import type { Style } from './output.ts'
 import { formatTable } from './table.ts'
 import {
@@ -138,6 +139,7 @@ function sections(status: FleetStatus, options: StatusViewOptions): string[] {
       style('bold', 'Held prunes:'),
       status.deployments.flatMap((one) => heldPrunesOf(one, now)),
     ),
+    ...section(style('bold', 'Running hooks:'), status.deployments.flatMap(runningHooksOf)),
     ...section(style('bold', 'Latest drift:'), options.wide ? driftLines(status.deployments, now) : []),
   ]
 }

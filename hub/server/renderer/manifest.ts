@@ -6,6 +6,7 @@ import type { ErrorCode } from '@fairlead/shared/errors'
 import { splitApiVersion } from '@fairlead/shared/object-reference'
 import { isEncrypted, isEncryptedValue } from '@fairlead/shared/sops'
 import { replaceVariables } from '@fairlead/shared/variables'
+import { checkAnnotations } from './annotations.ts'
 import type { JsonObject, JsonValue } from './yaml-reader.ts'
 import { isRawInteger } from './yaml-scalar.ts'
 
@@ -45,9 +46,12 @@ const SERVER_FIELDS = [
   'uid',
 ]
 
-/** True for `List` and every typed list: an object that only holds others. */
-export function isList(value: JsonValue): value is JsonObject & { items: JsonValue[] } {
-  return isObject(value) && typeof value.kind === 'string' && value.kind.endsWith('List') && Array.isArray(value.items)
+/** True for `List` and every typed list: an object that only holds others. A list has no name; an object of a kind like IPAllowList has. */
+export function isList(value: JsonValue): value is JsonObject & { items?: JsonValue[] | null } {
+  if (!isObject(value) || typeof value.kind !== 'string') return false
+  if (value.kind === 'List' && value.apiVersion === 'v1') return Array.isArray(value.items ?? [])
+  const isNamed = isObject(value.metadata) && value.metadata.name !== undefined
+  return value.kind.endsWith('List') && Array.isArray(value.items) && !isNamed
 }
 
 /** An item of a list, with what a typed list says of it: the items of a ConfigMapList need not name their kind. */
@@ -69,7 +73,10 @@ export function checkManifest(document: JsonValue): ManifestCheck {
     const message = "apiVersion, kind or metadata is encrypted; encrypt with --encrypted-regex '^(data|stringData)$'"
     return { faults: [invalid(message)], reference: undefined }
   }
-  const faults = [...checkType(document), ...checkMetadata(document.metadata)]
+  if (document.kind === 'List' && document.apiVersion === 'v1' && !isList(document)) {
+    return { faults: [invalid('items of a List must be a sequence')], reference: undefined }
+  }
+  const faults = [...checkType(document), ...checkMetadata(document.metadata), ...checkOrders(document)]
   const reference = describe(document)
   if (faults.length > 0 || reference === undefined) return { faults, reference }
   // The MAC of an encrypted document covers every value: it must reach the cluster as it is.
@@ -133,6 +140,14 @@ function checkTexts(field: string, texts: JsonValue | undefined): ManifestFault[
   return Object.entries(texts)
     .filter(([, value]) => value !== null && typeof value !== 'string')
     .map(([key, value]) => invalid(wrongType(`${field}[${key}]`, value)))
+}
+
+/** What the annotations tell the agent; of an encrypted manifest only the agent can read them. */
+function checkOrders(document: JsonObject): ManifestFault[] {
+  const annotations = isObject(document.metadata) ? document.metadata.annotations : undefined
+  if (!isObject(annotations) || isEncrypted(document)) return []
+  const { apiVersion, kind } = document
+  return checkAnnotations({ apiVersion: String(apiVersion), kind: String(kind), annotations }).map(invalid)
 }
 
 function checkString(field: string, value: JsonValue | undefined): ManifestFault | undefined {

@@ -96,12 +96,55 @@ test('lists are taken apart, typed ones and nested ones too, and every item has 
 })
 
 test.each([
+  ['a List of nothing', 'apiVersion: v1\nkind: List\nitems:\n'],
+  ['a List without items', 'apiVersion: v1\nkind: List\n'],
+  ['an empty document', '\n---\n# only a comment\n---\n'],
+  ['a document that is null', 'null\n'],
+])('%s declares nothing and is no mistake', (_, document) => {
+  const outcome = render({ 'deploy/a.yaml': `${configMap('good')}---\n${document}` })
+  expect(declared(outcome)).toEqual(['deploy/a.yaml:1 ConfigMap/good'])
+  expect(outcome.problems).toEqual([])
+})
+
+test('an object of a kind whose name ends in List is no list', () => {
+  const outcome = render({
+    'deploy/a.yaml': 'apiVersion: e.com/v1\nkind: IPAllowList\nmetadata: {name: office}\nitems: [10.0.0.0/8]\n',
+  })
+  expect(declared(outcome)).toEqual(['deploy/a.yaml:1 IPAllowList/office'])
+  expect(outcome.problems).toEqual([])
+})
+
+test.each([
   ['a missing apiVersion', 'kind: A\nmetadata: {name: x}\n', 'apiVersion is missing', 'A x'],
   ['a missing kind', 'apiVersion: v1\nmetadata: {name: x}\n', 'kind is missing', undefined],
   ['missing metadata', 'apiVersion: v1\nkind: A\n', 'metadata.name is missing', 'A '],
   ['a missing name', 'apiVersion: v1\nkind: A\nmetadata: {labels: {}}\n', 'metadata.name is missing', 'A '],
   ['an empty name', 'apiVersion: v1\nkind: A\nmetadata: {name: ""}\n', 'metadata.name is missing', 'A '],
   ['generateName', 'apiVersion: v1\nkind: A\nmetadata: {generateName: x-}\n', 'generateName', 'A '],
+  [
+    'a List of no sequence',
+    'apiVersion: v1\nkind: List\nitems: {a: 1}\n',
+    'items of a List must be a sequence',
+    undefined,
+  ],
+  [
+    'a hook that is no Job',
+    'apiVersion: v1\nkind: A\nmetadata: {name: x, annotations: {fairlead.dev/hook: pre-sync}}\n',
+    'only a Job can have the annotation fairlead.dev/hook',
+    'A x',
+  ],
+  [
+    'a hook Job with generateName',
+    'apiVersion: batch/v1\nkind: Job\nmetadata: {generateName: x-, annotations: {fairlead.dev/hook: pre-sync}}\n',
+    'metadata.generateName makes a new object at each apply',
+    'Job.batch ',
+  ],
+  [
+    'a wave that is no integer',
+    'apiVersion: v1\nkind: A\nmetadata: {name: x, annotations: {fairlead.dev/wave: early}}\n',
+    'the annotation fairlead.dev/wave must be an integer',
+    'A x',
+  ],
   ['a number as name', 'apiVersion: v1\nkind: A\nmetadata: {name: 0644}\n', 'name must be text but is a number', 'A '],
   ['a name that YAML reads as true', 'apiVersion: v1\nkind: A\nmetadata: {name: on}\n', 'is a boolean to YAML', 'A '],
   ['a slash in the name', 'apiVersion: v1\nkind: A\nmetadata: {name: a/b}\n', 'name is not a valid name', 'A a/b'],

@@ -14,7 +14,7 @@ import { findMalformed } from './variable-check.ts'
 import { type JsonValue, readYaml, YamlError, type YamlFile } from './yaml-reader.ts'
 
 /** Grows whenever equal inputs may give another artifact than before, so that everything is rendered again. */
-export const RENDERER_VERSION = 2
+export const RENDERER_VERSION = 3
 /** Most objects of one application. */
 export const RENDER_MAX_OBJECTS = 20_000
 /** Most bytes of the rendered objects of one application, as JSON. */
@@ -147,7 +147,7 @@ class Rendering {
 
   #addDocument(document: JsonValue, place: Place, yaml: YamlFile | undefined): void {
     if (isList(document) && !isEncrypted(document)) {
-      for (const item of document.items) {
+      for (const item of document.items ?? []) {
         const line = yaml?.lineOf(item) ?? place.line
         this.#addDocument(itemOfList(document, item), { ...place, line }, yaml)
       }
