@@ -1,4 +1,5 @@
-// Reads why a workload is Degraded, when it gets so and a little later: the only times that pods are looked at.
+// Reads why a workload does not work: when it gets Degraded and a little later, and when it has been Progressing for a
+// while without a step. Pods are looked at at no other time.
 import { HealthState } from '@fairlead/proto/common'
 import type { KubernetesObject } from '@fairlead/shared/object-reference'
 import { Limiter } from '../applier/limiter.ts'
@@ -23,7 +24,7 @@ export interface CauseReaderOptions {
 
 const AGAIN_AFTER_MS: readonly number[] = [15_000, 120_000]
 
-/** What is known of a Degraded workload. */
+/** What is known of a workload that does not work. */
 interface Reading {
   /** The words of its health for which it was read. */
   readonly message: string
@@ -41,11 +42,11 @@ export class CauseReader {
     this.#options = options
   }
 
-  /** Takes an object as it was just observed; reads when it is Degraded with other words than before. Never throws. */
+  /** Takes an object as it was just observed; reads when it is Degraded with other words than before, or Progressing with the same for long. Never throws. */
   note(record: ObjectRecord, object: KubernetesObject): void {
     const { health, message } = record.health
     const known = this.#readings.get(record)
-    if (health !== HealthState.DEGRADED || !isWorkload(`${record.group}/${record.kind}`)) {
+    if (!isSick(health) || !isWorkload(`${record.group}/${record.kind}`)) {
       record.cause = ''
       record.logLines = []
       if (known) this.#forget(record, known)
@@ -65,7 +66,8 @@ export class CauseReader {
     const subject = (record.kind === 'Pod' ? { ...workload, metadata, status } : workload) as KubernetesObject
     const reading: Reading = { message, uid, timers: [] }
     this.#readings.set(record, reading)
-    this.#start(record, subject, reading)
+    // A rollout that goes on as it should has nothing to explain.
+    if (health === HealthState.DEGRADED) this.#start(record, subject, reading)
     for (const delayMs of this.#options.againAfterMs ?? AGAIN_AFTER_MS) {
       const timer = setTimeout(() => this.#start(record, subject, reading), delayMs)
       timer.unref()
@@ -88,7 +90,7 @@ export class CauseReader {
       signal.throwIfAborted()
       return await readCause(kube, workload, { now: new Date(clock()), podLogs, signal })
     })
-    if (this.#readings.get(record) !== reading || record.health.health !== HealthState.DEGRADED) return
+    if (this.#readings.get(record) !== reading || !isSick(record.health.health)) return
     const isSame = record.cause === cause.text && record.logLines.join('\n') === cause.logLines.join('\n')
     if (isSame) return
     record.cause = cause.text
@@ -100,6 +102,10 @@ export class CauseReader {
     this.#readings.delete(record)
     for (const timer of timers) clearTimeout(timer)
   }
+}
+
+function isSick(health: HealthState): boolean {
+  return health === HealthState.DEGRADED || health === HealthState.PROGRESSING
 }
 
 function selectorOf(spec: unknown): object {

@@ -77,6 +77,21 @@ test('a crash-looping Deployment is reported with its pod, container and reason'
   expect(healthy.unhealthy).toEqual([])
 })
 
+test('a Deployment that has made no step for a while says which pod it waits for, long before its deadline', {
+  timeout: 60_000,
+}, async () => {
+  plain.update({ stuck: { objects: [deployment('stuck', 'crash')] } })
+  const waits = (report: ApplicationReport): boolean => {
+    const status = statusOf(report, 'Deployment')
+    return (
+      status?.health === HealthState.PROGRESSING && /pod stuck-[a-z0-9-]+: app: CrashLoopBackOff/.test(status.message)
+    )
+  }
+  await plain.reported('stuck', 'with its cause', waits, 45_000)
+  plain.update({ stuck: { tombstone: 'prune' } })
+  await waitFor('the confirmation', () => plain.removed.includes('stuck'))
+})
+
 test('where a log cannot be had, the cause is reported without', { timeout: 60_000 }, async () => {
   bed.update({ nolog: { objects: [deployment('nolog', 'crash', { progressDeadlineSeconds: 1 })] } })
   const report = await bed.reported('nolog', 'with its cause', degraded(/pod nolog-.*CrashLoopBackOff/), 45_000)
