@@ -1,8 +1,9 @@
 // Import directions, held by a rule instead of memory: proto <- shared <- {hub/server, hub/cli, agent}.
 // Stage folders never import each other; only the file that tells the flow (pipeline, reconciler, main) imports several.
-const HUB_STAGES = 'pki|nats|tracker|renderer|placer|slicer|publisher|collector|approvals|view|registry|definitions|api'
+const HUB_STAGES =
+  'pki|nats|tracker|renderer|placer|slicer|publisher|collector|commander|approvals|view|registry|definitions|api'
 const AGENT_STAGES =
-  'puller|applier|inventory|pruner|watcher|remediator|health|reporter|enrolment|leader|events|metrics|status'
+  'puller|applier|inventory|policy|pruner|watcher|remediator|health|reporter|enrolment|leader|events|metrics|status'
 const TEST = '\\.test\\.ts$'
 
 /** @type {import('dependency-cruiser').IConfiguration} */

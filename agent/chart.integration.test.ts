@@ -82,10 +82,21 @@ describe.each(versions)('values, %s', (version) => {
     expect(await refusal(version, [...hub, admin, 'hub.adress=h:1'])).toContain("'adress' not allowed")
     expect(await refusal(version, [...hub, admin, 'logLevel=chatty'])).toContain('/logLevel')
     expect(await refusal(version, [...hub, 'rbac.namespaces={Shop}'])).toContain('/rbac/namespaces/0')
+    expect(await refusal(version, [...hub, 'rbac.namespaces={fairlead-system}'])).toContain("agent's own namespace")
+    expect(await refusal(version, [...hub, admin, 'policy.namespace={shop}'])).toContain("'namespace' not allowed")
+    expect(await refusal(version, [...hub, admin, 'rbac.impersonate={shop}'])).toContain('/rbac/impersonate/0')
   })
 
   test('cluster-wide rights only by choice, and nothing else than its own state besides', async () => {
-    const own = [{ apiGroups: [''], resources: ['secrets', 'configmaps'], verbs: expect.not.arrayContaining(['*']) }]
+    const own = [
+      { apiGroups: [''], resources: ['secrets'], verbs: expect.not.arrayContaining(['*']) },
+      {
+        apiGroups: [''],
+        resources: ['configmaps'],
+        resourceNames: ['fairlead-agent-policy'],
+        verbs: ['get', 'list', 'watch'],
+      },
+    ]
     const admin = await template(version, [...hub, 'rbac.clusterAdmin=true'])
     expect(kindsOf(admin)).toEqual(['ClusterRoleBinding', 'Deployment', 'Role', 'RoleBinding', 'ServiceAccount'])
     expect(admin.get('ClusterRoleBinding /fairlead-agent-fairlead-system')).toMatchObject({
@@ -230,6 +241,7 @@ describe('install, upgrade and uninstall', () => {
     const labels = { 'pod-security.kubernetes.io/enforce': 'restricted' }
     await cluster.admin.create({ apiVersion: 'v1', kind: 'Namespace', metadata: { name: namespace, labels } } as never)
     await cluster.admin.create({ apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'shop' } })
+    await cluster.admin.create({ apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'web' } })
   })
   afterAll(() => cluster?.stop())
 
@@ -248,7 +260,7 @@ describe('install, upgrade and uninstall', () => {
       expect(await find('apps/v1', 'Deployment', 'fairlead-agent')).toBeDefined()
       // What the agent makes by itself.
       const identity = { apiVersion: 'v1', kind: 'Secret', metadata: { namespace, name: 'fairlead-agent-identity' } }
-      const inventory = { apiVersion: 'v1', kind: 'ConfigMap', metadata: { namespace, name: 'fairlead-inventory-web' } }
+      const inventory = { apiVersion: 'v1', kind: 'Secret', metadata: { namespace, name: 'fairlead-inventory-web' } }
       const application = {
         apiVersion: 'v1',
         kind: 'ConfigMap',
@@ -303,9 +315,47 @@ describe('install, upgrade and uninstall', () => {
     },
   )
 
+  test.each(versions)(
+    'with %s: what was narrowed by hand stays narrow through an upgrade, and what was not follows the values',
+    async (version) => {
+      const on = ['-n', namespace, '--kubeconfig', cluster.kubeconfigPath]
+      const values = [...hub, 'rbac.namespaces={shop,web}', 'policy.namespaces={shop}', 'policy.prune=false']
+      await helm(version, ['install', 'fairlead-agent', chart, ...on], values)
+      const policy = { apiVersion: 'v1', kind: 'ConfigMap', metadata: { namespace, name: 'fairlead-agent-policy' } }
+      expect((await cluster.admin.get(policy)).data).toEqual({ namespaces: 'shop', prune: 'false' })
+      const roleIn = (where: string) => ({
+        apiVersion: 'rbac.authorization.k8s.io/v1',
+        kind: 'Role',
+        metadata: { namespace: where, name: 'fairlead-agent-applications' },
+      })
+      const narrow = [{ apiGroups: [''], resources: ['configmaps'], verbs: ['get', 'list', 'watch', 'patch'] }]
+      const byHand = { type: 'merge', fieldManager: 'kubectl-edit' } as const
+      await cluster.admin.patch(roleIn('shop'), { rules: narrow }, byHand)
+      await cluster.admin.patch(policy, { data: { paused: 'true', prune: null } }, byHand)
+
+      const wider = [...values, 'policy.prune=true', 'rbac.namespaceRules[0].apiGroups={apps}']
+      const rule = ['rbac.namespaceRules[0].resources={deployments}', 'rbac.namespaceRules[0].verbs={get}']
+      for (let round = 0; round < 2; round++) {
+        await helm(version, ['upgrade', 'fairlead-agent', chart, ...on], [...wider, ...rule])
+        expect((await cluster.admin.get(roleIn('shop'))).rules).toEqual(narrow)
+        expect((await cluster.admin.get(policy)).data).toEqual({ namespaces: 'shop', paused: 'true' })
+      }
+      expect((await cluster.admin.get(roleIn('web'))).rules).toEqual([
+        { apiGroups: ['apps'], resources: ['deployments'], verbs: ['get'] },
+      ])
+      await helm(version, ['uninstall', 'fairlead-agent', ...on])
+      expect((await cluster.admin.get(policy)).data).toEqual({ namespaces: 'shop', paused: 'true' })
+      await helm(version, ['install', 'fairlead-agent', chart, ...on], values)
+      expect((await cluster.admin.get(policy)).data).toEqual({ namespaces: 'shop', paused: 'true' })
+      await helm(version, ['uninstall', 'fairlead-agent', ...on])
+      await cluster.admin.delete(policy)
+    },
+  )
+
   test('an agent for some namespaces may write there and in its own, and nowhere else', async () => {
     const on = ['-n', namespace, '--kubeconfig', cluster.kubeconfigPath]
-    await helm('helm', ['install', 'fairlead-agent', chart, ...on], [...hub, 'rbac.namespaces={shop}'])
+    const impersonate = 'rbac.impersonate={web/deployer,web/other}'
+    await helm('helm', ['install', 'fairlead-agent', chart, ...on], [...hub, 'rbac.namespaces={shop}', impersonate])
     const { token } = await cluster.admin.createToken(namespace, 'fairlead-agent')
     const agent = cluster.connectAs(token, 'fairlead-agent/test')
     const write = (apiVersion: string, kind: string, inNamespace: string) =>
@@ -320,6 +370,10 @@ describe('install, upgrade and uninstall', () => {
     ] as const) {
       await expect(write('v1', kind, where)).rejects.toMatchObject({ status: 403 })
     }
+    const policy = { apiVersion: 'v1', kind: 'ConfigMap', metadata: { namespace, name: 'fairlead-agent-policy' } }
+    await expect(agent.apply(policy)).rejects.toMatchObject({ status: 403 })
+    await expect(agent.find(policy)).resolves.toBeUndefined()
+    await expect(write('v1', 'ConfigMap', namespace)).rejects.toMatchObject({ status: 403 })
     await expect(agent.list({ apiVersion: 'v1', kind: 'Secret' })).rejects.toMatchObject({ status: 403 })
     agent.close()
   })

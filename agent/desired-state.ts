@@ -1,5 +1,6 @@
 // Where the agent's halves meet: the link hands over slices and artifacts, the reconciler hands back what it saw.
-import type { ApplicationReport } from '@fairlead/proto/report'
+import type { Problem } from '@fairlead/proto/common'
+import type { ApplicationReport, ObjectChange } from '@fairlead/proto/report'
 import type { Artifact, ArtifactReference, Slice } from '@fairlead/proto/slice'
 
 /** Gets the content of artifacts, from what is kept in the cluster or from the hub. */
@@ -50,12 +51,22 @@ export interface Inspection {
   readonly objects: () => InspectedObject[]
 }
 
+/** What would change, in the order in which it would be done, and why that is not all. */
+export interface Preview {
+  readonly changes: readonly ObjectChange[]
+  readonly problems: readonly Problem[]
+}
+
 /** Keeps the cluster equal to the slice. */
 export interface Reconciler {
   /** Takes a verified slice, pre-empting all work on the older one. Returns at once. */
   update(slice: Slice): void
   /** Compares everything, or one application, with the API server and repairs it. Returns at once. */
   reconcile(application?: string): void
+  /** What an application would change; nothing is written. Throws NotFound when the slice does not ask for it, Aborted, or what keeps it from being told. */
+  preview(application: string, signal: AbortSignal): Promise<Preview>
+  /** What the cluster's owner allows is something else now: what was refused is tried again. Returns at once. */
+  policyChanged(): void
   /** The present state of every application. */
   reports(): readonly ApplicationReport[]
   /** What it knows and does at this moment. Costs little, and asks nobody. */

@@ -2,7 +2,7 @@
 // outside is away. Only a defect ends it, with the stack.
 import { writeFile } from 'node:fs/promises'
 import { create } from '@bufbuild/protobuf'
-import { timestampNow } from '@bufbuild/protobuf/wkt'
+import { timestampMs, timestampNow } from '@bufbuild/protobuf/wkt'
 import { type Problem, ProblemSchema } from '@fairlead/proto/common'
 import { type AgentFacts, AgentFactsSchema } from '@fairlead/proto/report'
 import type { Command, Slice } from '@fairlead/proto/slice'
@@ -11,10 +11,11 @@ import { AppError, toAppError } from '@fairlead/shared/errors'
 import { Lifecycle, stopOnSignals } from '@fairlead/shared/lifecycle'
 import { createLogger, type Logger } from '@fairlead/shared/logger'
 import type { RefusedError } from '@fairlead/shared/slice'
+import { AGENT_MAX_PAYLOAD_BYTES, answerSubject } from '@fairlead/shared/subjects'
 import { VERSION } from '@fairlead/shared/version'
 import { ApiServerContact } from './api-server-contact.ts'
 import { type AgentConfig, readConfig } from './config.ts'
-import type { Inspection, Reconciler } from './desired-state.ts'
+import type { Inspection, Preview, Reconciler } from './desired-state.ts'
 import { Enrolment } from './enrolment/enrolment.ts'
 import type { JoinedIdentity } from './enrolment/identity.ts'
 import { EventRecorder, type EventRecorderOptions } from './events/event-recorder.ts'
@@ -25,6 +26,7 @@ import { createKube, type Kube } from './kube/kube.ts'
 import { Lead } from './leader/lead.ts'
 import { Liveness, type LoopSign } from './liveness.ts'
 import { AgentMetrics } from './metrics/agent-metrics.ts'
+import { type PolicyState, PolicyWatch } from './policy/policy-watch.ts'
 import { type Readiness, startProbes } from './probes.ts'
 import { PulledArtifacts } from './puller/artifact-loader.ts'
 import { Connection } from './puller/connection.ts'
@@ -32,6 +34,7 @@ import { KeptState } from './puller/kept-state.ts'
 import { Puller } from './puller/puller.ts'
 import { createReconciler } from './reconciler.ts'
 import { combineRecorders } from './recorder.ts'
+import { packAnswer } from './reporter/answers.ts'
 import { Reporter } from './reporter/reporter.ts'
 import { LogBuffer } from './status/log-buffer.ts'
 import { startStatusServer } from './status/status-server.ts'
@@ -139,6 +142,7 @@ class Agent implements Shown {
   readonly #puller: Puller
   readonly #reconciler: Reconciler
   readonly #enrolment: Enrolment
+  readonly #policy: PolicyWatch
   #identity: JoinedIdentity | undefined
   #problem: AppError | undefined
   #refusal: AppError | undefined
@@ -175,8 +179,11 @@ class Agent implements Shown {
       heartbeatMs: config.heartbeatMs,
       onTurn: () => this.#heartbeat.turned(),
     })
+    this.#policy = new PolicyWatch({ kube, namespace, logger, onChange: (state) => this.#policyChanged(state) })
     this.#reconciler = createReconciler({
       kube,
+      policy: () => this.#policy.state,
+      policyReady: this.#policy.ready,
       createWatcher,
       ownNamespace: namespace,
       namespaces,
@@ -244,6 +251,7 @@ class Agent implements Shown {
     run('heartbeat', this.#reporter.run(signal))
     lifecycle.add('puller', () => this.#puller.stop())
     run('resync', this.#puller.run(signal))
+    run('policy', this.#policy.run(signal))
     run('enrolment', this.#enrolment.run(signal))
     lifecycle.add('identity', () => this.#identityChanges)
   }
@@ -339,9 +347,38 @@ class Agent implements Shown {
     return this.#facts
   }
 
-  #obey({ verb }: Command): void {
-    if (verb.case === 'report') this.#reporter.reportFully()
+  #policyChanged(state: PolicyState): void {
+    const message =
+      state.kind === 'invalid' ? `nothing is written, because the policy is not valid: ${state.message}` : ''
+    const isPaused = state.kind === 'known' && state.policy.paused
+    const why = isPaused ? 'nothing is written: the policy of this cluster pauses the agent' : message
+    this.#reporter.setProblem('policy', why === '' ? undefined : toProblem(new AppError('PolicyForbids', why)))
+    this.#reconciler.policyChanged()
+  }
+
+  #obey(command: Command): void {
+    const { verb } = command
+    if (verb.case === 'preview') this.#answer(command, verb.value.application)
+    else if (verb.case === 'report') this.#reporter.reportFully()
     else if (verb.case === 'reconcile') this.#reconciler.reconcile(verb.value.application || undefined)
+  }
+
+  /** Says what an application would change. What is not told in time is of use to nobody. */
+  #answer({ id, deadline }: Command, application: string): void {
+    const clusterId = this.#identity?.clusterId
+    if (clusterId === undefined) return
+    const leftMs = Math.max(0, (deadline ? timestampMs(deadline) : 0) - Date.now())
+    const signal = AbortSignal.any([this.#signal, AbortSignal.timeout(leftMs)])
+    const send = (answer: Preview): void => {
+      for (const part of packAnswer(id, answer, AGENT_MAX_PAYLOAD_BYTES - 1_024)) {
+        if (this.#connection.isConnected) this.#connection.publish(answerSubject(clusterId), part)
+      }
+    }
+    this.#reconciler
+      .preview(application, signal)
+      .catch((error: unknown): Preview => ({ changes: [], problems: [toProblem(toAppError(error))] }))
+      .then(send)
+      .catch((error: unknown) => this.#onBug(error))
   }
 
   #refused(refusal: RefusedError | undefined): void {

@@ -49,7 +49,7 @@ const find = async (kind: string, name: string, apiVersion = 'v1') =>
   await cluster.admin.find({ apiVersion, kind, metadata: { name, namespace } })
 const inventories = async (): Promise<string[]> => {
   const found = await cluster.admin.list(
-    { apiVersion: 'v1', kind: 'ConfigMap', metadata: { namespace } },
+    { apiVersion: 'v1', kind: 'Secret', metadata: { namespace } },
     { labels: 'fairlead.dev/inventory=true' },
   )
   return found.map(({ metadata }) => metadata.name)
@@ -376,7 +376,7 @@ test('what the agent may not do is reported, the rest is applied and repaired', 
     ...rbac,
     kind: 'Role',
     rules: [
-      { apiGroups: [''], resources: ['configmaps'], verbs: ['*'] },
+      { apiGroups: [''], resources: ['configmaps', 'secrets'], verbs: ['*'] },
       { apiGroups: [''], resources: ['serviceaccounts'], verbs: ['get', 'create', 'patch', 'delete'] },
     ],
   } as never)

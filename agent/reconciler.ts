@@ -7,7 +7,7 @@ import { type ApplicationReport, ApplicationReportSchema } from '@fairlead/proto
 import { type Slice, type SliceEntry, SyncPolicySchema } from '@fairlead/proto/slice'
 import { backoffMs, sleep } from '@fairlead/shared/backoff'
 import { canonicalJson } from '@fairlead/shared/digest'
-import { type ErrorCode, isAborted } from '@fairlead/shared/errors'
+import { AppError, type ErrorCode, isAborted } from '@fairlead/shared/errors'
 import { MANAGED_BY, MANAGED_BY_LABEL } from '@fairlead/shared/labels'
 import type { Logger } from '@fairlead/shared/logger'
 import type { KubernetesObject } from '@fairlead/shared/object-reference'
@@ -15,9 +15,11 @@ import { isCrd, isFoundation } from './applier/apply-order.ts'
 import { Limiter } from './applier/limiter.ts'
 import { type ClusterVariables, variablesOf } from './applier/variables.ts'
 import { Decryptor } from './decryptor/decryptor.ts'
-import type { ArtifactLoader, InspectedObject, Inspection, Reconciler, ReportSink } from './desired-state.ts'
+import type { ArtifactLoader, InspectedObject, Inspection, Preview, Reconciler, ReportSink } from './desired-state.ts'
 import { InventoryStore } from './inventory/inventory-store.ts'
 import type { Kube, ResourceType } from './kube/kube.ts'
+import { OPEN_POLICY } from './policy/cluster-policy.ts'
+import type { PolicyState } from './policy/policy-watch.ts'
 import { Application } from './reconciler/application.ts'
 import { buildReport, toDrift } from './reconciler/application-report.ts'
 import { CauseReader } from './reconciler/cause-reader.ts'
@@ -29,6 +31,8 @@ import { createLocalPolicy } from './reconciler/local-policy.ts'
 import { type ObjectRecord, observeGone, recordFromInventory } from './reconciler/object-record.ts'
 import { ObjectTable } from './reconciler/object-table.ts'
 import { ObjectWriter } from './reconciler/object-writer.ts'
+import { previewApplication } from './reconciler/preview.ts'
+import { ServiceAccounts } from './reconciler/service-accounts.ts'
 import { isDriftLeft } from './reconciler/suspension.ts'
 import { WatchedKinds } from './reconciler/watched-kinds.ts'
 import { type Recorder, silentRecorder } from './recorder.ts'
@@ -45,6 +49,10 @@ export interface ReconcilerOptions {
   readonly ownNamespace: string
   /** Namespaces that the agent may work in; undefined: the whole cluster. */
   readonly namespaces?: readonly string[] | undefined
+  /** What the cluster's owner allows; default: nothing is restricted. */
+  readonly policy?: () => PolicyState
+  /** Resolves when that is known; default at once. */
+  readonly policyReady?: Promise<void>
   readonly artifacts: ArtifactLoader
   /** Secret of the agent's own namespace with the age keys; undefined: all that are labelled as such. */
   readonly ageSecret?: string | undefined
@@ -63,6 +71,8 @@ export interface ReconcilerOptions {
   readonly limits?: Partial<ReconcilerLimits>
   readonly fightLimits?: FightLimits
 }
+
+const OPEN: PolicyState = { kind: 'known', policy: OPEN_POLICY }
 
 const LIMITS: ReconcilerLimits = {
   pruneHealthTimeoutMs: 60_000,
@@ -115,14 +125,18 @@ class ClusterReconciler implements Reconciler {
     const fights = new FightLedger(options.fightLimits)
     const { signal } = this.#stop
     const onIdle = (record: ObjectRecord): void => this.#repair.flush(record)
-    const localPolicy = createLocalPolicy(ownNamespace, options.namespaces)
+    const { policy = () => OPEN } = options
+    const accountOf = (name: string): string => this.#applications.get(name)?.account ?? ''
+    const localPolicy = createLocalPolicy({ ownNamespace, namespaces: options.namespaces, policy, accountOf })
+    const accounts = new ServiceAccounts({ kube, accountOf, signal })
+    const kubeFor = async (name: string): Promise<Kube> => await accounts.kubeFor(name)
     const onChange = (record: ObjectRecord): void => this.#noteChange(record)
     const causes = new CauseReader({ kube, clock, signal, podLogs: options.podLogs ?? false, onChange })
     this.#judge = new HealthJudge({ kube, table, causes, persons, clock, signal, onChange })
     const onObserved = (record: ObjectRecord, object: KubernetesObject): void => this.#judge.note(record, object)
-    const writer = new ObjectWriter({ kube, persons, clock, signal, localPolicy, recorder, onObserved, onIdle })
+    const writer = new ObjectWriter({ kubeFor, persons, clock, signal, localPolicy, recorder, onObserved, onIdle })
     this.#left = new LeftDrift({
-      kube,
+      kubeFor,
       persons,
       clock,
       signal,
@@ -146,11 +160,16 @@ class ClusterReconciler implements Reconciler {
       clusterId: () => this.#clusterId,
       variables: () => this.#variables,
       localPolicy,
+      isPaused: () => this.#isPaused(),
+      kubeFor,
       logger,
       recorder,
       clock,
       signal,
-      ready: Promise.resolve().then(async () => await this.#adoptInventories()),
+      ready: Promise.resolve().then(async () => {
+        await untilSettled(options.policyReady, signal)
+        await this.#adoptInventories()
+      }),
       neighbours: this.#applications,
       noteChange: (record) => this.#noteChange(record),
     }
@@ -193,6 +212,28 @@ class ClusterReconciler implements Reconciler {
   reconcile(application?: string): void {
     this.#context.kube.forgetDiscovery()
     for (const one of this.#applications.values()) if (!application || one.name === application) one.recheck()
+  }
+
+  async preview(name: string, signal: AbortSignal): Promise<Preview> {
+    const application = this.#applications.get(name)
+    if (!application) throw new AppError('NotFound', `this cluster is not asked to run ${name}`)
+    const { persons = PERSON_MANAGERS } = this.#options
+    return await previewApplication(application, persons, AbortSignal.any([signal, this.#stop.signal]))
+  }
+
+  policyChanged(): void {
+    for (const application of this.#applications.values()) {
+      for (const record of application.records()) {
+        if (record.failure?.error.code === 'PolicyForbids') record.failure = { ...record.failure, retryAtMs: 0 }
+      }
+      application.wake()
+    }
+  }
+
+  /** Nothing may be written at all. */
+  #isPaused(): boolean {
+    const state = this.#options.policy?.()
+    return state !== undefined && (state.kind !== 'known' || state.policy.paused)
   }
 
   reports(): readonly ApplicationReport[] {
@@ -328,7 +369,8 @@ class ClusterReconciler implements Reconciler {
   #policyOf(name: string): { remediate: boolean; adopt: string } | undefined {
     const target = this.#applications.get(name)?.target
     if (target?.kind !== 'desired') return undefined
-    return { remediate: !isDriftLeft(target), adopt: target.policy.adopt }
+    // While nothing may be written, drift is seen and left.
+    return { remediate: !isDriftLeft(target) && !this.#isPaused(), adopt: target.policy.adopt }
   }
 
   #noteDrift(drift: SeenDrift): void {
@@ -391,6 +433,15 @@ function foundationState(record: ObjectRecord): string | undefined {
     return isEstablished ? `${record.live?.uid ?? ''} ${record.applied?.declaredHash ?? ''}` : undefined
   }
   return record.live && !record.live.terminating ? record.live.uid : undefined
+}
+
+/** Throws Aborted when the signal does before. */
+async function untilSettled(promise: Promise<void> | undefined, signal: AbortSignal): Promise<void> {
+  const { promise: aborted, reject } = Promise.withResolvers<never>()
+  const abort = (): void => reject(new AppError('Aborted', 'given up'))
+  signal.addEventListener('abort', abort, { once: true })
+  if (signal.aborted) abort()
+  await Promise.race([promise, aborted]).finally(() => signal.removeEventListener('abort', abort))
 }
 
 function isOfKind(record: ObjectRecord, { group, kind }: ResourceType): boolean {

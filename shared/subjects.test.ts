@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest'
 import {
   AGENT_PERMISSIONS,
   agentInboxPrefix,
+  answerSubject,
   blobGetSubject,
   desiredGetSubject,
   doorbellSubject,
@@ -37,6 +38,7 @@ test('an agent may do everything that the link needs and is exported to it', () 
     statusSubject(ID),
     eventSubject(ID),
     heartbeatSubject(ID),
+    answerSubject(ID),
   ]
   for (const subject of published) {
     expect(allowed(AGENT_PERMISSIONS.pub.allow, ID, subject), subject).toBe(true)
@@ -55,6 +57,7 @@ test('an agent may not publish or hear anything that is another cluster’s', ()
     statusSubject(other),
     eventSubject(other),
     heartbeatSubject(other),
+    answerSubject(other),
     `desired.${ID}.main`,
   ]) {
     expect(allowed(AGENT_PERMISSIONS.pub.allow, ID, subject), subject).toBe(false)

@@ -32,6 +32,8 @@ export const statusSubject = (clusterId: string): string => `up.${clusterId}.sta
 export const eventSubject = (clusterId: string): string => `up.${clusterId}.event`
 /** Heartbeats; not kept. */
 export const heartbeatSubject = (clusterId: string): string => `up.${clusterId}.hb`
+/** Answers to commands, in parts; not kept. */
+export const answerSubject = (clusterId: string): string => `up.${clusterId}.answer`
 /** Prefix of an agent's inboxes; its permissions allow no other. */
 export const agentInboxPrefix = (clusterId: string): string => `_IA.${clusterId}`
 /** Prefix of the hub's inboxes. */
@@ -39,6 +41,8 @@ export const HUB_INBOX_PREFIX = '_IH'
 
 /** What the hub subscribes to for all clusters' heartbeats. */
 export const ALL_HEARTBEATS = 'up.*.hb'
+/** What the hub subscribes to for all clusters' answers. */
+export const ALL_ANSWERS = 'up.*.answer'
 /** The cluster id in an `up.` subject; undefined when the subject is of another form. */
 export function findClusterId(subject: string): string | undefined {
   const [prefix, clusterId, , rest] = subject.split('.')
@@ -90,6 +94,7 @@ export const SERVICE_EXPORTS = [
   'up.*.status',
   'up.*.event',
   'up.*.hb',
+  'up.*.answer',
 ] as const
 
 /** The stream that HUB exports and AGENTS imports: doorbells. */
@@ -104,6 +109,7 @@ export const AGENT_PERMISSIONS = {
       'up.{{name()}}.status',
       'up.{{name()}}.hb',
       'up.{{name()}}.event',
+      'up.{{name()}}.answer',
     ],
   },
   sub: { allow: ['down.{{name()}}.notify.*', '_IA.{{name()}}.>'] },

@@ -20,6 +20,8 @@ import type { ResourceType } from '../kube/kube.ts'
 export interface Declared {
   /** objectKey of it. */
   readonly key: string
+  /** Which application declares it. */
+  readonly application: string
   readonly resource: ResourceType
   readonly group: string
   readonly kind: string
@@ -86,6 +88,7 @@ export function declare(
   const hashed = parsed.sealed ? completeObject(parsed, parsed.sealed, { application, namespace }) : complete
   return {
     key: objectKey({ group, kind, namespace, name }),
+    application,
     resource,
     group,
     kind,

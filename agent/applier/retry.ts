@@ -27,6 +27,8 @@ const CONFLICTS: ReadonlySet<ErrorCode> = new Set(['ApplyConflict', 'AlreadyExis
 /** The class of an error. */
 export function retryClassOf(error: Pick<AppError, 'code' | 'kind'>): RetryClass {
   if (CONFLICTS.has(error.code)) return 'conflict'
+  // Made by somebody else at the same time as the application, often: a look costs one small request.
+  if (error.code === 'ServiceAccountMissing') return 'transient'
   return error.kind === 'user' ? 'user' : 'transient'
 }
 

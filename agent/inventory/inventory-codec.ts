@@ -1,18 +1,22 @@
-// Inventories as ConfigMaps: readable JSON while small, gzip when larger, several ConfigMaps when one would be too large.
+// Inventories as Secrets: JSON while small, gzip when larger, several Secrets when one would be too large. They hold nothing
+// secret; but so the agent needs to write no ConfigMap of its own namespace, where the cluster's policy is one.
 import { gunzipSync, gzipSync } from 'node:zlib'
 import { AppError } from '@fairlead/shared/errors'
 import { APPLICATION_LABEL } from '@fairlead/shared/labels'
 import type { KubernetesObject } from '@fairlead/shared/object-reference'
 import { type HookRecord, type HookState, type Inventory, type InventoryRecord, recordKey } from './inventory.ts'
 
-/** On every ConfigMap that holds an inventory. */
+/** On every Secret that holds an inventory. */
 export const INVENTORY_LABEL = 'fairlead.dev/inventory'
-/** Largest content of one ConfigMap in bytes; the API server's limit is 1 MiB. */
+/** Largest content of one Secret in bytes; the API server's limit is 1 MiB. */
 const PART_MAX_BYTES = 900_000
 /** From this size on the content is compressed. */
 const PLAIN_MAX_BYTES = 32_768
 /** Bound on what a part may inflate to. */
 const INFLATED_MAX_BYTES = 64 * 1024 * 1024
+
+const PLAIN_KEY = 'inventory.json'
+const COMPRESSED_KEY = 'inventory.json.gz'
 
 type KindRow = [group: string, version: string, kind: string, plural: string, namespaced: 0 | 1]
 type ObjectRow = [
@@ -46,6 +50,7 @@ interface PartDocument {
   artifactDigest: string
   appliedAtMs: number
   inputs?: string
+  account?: string
   kinds: KindRow[]
   objects: ObjectRow[]
   /** In the first part only, and only where there is something to say. */
@@ -53,17 +58,17 @@ interface PartDocument {
   hooks?: HookRow[]
 }
 
-/** Name of a part's ConfigMap. Application names hold no dots, so no two collide. */
+/** Name of a part's Secret. Application names hold no dots, so no two collide. */
 export function inventoryName(application: string, part: number): string {
   return `fairlead-inventory-${application}${part === 0 ? '' : `.${part}`}`
 }
 
-/** The ConfigMaps that hold an inventory; the first is to be written last. */
+/** The Secrets that hold an inventory; the first is to be written last. */
 export function encodeInventory(inventory: Inventory, namespace: string, sequence: number): KubernetesObject[] {
   for (let perPart = 8_000; ; perPart = Math.ceil(perPart / 2)) {
     const parts = encodeParts(inventory, sequence, perPart)
     if (perPart > 1 && parts.some((part) => part.content.length > PART_MAX_BYTES)) continue
-    return parts.map((part, index) => configMap(inventory.application, namespace, index, part))
+    return parts.map((part, index) => secret(inventory.application, namespace, index, part))
   }
 }
 
@@ -73,11 +78,20 @@ interface EncodedPart {
 }
 
 function encodeParts(inventory: Inventory, sequence: number, perPart: number): EncodedPart[] {
-  const { application, artifactDigest, appliedAtMs, inputs = '', records } = inventory
+  const { application, artifactDigest, appliedAtMs, inputs = '', account = '', records } = inventory
   const count = Math.max(1, Math.ceil(records.length / perPart))
   return Array.from({ length: count }, (_, index) => {
     const rows = encodeRows(records.slice(index * perPart, (index + 1) * perPart))
-    const head = { version: 1, application, sequence, parts: count, artifactDigest, appliedAtMs, inputs } as const
+    const head = {
+      version: 1,
+      application,
+      sequence,
+      parts: count,
+      artifactDigest,
+      appliedAtMs,
+      inputs,
+      account,
+    } as const
     const more = index === 0 ? encodeRevisionState(inventory) : {}
     const plain = Buffer.from(JSON.stringify({ ...head, ...rows, ...more } satisfies PartDocument))
     if (plain.length <= PLAIN_MAX_BYTES) return { content: plain, compressed: false }
@@ -128,32 +142,31 @@ function encodeRows(records: readonly InventoryRecord[]): Pick<PartDocument, 'ki
   return { kinds, objects }
 }
 
-function configMap(application: string, namespace: string, part: number, encoded: EncodedPart): KubernetesObject {
+function secret(application: string, namespace: string, part: number, encoded: EncodedPart): KubernetesObject {
   const labels = { [INVENTORY_LABEL]: 'true', [APPLICATION_LABEL]: application }
   return {
     apiVersion: 'v1',
-    kind: 'ConfigMap',
+    kind: 'Secret',
     metadata: { name: inventoryName(application, part), namespace, labels },
-    ...(encoded.compressed
-      ? { binaryData: { 'inventory.json.gz': encoded.content.toString('base64') } }
-      : { data: { 'inventory.json': encoded.content.toString('utf8') } }),
+    type: 'fairlead.dev/inventory',
+    data: { [encoded.compressed ? COMPRESSED_KEY : PLAIN_KEY]: encoded.content.toString('base64') },
   }
 }
 
 /** One application's inventory as found in the cluster. */
 export interface StoredInventory extends Inventory {
   readonly sequence: number
-  /** Names of the ConfigMaps that hold it. */
+  /** Names of the Secrets that hold it. */
   readonly names: readonly string[]
 }
 
-/** Inventories out of ConfigMaps, by application; what a crash between two parts left is put together so that no object is forgotten. Calls `onCorrupt` for what cannot be read. */
+/** Inventories out of Secrets, by application; what a crash between two parts left is put together so that no object is forgotten. Calls `onCorrupt` for what cannot be read. */
 export function decodeInventories(
-  configMaps: readonly KubernetesObject[],
+  secrets: readonly KubernetesObject[],
   onCorrupt: (name: string, error: AppError) => void,
 ): Map<string, StoredInventory> {
   const parts = new Map<string, { name: string; document: PartDocument }[]>()
-  for (const found of configMaps) {
+  for (const found of secrets) {
     try {
       const document = decodePart(found)
       const known = parts.get(document.application) ?? []
@@ -183,6 +196,7 @@ function joinParts(application: string, found: { name: string; document: PartDoc
     artifactDigest: isWhole && found.length === newest.parts ? newest.artifactDigest : '',
     appliedAtMs: newest?.appliedAtMs ?? 0,
     inputs: newest?.inputs ?? '',
+    account: newest?.account ?? '',
     records: [...records.values()],
     sequence: newest?.sequence ?? 0,
     names: found.map(({ name }) => name),
@@ -190,11 +204,13 @@ function joinParts(application: string, found: { name: string; document: PartDoc
 }
 
 function decodePart(found: KubernetesObject): PartDocument {
-  const plain = (found.data as Record<string, string> | undefined)?.['inventory.json']
-  const compressed = (found.binaryData as Record<string, string> | undefined)?.['inventory.json.gz']
-  const text =
-    plain ??
-    gunzipSync(Buffer.from(compressed ?? '', 'base64'), { maxOutputLength: INFLATED_MAX_BYTES }).toString('utf8')
+  const data = (found.data ?? {}) as Record<string, string>
+  const [plain, compressed = ''] = [data[PLAIN_KEY], data[COMPRESSED_KEY]]
+  const text = (
+    plain === undefined
+      ? gunzipSync(Buffer.from(compressed, 'base64'), { maxOutputLength: INFLATED_MAX_BYTES })
+      : Buffer.from(plain, 'base64')
+  ).toString('utf8')
   const document = JSON.parse(text) as PartDocument
   if (document.version !== 1 || typeof document.application !== 'string') throw new Error('unknown version')
   return document

@@ -5,11 +5,11 @@ import type { Kube, ResourceType } from '../kube/kube.ts'
 import type { Inventory } from './inventory.ts'
 import { decodeInventories, encodeInventory, INVENTORY_LABEL, type StoredInventory } from './inventory-codec.ts'
 
-const CONFIG_MAPS: ResourceType = {
+const SECRETS: ResourceType = {
   group: '',
   version: 'v1',
-  kind: 'ConfigMap',
-  plural: 'configmaps',
+  kind: 'Secret',
+  plural: 'secrets',
   namespaced: true,
   verbs: [],
 }
@@ -40,9 +40,9 @@ export class InventoryStore {
   /** All inventories in the cluster, by application. One that cannot be read is logged and left out: nothing of it is deleted, and what is declared is adopted again by its labels. */
   async load(signal?: AbortSignal): Promise<ReadonlyMap<string, Inventory>> {
     const { kube, namespace, logger } = this.#options
-    const { items } = await kube.list(CONFIG_MAPS, { namespace, labelSelector: `${INVENTORY_LABEL}=true`, signal })
+    const { items } = await kube.list(SECRETS, { namespace, labelSelector: `${INVENTORY_LABEL}=true`, signal })
     const inventories = decodeInventories(items, (name, error) =>
-      logger.error({ configMap: name, error }, 'inventory cannot be read'),
+      logger.error({ secret: name, error }, 'inventory cannot be read'),
     )
     for (const [application, stored] of inventories) this.#saved.set(application, remember(stored))
     return inventories
@@ -59,7 +59,7 @@ export class InventoryStore {
     // Until all parts are written, what is remembered is nothing: a failure in between makes the next save write all.
     this.#saved.set(inventory.application, { content: '', sequence, names: last?.names ?? [] })
     for (const part of parts.toReversed()) {
-      await kube.apply(CONFIG_MAPS, part.metadata, part, { metadataOnly: true, signal })
+      await kube.apply(SECRETS, part.metadata, part, { metadataOnly: true, signal })
     }
     const names = parts.map((part) => part.metadata.name)
     for (const name of last?.names ?? []) if (!names.includes(name)) await this.#delete(name, signal)
@@ -74,7 +74,7 @@ export class InventoryStore {
 
   async #delete(name: string, signal?: AbortSignal): Promise<void> {
     const { kube, namespace } = this.#options
-    await kube.delete(CONFIG_MAPS, { name, namespace }, { signal })
+    await kube.delete(SECRETS, { name, namespace }, { signal })
   }
 }
 
@@ -84,7 +84,15 @@ function remember(stored: StoredInventory): Saved {
 
 /** Equal exactly when what would be written is. */
 function contentOf(inventory: Inventory): string {
-  const { artifactDigest, appliedAtMs, inputs = '', records, validatedDigest = '', hooks = [] } = inventory
+  const {
+    artifactDigest,
+    appliedAtMs,
+    inputs = '',
+    account = '',
+    records,
+    validatedDigest = '',
+    hooks = [],
+  } = inventory
   const rows = records.map((record) => {
     const { group, version, kind, plural, namespace, name, wave, uid, declaredHash, entryHash } = record
     const approved = record.isPruneApproved ? 'approved' : ''
@@ -93,5 +101,7 @@ function contentOf(inventory: Inventory): string {
   const runs = hooks.map(({ namespace, name, version, uid, run, state, message }) =>
     [namespace, name, version, uid, run, state, message].join(' '),
   )
-  return sha256Hex(JSON.stringify([artifactDigest, appliedAtMs, inputs, rows.sort(), validatedDigest, runs.sort()]))
+  return sha256Hex(
+    JSON.stringify([artifactDigest, appliedAtMs, inputs, account, rows.sort(), validatedDigest, runs.sort()]),
+  )
 }

@@ -51,6 +51,8 @@ export interface Inventory {
   readonly appliedAtMs: number
   /** What besides the artifact decided which objects it declares, as a hash; empty when it is not known. */
   readonly inputs?: string
+  /** `namespace/name` of the service account whose rights are used; empty for the agent's own. */
+  readonly account?: string
   readonly records: readonly InventoryRecord[]
   /** Digest of the artifact that was validated last, where the application asks for that; empty while there is none. */
   readonly validatedDigest?: string

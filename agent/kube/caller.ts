@@ -161,7 +161,7 @@ function prepare(request: Omit<KubeRequest, 'timeoutMs'>, signal: AbortSignal): 
   return {
     method,
     path: search.size === 0 ? path : `${path}?${search}`,
-    headers: { accept, ...(body !== undefined && { 'content-type': contentType }) },
+    headers: { ...request.headers, accept, ...(body !== undefined && { 'content-type': contentType }) },
     body: body === undefined ? undefined : encodeBody(body),
     signal,
     isFenced: method !== 'GET' && request.unfenced !== true,

@@ -39,7 +39,7 @@ export function createKubeClient(options: KubeOptions): Kube {
   const request = async (wanted: KubeRequest): Promise<KubeResponse> =>
     await seen(options, verbOf(wanted), async () => await call(transport, wanted))
   const discovery = new Discovery(request)
-  return {
+  const base: Kube = {
     server: access.server,
     request,
     resolve: async (kind, options) => await discovery.resolve(kind, options),
@@ -48,8 +48,15 @@ export function createKubeClient(options: KubeOptions): Kube {
     ...objectVerbs(request),
     ...listVerbs(request),
     watch: async (resource, wanted) => await watch(options, transport, resource, wanted),
+    impersonate: (account) => {
+      // No groups: then the API server takes those that the account has, and asks for no right to impersonate groups.
+      const headers = { 'impersonate-user': `system:serviceaccount:${account.namespace}:${account.name}` }
+      const requestAs = async (wanted: KubeRequest): Promise<KubeResponse> => await request({ ...wanted, headers })
+      return { ...base, request: requestAs, ...objectVerbs(requestAs), ...listVerbs(requestAs) }
+    },
     close: async () => transport.close(),
   }
+  return base
 }
 
 const VERBS = { GET: 'get', POST: 'create', PUT: 'update', PATCH: 'patch', DELETE: 'delete' } as const

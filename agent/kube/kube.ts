@@ -52,6 +52,14 @@ export interface KubeRequest extends CallOptions {
   readonly idempotent?: boolean
   /** A write that is sent although this agent does not lead: of the Lease itself. Default false. */
   readonly unfenced?: boolean
+  /** More headers. */
+  readonly headers?: Readonly<Record<string, string>>
+}
+
+/** Which service account. */
+export interface ServiceAccountName {
+  readonly namespace: string
+  readonly name: string
 }
 
 /** Its answer, of whatever status. */
@@ -187,6 +195,8 @@ export interface Kube {
    * the signal, resets the stream.
    */
   watch(resource: ResourceType, options: WatchOptions): Promise<AsyncIterable<WatchEvent>>
+  /** The same API server with the rights of a service account, whether it exists or not. Discovery and watches stay the agent's own. */
+  impersonate(account: ServiceAccountName): Kube
   /** Ends all calls and connections. */
   close(): Promise<void>
 }

@@ -63,6 +63,8 @@ export class Application implements Neighbour {
   appliedDigest = ''
   /** The revision that the cluster was last brought to. */
   revision: ApplicationReport['revision']
+  /** `namespace/name` of the service account whose rights it has; empty for the agent's own. Kept for when it leaves. */
+  account = ''
   drifts: readonly Drift[] = []
   remediations = 0n
   /** What a guard keeps from being deleted until it is approved. */
@@ -108,8 +110,9 @@ export class Application implements Neighbour {
 
   /** Takes what its inventory in the cluster says. */
   adoptInventory(inventory: Inventory): void {
-    const { artifactDigest, appliedAtMs, inputs = '' } = inventory
+    const { artifactDigest, appliedAtMs, inputs = '', account = '' } = inventory
     this.gate.adopt(inventory)
+    if (this.target?.kind !== 'desired') this.account = account
     this.completed = { digest: artifactDigest, atMs: appliedAtMs, inputs }
   }
 
@@ -124,6 +127,7 @@ export class Application implements Neighbour {
     const isSame = isSameContent(this.target, target)
     const keepsVariables = target?.kind !== 'desired' || this.hasSameVariables(target.variables)
     this.target = target
+    if (target?.kind === 'desired') this.account = accountOf(target)
     if (!isSame || !keepsVariables) {
       this.loaded = undefined
       this.#candidate = undefined
@@ -232,7 +236,13 @@ export class Application implements Neighbour {
     const write = async (): Promise<void> => {
       const records = this.records().map(toInventoryRecord)
       const { digest, atMs, inputs } = this.completed
-      const progress = { artifactDigest: digest, appliedAtMs: atMs, inputs, ...this.gate.toInventory() }
+      const progress = {
+        artifactDigest: digest,
+        appliedAtMs: atMs,
+        inputs,
+        account: this.account,
+        ...this.gate.toInventory(),
+      }
       const inventory = { application: this.name, ...progress, records }
       await this.context.store.save(inventory, this.context.signal)
     }
@@ -425,6 +435,10 @@ export class Application implements Neighbour {
     this.#waiters.delete(resolve)
     if (signal.aborted) throw new AppError('Aborted', 'something newer came')
   }
+}
+
+function accountOf({ policy }: DesiredTarget): string {
+  return policy.serviceAccount === '' ? '' : `${policy.namespace || 'default'}/${policy.serviceAccount}`
 }
 
 function isSameContent(a: Target | undefined, b: Target | undefined): boolean {

@@ -93,6 +93,10 @@ export interface ReconcilerContext {
   readonly variables: () => string
   /** What this agent may not touch, whatever the hub says. */
   readonly localPolicy: LocalPolicy
+  /** Nothing may be written for now: the cluster's owner says so, or what is allowed is not known. */
+  readonly isPaused: () => boolean
+  /** The access of an application, with the rights that it has. Throws ServiceAccountMissing. */
+  readonly kubeFor: (application: string) => Promise<Kube>
   readonly logger: Logger
   /** Told what is done. */
   readonly recorder: Recorder

@@ -210,14 +210,15 @@ export class HookRuns {
     // That it is about to be made is written down first: a crash leaks nothing, and runs nothing twice.
     await this.#owner.save()
     signal.throwIfAborted()
-    const found = await this.#kube.get(declared.resource, declared, { signal: context.signal })
+    const kube = await this.#kube()
+    const found = await kube.get(declared.resource, declared, { signal: context.signal })
     if (found && !this.#isSameRun(found, run, declared)) return await this.#makeWay(run, declared, found)
     signal.throwIfAborted()
     const target = { name: declared.name, namespace: declared.namespace }
     const body = hookBody(declared, run.record.run)
     const job =
       found ??
-      (await this.#kube.create(declared.resource, target, body, {
+      (await kube.create(declared.resource, target, body, {
         sensitive: declared.sensitive,
         signal: context.signal,
       }))
@@ -243,10 +244,11 @@ export class HookRuns {
     const { signal } = this.#owner.context
     const uid = old.metadata.uid ?? ''
     if (old.metadata.deletionTimestamp === undefined) {
-      await this.#kube.delete(declared.resource, declared, { uid, propagationPolicy: 'Foreground', signal })
+      const kube = await this.#kube()
+      await kube.delete(declared.resource, declared, { uid, propagationPolicy: 'Foreground', signal })
     }
     const job = { resource: declared.resource, namespace: declared.namespace, name: declared.name, uid }
-    this.#inBackground(run, async (ending) => await awaitJobGone(this.#kube, job, ending))
+    this.#inBackground(run, async (ending) => await awaitJobGone(await this.#kube(), job, ending))
   }
 
   #follow(run: Run, declared: Declared): void {
@@ -254,7 +256,7 @@ export class HookRuns {
     const { namespace, name, uid } = run.record
     const job = { resource: declared.resource, namespace, name, uid }
     this.#inBackground(run, async (ending) => {
-      this.#finish(run, await followJob(this.#kube, job, ending))
+      this.#finish(run, await followJob(await this.#kube(), job, ending))
       // When that fails now, the next pass writes it.
       await this.#owner.save().catch(() => undefined)
     })
@@ -284,8 +286,9 @@ export class HookRuns {
     context.logger.info(fields, 'hook ended')
   }
 
-  get #kube(): Kube {
-    return this.#owner.context.kube
+  /** With the rights of the application. */
+  async #kube(): Promise<Kube> {
+    return await this.#owner.context.kubeFor(this.#owner.name)
   }
 }
 

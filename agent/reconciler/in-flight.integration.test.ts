@@ -184,7 +184,7 @@ test('a deletion that is refused as a conflict is tried again, not forgotten', a
 
 test('an agent for some namespaces touches nothing outside of them, and none touches an agent’s own state', async () => {
   const bed = await start({ namespaces: ['elsewhere'] })
-  const state: TestObject = { ...configMap('fairlead-inventory-other'), data: { 'inventory.json': '{}' } }
+  const state: TestObject = { apiVersion: 'v1', kind: 'Secret', metadata: { name: 'fairlead-inventory-other' } }
   bed.update({ web: { objects: [configMap('outside'), state] } })
   const { problems } = await bed.reported('web', 'refused', (report) => report.problems.length === 2)
   expect(problems.map(({ code }) => code)).toEqual(['ApplyForbidden', 'ApplyForbidden'])

@@ -6,7 +6,7 @@ import type { Application } from './application.ts'
 import { fail } from './apply-run.ts'
 import type { TombstoneTarget } from './context.ts'
 import type { ObjectRecord } from './object-record.ts'
-import { awaitNeighbours, forgetUnlessWanted, isDue, pruneRecords } from './prune-run.ts'
+import { awaitNeighbours, forgetUnlessWanted, isDue, pruneRecords, toPruneError } from './prune-run.ts'
 
 /** One try; true when nothing is owned any more and the inventory is gone. Throws Aborted, or as Kube does. */
 export async function leave(application: Application, target: TombstoneTarget, signal: AbortSignal): Promise<boolean> {
@@ -56,13 +56,17 @@ async function orphan(application: Application, record: ObjectRecord): Promise<v
     )
   } catch (thrown) {
     const error = toAppError(thrown)
-    if (!isAborted(error)) fail(application, record, new AppError('PruneFailed', error.message, { cause: error }))
+    if (!isAborted(error)) fail(application, record, toPruneError(error))
   }
 }
 
 async function takeLabelsOff({ name, context }: Application, record: ObjectRecord): Promise<void> {
-  const { kube, signal, localPolicy } = context
-  if (localPolicy(record)) return
+  const { signal, localPolicy } = context
+  const refusal = localPolicy(record)
+  // A pause ends; what is forbidden keeps our labels, which mean nothing any more.
+  if (refusal && context.isPaused()) throw refusal
+  if (refusal) return
+  const kube = await context.kubeFor(name)
   const object = await kube.get(record.resource, record, { metadataOnly: true, signal })
   const labels = object?.metadata.labels ?? {}
   const remove = [MANAGED_BY_LABEL, APPLICATION_LABEL]

@@ -16,7 +16,8 @@ import type { ObjectRecord } from './object-record.ts'
 
 /** What it needs, and tells. */
 export interface LeftDriftOptions {
-  readonly kube: Kube
+  /** The access of an application, with the rights that it has. */
+  readonly kubeFor: (application: string) => Promise<Kube>
   readonly persons: RegExp
   readonly clock: () => number
   readonly signal: AbortSignal
@@ -66,8 +67,9 @@ export class LeftDrift {
 
   /** The object was found to differ when nobody could tell how: after a restart, or when it was suspended. Throws as Kube does. */
   async inspect(record: ObjectRecord, kind: DriftedHow): Promise<void> {
-    const { kube, signal } = this.#options
+    const { kubeFor, signal } = this.#options
     if (kind === 'deleted') return this.#tell(record, kind, { apiVersion: '', kind: '', metadata: { name: '' } })
+    const kube = await kubeFor(record.application)
     const live = await kube.get(record.resource, record, { signal })
     if (!live) return
     if (!(await this.#findEqual(record, live))) this.#tell(record, kind, live)
@@ -103,12 +105,13 @@ export class LeftDrift {
   }
 
   async #check(record: ObjectRecord, watch: Watch): Promise<void> {
-    const { kube, signal, clock } = this.#options
+    const { kubeFor, signal, clock } = this.#options
     watch.timer = undefined
     watch.checkedAtMs = clock()
     try {
       await this.#lane.run(async () => {
         if (signal.aborted || !record.driftLeft || !this.#options.isLeft(record.application)) return
+        const kube = await kubeFor(record.application)
         const live = await kube.get(record.resource, record, { signal })
         if (!live) return
         watch.seen = signatureOf(live)
@@ -122,12 +125,13 @@ export class LeftDrift {
 
   /** Asks whether an apply would change anything, and remembers at which version it would not. */
   async #findEqual(record: ObjectRecord, live: KubernetesObject): Promise<boolean> {
-    const { kube, persons, signal } = this.#options
+    const { kubeFor, persons, signal } = this.#options
     const { declared } = record
     if (!declared) return false
     const body = bodyOf(record, declared)
     const added = declared.merge ? [] : findPersonEntries(live, persons, leftFields(record))
     if (!added.every(({ taken }) => isDeclared(taken, readDeclared({ body })))) return false
+    const kube = await kubeFor(record.application)
     const applied = await kube.apply(declared.resource, declared, body, { dryRun: true, signal })
     if (contentOf(applied) !== contentOf(live) || record.declared !== declared) return false
     this.#setEqual(record, live)

@@ -9,6 +9,7 @@ import { needsWholeObject } from '../health/health.ts'
 import type { JsonPatchOperation, Kube } from '../kube/kube.ts'
 import { isStatus } from '../kube/kube-error.ts'
 import type { Recorder } from '../recorder.ts'
+import { claimPatch } from '../remediator/claims.ts'
 import { type FieldSet, isDeclared, subtractFields } from '../remediator/field-set.ts'
 import { giveUpPatch } from '../remediator/give-up.ts'
 import { findPersonEntries, hashOurEntry } from '../remediator/managed-fields.ts'
@@ -20,7 +21,8 @@ import { goingError, makeWay, mayRecreate } from './recreate.ts'
 
 /** With what objects are written. */
 export interface WriterOptions {
-  readonly kube: Kube
+  /** The access of an application, with the rights that it has. */
+  readonly kubeFor: (application: string) => Promise<Kube>
   /** Managers through which people write. */
   readonly persons: RegExp
   /** Milliseconds since the epoch. */
@@ -75,7 +77,7 @@ export class ObjectWriter {
     return await this.exclusively(record, async () => {
       const { declared } = record
       if (!declared) throw new AppError('Aborted', 'the object is no longer declared')
-      const refusal = this.#options.localPolicy(declared)
+      const refusal = this.#options.localPolicy(record)
       if (refusal) throw refusal
       if (declared.refusal) throw declared.refusal
       const startedAt = performance.now()
@@ -124,7 +126,8 @@ export class ObjectWriter {
 
   /** Makes the object where there is none, in one request and without a moment in which another could make it; undefined when there is one. */
   async #make(record: ObjectRecord, declared: Declared): Promise<KubernetesObject | undefined> {
-    const { kube, signal } = this.#options
+    const { signal } = this.#options
+    const kube = await this.#options.kubeFor(declared.application)
     const metadataOnly = !needsWholeObject(declared)
     try {
       return await kube.apply(declared.resource, declared, bodyIfAbsent({ body: bodyOf(record, declared) }), {
@@ -145,7 +148,11 @@ export class ObjectWriter {
     } catch (thrown) {
       const error = toAppError(thrown)
       if (error.code !== 'ImmutableField' || !mayRecreate(declared)) throw thrown
-      const isGone = await makeWay(record, declared, error, this.#options)
+      const refusal = this.#options.localPolicy(record, 'delete')
+      if (refusal) throw refusal
+      const { signal } = this.#options
+      const kube = await this.#options.kubeFor(declared.application)
+      const isGone = await makeWay(record, declared, error, { kube, signal })
       // Its watch tells when it is gone; then its application applies it.
       record.deleting = true
       if (!isGone) throw goingError(declared)
@@ -183,7 +190,19 @@ export class ObjectWriter {
       if (!(await this.#takeOver(record, declared, answer, 'persons'))) break
       answer = await this.#apply(record, declared)
     }
-    return answer
+    return this.#foreign.has(record) ? await this.#dropClaims(declared, answer) : answer
+  }
+
+  /** What was taken over is not claimed by the tool of before any more. */
+  async #dropClaims(declared: Declared, answer: KubernetesObject): Promise<KubernetesObject> {
+    const patch = claimPatch(answer, readDeclared(declared))
+    if (!patch) return answer
+    const { signal } = this.#options
+    const kube = await this.#options.kubeFor(declared.application)
+    const { sensitive } = declared
+    const options = { metadataOnly: true, sensitive, signal }
+    const { metadata } = await kube.patchJson(declared.resource, declared, patch, options)
+    return { ...answer, metadata }
   }
 
   /** True when people own something that one forced apply would leave in place. */
@@ -195,7 +214,8 @@ export class ObjectWriter {
   async #apply(record: ObjectRecord, declared: Declared): Promise<KubernetesObject> {
     const body = bodyOf(record, declared)
     const metadataOnly = !needsWholeObject(declared)
-    return await this.#options.kube.apply(declared.resource, declared, body, {
+    const kube = await this.#options.kubeFor(declared.application)
+    return await kube.apply(declared.resource, declared, body, {
       metadataOnly,
       sensitive: declared.sensitive,
       signal: this.#options.signal,
@@ -242,7 +262,8 @@ export class ObjectWriter {
     seen: KubernetesObject | undefined,
     makePatch: (object: KubernetesObject) => readonly JsonPatchOperation[] | undefined,
   ): Promise<boolean> {
-    const { kube, signal } = this.#options
+    const { signal } = this.#options
+    const kube = await this.#options.kubeFor(declared.application)
     const { sensitive } = declared
     let object: KubernetesObject | undefined = seen
     for (let attempt = 1; object; attempt++) {
@@ -260,7 +281,8 @@ export class ObjectWriter {
   }
 
   async #read(declared: Declared, metadataOnly = true): Promise<KubernetesObject | undefined> {
-    return await this.#options.kube.get(declared.resource, declared, { metadataOnly, signal: this.#options.signal })
+    const kube = await this.#options.kubeFor(declared.application)
+    return await kube.get(declared.resource, declared, { metadataOnly, signal: this.#options.signal })
   }
 
   async #checkAdoption(declared: Declared, adopt: string): Promise<void> {
@@ -269,7 +291,8 @@ export class ObjectWriter {
     if (!live || live.metadata.labels?.[MANAGED_BY_LABEL] === MANAGED_BY) return
     const name = formatObjectReference(declared)
     if (adopt === 'never') throw refuse(name, 'the policy is never to take over what exists')
-    const { kube, signal } = this.#options
+    const { signal } = this.#options
+    const kube = await this.#options.kubeFor(declared.application)
     const { sensitive } = declared
     const dryRun = await kube.apply(declared.resource, declared, declared.body, { dryRun: true, sensitive, signal })
     if (comparable(dryRun) !== comparable(live) || (await this.#hasMoreThan(declared, live))) {
@@ -279,7 +302,8 @@ export class ObjectWriter {
 
   /** True when people own a field that the object would not have if it were made anew, defaults included. */
   async #hasMoreThan(declared: Declared, live: KubernetesObject): Promise<boolean> {
-    const { kube, persons, signal } = this.#options
+    const { persons, signal } = this.#options
+    const kube = await this.#options.kubeFor(declared.application)
     const entries = findPersonEntries(live, persons)
     if (entries.length === 0) return false
     const object = readDeclared(declared)

@@ -58,9 +58,9 @@ async function look(
   const { live, applied } = record
   const { localPolicy, kinds } = application.context
   // What we may not touch, we did not make.
-  if (!live && !applied && localPolicy(record)) return undefined
+  if (!live && !applied && localPolicy(record, 'delete')) return undefined
   const isSeen = live !== undefined || (applied !== undefined && kinds.isWatched(record.resource))
-  if (isSeen || localPolicy(record)) {
+  if (isSeen || localPolicy(record, 'delete')) {
     const uid = live?.application === application.name ? live.uid : (applied?.uid ?? '')
     const takes = live?.terminating || !live ? undefined : await findTaken(application, record, leaving)
     return { uid, keep: live?.keep ?? false, takes }
@@ -77,11 +77,12 @@ async function look(
 }
 
 async function read(
-  { context }: Application,
+  { name, context }: Application,
   record: ObjectRecord,
 ): Promise<KubernetesObject | 'forbidden' | undefined> {
   try {
-    return await context.kube.get(record.resource, record, { metadataOnly: true, signal: context.signal })
+    const kube = await context.kubeFor(name)
+    return await kube.get(record.resource, record, { metadataOnly: true, signal: context.signal })
   } catch (error) {
     // What we may not even look at, we were not allowed to make.
     if (isStatus(error, 403)) return record.applied ? 'forbidden' : undefined
@@ -96,7 +97,8 @@ async function findTaken(
   leaving: ReadonlySet<string>,
 ): Promise<string | undefined> {
   if (!isFoundation(record)) return undefined
-  const { kube, signal } = application.context
+  const { signal } = application.context
+  const kube = await application.context.kubeFor(application.name)
   const others: string[] = []
   let isMore = false
   try {

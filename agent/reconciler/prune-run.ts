@@ -203,8 +203,14 @@ async function deleteOne(application: Application, record: ObjectRecord): Promis
   } catch (thrown) {
     const error = toAppError(thrown)
     if (isAborted(error)) return
-    fail(application, record, new AppError('PruneFailed', error.message, { cause: error }))
+    fail(application, record, toPruneError(error))
   }
+}
+
+/** Refusals that say themselves what to do about them stay what they are. */
+export function toPruneError(error: AppError): AppError {
+  const isClear = error.code === 'PolicyForbids' || error.code === 'ServiceAccountMissing'
+  return isClear ? error : new AppError('PruneFailed', error.message, { cause: error })
 }
 
 async function remove(application: Application, record: ObjectRecord): Promise<void> {
@@ -215,13 +221,14 @@ async function remove(application: Application, record: ObjectRecord): Promise<v
   if (record.live?.terminating) return failGoing(application, record)
   if (record.deleting && !record.live && context.kinds.isWatched(record.resource))
     return forgetUnlessWanted(application, record)
-  const refusal = context.localPolicy(record)
+  const refusal = context.localPolicy(record, 'delete')
   if (refusal && (record.applied || record.live)) throw refusal
   // What we may not touch, we did not make.
   const uid = refusal ? undefined : await findUid(application, record)
   if (uid === undefined || record.declared) return forgetUnlessWanted(application, record)
   try {
-    const outcome = await context.kube.delete(record.resource, record, { uid, signal: context.signal })
+    const kube = await context.kubeFor(application.name)
+    const outcome = await kube.delete(record.resource, record, { uid, signal: context.signal })
     if (outcome !== 'absent') context.recorder.pruned(record)
     if (outcome === 'terminating') {
       record.deleting = true
@@ -231,7 +238,8 @@ async function remove(application: Application, record: ObjectRecord): Promise<v
   } catch (error) {
     if (!isStatus(error, 409) && !isStatus(error, 404)) throw error
     // Not ours when somebody made another object of that name; else the deletion was refused.
-    const found = await context.kube.get(record.resource, record, { metadataOnly: true, signal: context.signal })
+    const kube = await context.kubeFor(application.name)
+    const found = await kube.get(record.resource, record, { metadataOnly: true, signal: context.signal })
     if (found?.metadata.uid === uid) throw error
   }
   observeGone(record)
@@ -256,12 +264,13 @@ function failGoing(application: Application, record: ObjectRecord): void {
 
 /** The uid of the object that we made; undefined when there is none. */
 async function findUid(application: Application, record: ObjectRecord): Promise<string | undefined> {
-  const { kube, signal } = application.context
+  const { signal } = application.context
   const { live, applied } = record
   if (live?.application === application.name) return live.uid
   if (applied) return applied.uid
   // Only the intent was written down: it may have been made all the same, just before a crash.
   try {
+    const kube = await application.context.kubeFor(application.name)
     const found = await kube.get(record.resource, record, { metadataOnly: true, signal })
     return found?.metadata.labels?.[APPLICATION_LABEL] === application.name ? found.metadata.uid : undefined
   } catch (error) {

@@ -45,7 +45,12 @@ export interface TestVariables {
 /** The part of the harness's Cluster that is used; product folders do not import the harness. */
 export interface TestCluster {
   readonly kubeconfigPath: string
-  auditLog(filter: { userAgent?: string; since?: number; verbs?: readonly string[] }): readonly AuditedRequest[]
+  auditLog(filter: {
+    userAgent?: string
+    since?: number
+    verbs?: readonly string[]
+    namespace?: string
+  }): readonly AuditedRequest[]
 }
 
 /** One request as the API server saw it. */

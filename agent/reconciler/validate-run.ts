@@ -133,10 +133,11 @@ async function askElsewhere(context: ReconcilerContext, declared: Declared): Pro
 }
 
 async function dryRun(
-  { kube, signal }: ReconcilerContext,
-  { resource, sensitive }: Declared,
+  { kubeFor, signal }: ReconcilerContext,
+  { resource, application, sensitive }: Declared,
   target: { readonly name: string; readonly namespace: string },
   body: Uint8Array | string,
 ): Promise<void> {
+  const kube = await kubeFor(application)
   await kube.apply(resource, target, body, { dryRun: true, metadataOnly: true, sensitive, signal })
 }

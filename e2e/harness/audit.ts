@@ -10,6 +10,8 @@ export type AuditEvent = {
   readonly auditID: string
   readonly verb: string
   readonly user: string
+  /** Whose rights were used in place of the user's own; undefined when the user's own were. */
+  readonly impersonatedUser: string | undefined
   readonly userAgent: string
   readonly requestURI: string
   readonly apiGroup: string
@@ -63,6 +65,7 @@ type RawEvent = {
   auditID: string
   verb: string
   user?: { username?: string }
+  impersonatedUser?: { username?: string }
   userAgent?: string
   requestURI: string
   objectRef?: { apiGroup?: string; resource?: string; subresource?: string; namespace?: string; name?: string }
@@ -76,6 +79,7 @@ function parseAuditEvent(line: string): AuditEvent {
     auditID,
     verb,
     user: user?.username ?? '',
+    impersonatedUser: raw.impersonatedUser?.username,
     userAgent: userAgent ?? '',
     requestURI,
     apiGroup: objectRef?.apiGroup ?? '',

@@ -4,6 +4,7 @@ import { formatErrorDetail, ProblemsError } from '@fairlead/shared/grpc-status'
 import { VERSION } from '@fairlead/shared/version'
 import { Command, CommanderError } from 'commander'
 import type { Cli } from './cli.ts'
+import { createAdoptCommand } from './commands/adopt.ts'
 import { createApplicationCommand } from './commands/application/application.ts'
 import { createApplyCommand } from './commands/apply.ts'
 import { createApprovePruneCommand } from './commands/approve-prune.ts'
@@ -43,6 +44,7 @@ function createPlainProgram(cli: Cli): Command {
     .addCommand(createGetCommand(cli))
     .addCommand(createDeleteCommand(cli))
     .addCommand(createApprovePruneCommand(cli))
+    .addCommand(createAdoptCommand(cli))
     .addCommand(createStatusCommand(cli))
     .addCommand(createWhyCommand(cli))
     .addCommand(createContextCommand(cli))

@@ -11,6 +11,7 @@ import { keepAdminToken, writeAdminContext } from './admin-access.ts'
 import { createApiServer } from './api/api.ts'
 import { createApprovals, forgetApprovals } from './approvals/approvals.ts'
 import { type Collector, createCollector } from './collector/collector.ts'
+import { type Commander, createCommander } from './commander/commander.ts'
 import { type HubConfig, splitAddress } from './config.ts'
 import { createDefinitions } from './definitions/definitions.ts'
 import { startHousekeeping } from './housekeeping.ts'
@@ -22,6 +23,7 @@ import { watchViolations } from './nats/violations.ts'
 import { createPipeline, type Pipeline } from './pipeline.ts'
 import { openPki, type Pki } from './pki/pki.ts'
 import { placeApplication } from './placer/placer.ts'
+import { createPreviews } from './previews.ts'
 import { createPublisher, type Publisher } from './publisher/publisher.ts'
 import { createRegistry } from './registry/registry.ts'
 import { createRenderer } from './renderer/renderer.ts'
@@ -107,6 +109,8 @@ interface FlowParts {
 interface Flow {
   readonly tracker: Tracker
   readonly pipeline: Pipeline
+  /** Undefined while NATS was never connected. */
+  readonly commander: () => Commander | undefined
   /** Has the view read the database again. */
   readonly refreshView: (clusterIds: readonly string[]) => void
 }
@@ -152,12 +156,13 @@ function startFlow(config: HubConfig, parts: FlowParts, lifecycle: Lifecycle): F
   lifecycle.add('tracker', () => tracker.stop())
   tracker.start()
   pipeline.start()
-  return { tracker, pipeline, refreshView }
+  return { tracker, pipeline, commander: () => linked?.commander, refreshView }
 }
 
 interface LinkedParts {
   readonly publisher: Publisher
   readonly collector: Collector
+  readonly commander: Commander
   stop(): Promise<void>
 }
 
@@ -193,6 +198,7 @@ function startLinkedParts(
     onNewerGeneration: resign,
     logger,
   })
+  const commander = createCommander({ connection: connections.hub, signingKey, logger })
   const presence = new Presence({
     system: connections.system,
     account: nats.trust.agents.publicKey,
@@ -213,12 +219,14 @@ function startLinkedParts(
   nats.onReconnect('system', resyncPresence)
   publisher.start()
   collector.start()
+  commander.start()
   resyncPresence()
   const stop = async (): Promise<void> => {
+    commander.stop()
     await collector.stop()
     await publisher.stop()
   }
-  return { publisher, collector, stop }
+  return { publisher, collector, commander, stop }
 }
 
 interface ApiParts {
@@ -265,6 +273,7 @@ async function startApi(config: HubConfig, parts: ApiParts, lifecycle: Lifecycle
     registry,
     definitions,
     approvals,
+    previews: createPreviews({ store, view, commander: flow.commander }),
     view,
     tracker: flow.tracker,
     tls: { key: pki.serverKeyPem, cert: pki.serverChainPem },

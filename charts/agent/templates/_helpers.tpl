@@ -75,6 +75,9 @@ rollingUpdate:
 {{- if and .Values.metrics.annotations (not .Values.metrics.enabled) }}
 {{- fail "metrics.annotations needs metrics.enabled" }}
 {{- end }}
+{{- if has .Release.Namespace .Values.rbac.namespaces }}
+{{- fail "rbac.namespaces holds the agent's own namespace: applications there could reach the agent's key and the policy of the cluster" }}
+{{- end }}
 {{- $choices := 0 }}
 {{- if .Values.rbac.clusterAdmin }}{{ $choices = add $choices 1 }}{{ end }}
 {{- if .Values.rbac.namespaces }}{{ $choices = add $choices 1 }}{{ end }}

@@ -25,6 +25,7 @@ import { createApprovals } from '../approvals/approvals.ts'
 import { createDefinitions } from '../definitions/definitions.ts'
 import { openPki, type Pki } from '../pki/pki.ts'
 import { placeApplication } from '../placer/placer.ts'
+import { createPreviews } from '../previews.ts'
 import { createRegistry } from '../registry/registry.ts'
 import { openStore, type Store } from '../store/store.ts'
 import { createFleetView, type FleetView } from '../view/view.ts'
@@ -75,6 +76,7 @@ function makeServer(listen = '127.0.0.1:0'): ApiServer {
     store,
     registry: createRegistry({ store, issuer, hubAddress, caPin: 'sha256:x', onChange, logger: silentLogger }),
     definitions: createDefinitions({ store, placeApplication, onChange, logger: silentLogger }),
+    previews: createPreviews({ store, view, commander: () => undefined }),
     approvals: createApprovals({
       store,
       findReport: (application, cluster) => view.findReport(application, cluster),

@@ -14,6 +14,7 @@ import { HealthImplementation } from 'grpc-health-check'
 import type { Approvals } from '../approvals/approvals.ts'
 import type { HubConfig } from '../config.ts'
 import type { Definitions } from '../definitions/definitions.ts'
+import type { Previews } from '../previews.ts'
 import type { Registry } from '../registry/registry.ts'
 import type { Store } from '../store/store.ts'
 import type { FleetView } from '../view/view.ts'
@@ -47,6 +48,7 @@ export interface ApiServerOptions {
   readonly registry: Registry
   readonly definitions: Definitions
   readonly approvals: Approvals
+  readonly previews: Previews
   readonly view: FleetView
   readonly tracker: Refresher
   /** PEM. The certificate chain ends with the CA, so that an agent can pin it. */
@@ -116,7 +118,7 @@ function addHandlers(
     return toGrpcStatus(appError)
   }
   const hooks = { intercept, toStatus }
-  addService(server, ApplicationsService, applicationsHandlers(definitions, options.approvals), hooks)
+  addService(server, ApplicationsService, applicationsHandlers(definitions, options.approvals, options.previews), hooks)
   addService(server, ClustersService, clustersHandlers(registry, view), hooks)
   addService(server, DefinitionsService, definitionsHandlers(definitions), hooks)
   addService(server, EnrolmentService, enrolmentHandlers(registry), hooks)

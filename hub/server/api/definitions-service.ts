@@ -6,6 +6,7 @@ import {
   DeleteApplicationResponseSchema,
   GetApplicationResponseSchema,
   ListApplicationsResponseSchema,
+  PreviewApplicationResponseSchema,
   SuspendApplicationResponseSchema,
 } from '@fairlead/proto/applications'
 import { ApplyDefinitionsResponseSchema, type DefinitionsService } from '@fairlead/proto/definitions'
@@ -16,10 +17,10 @@ import {
   RefreshRepositoryResponseSchema,
   type RepositoriesService,
 } from '@fairlead/proto/repositories'
-import { AppError } from '@fairlead/shared/errors'
 import type { Handlers } from '@fairlead/shared/grpc'
 import type { Approvals } from '../approvals/approvals.ts'
 import type { Definitions } from '../definitions/definitions.ts'
+import type { Previews } from '../previews.ts'
 import { ADMIN } from './clusters-service.ts'
 
 /** What the API asks of the tracker. */
@@ -42,6 +43,7 @@ export function definitionsHandlers(definitions: Definitions): Handlers<typeof D
 export function applicationsHandlers(
   definitions: Definitions,
   approvals: Approvals,
+  previews: Previews,
 ): Handlers<typeof ApplicationsService> {
   return {
     getApplication: async ({ name }) =>
@@ -58,8 +60,9 @@ export function applicationsHandlers(
     },
     approvePrune: async (request) =>
       create(ApprovePruneResponseSchema, { prune: await approvals.approve(request, ADMIN) }),
-    previewApplication: async () => {
-      throw new AppError('Unavailable', 'previews are not served yet')
+    previewApplication: async (request, { signal }) => {
+      const { changes, problems } = await previews.preview(request, signal)
+      return create(PreviewApplicationResponseSchema, { changes: [...changes], problems: [...problems] })
     },
   }
 }

@@ -6,6 +6,7 @@ import { waitFor } from '@fairlead/e2e/harness/wait'
 import { createNkey } from '@fairlead/shared/nkey'
 import {
   agentInboxPrefix,
+  answerSubject,
   blobGetSubject,
   blobSubject,
   desiredGetSubject,
@@ -151,6 +152,19 @@ describe('an agent can do its work', () => {
 const GET = `$JS.API.DIRECT.GET.${STREAMS.desired}`
 const json = (value: unknown): string => JSON.stringify(value)
 
+test('an agent’s answer reaches the hub, and nobody else', async () => {
+  const got: string[] = []
+  const sub = hub.subscribe('up.*.answer', {
+    callback: (_error, message) => void got.push(`${message.subject}=${message.string()}`),
+  })
+  await hub.flush()
+  agent.publish(answerSubject(A), 'part')
+  await waitFor('the answer', () => got.length === 1)
+  expect(got).toEqual([`${answerSubject(A)}=part`])
+  expect(heard.join()).not.toContain('part')
+  sub.unsubscribe()
+})
+
 describe('an agent cannot read what is not its own', () => {
   const reads: readonly (readonly [string, string, string])[] = [
     ['another cluster’s document by subject', `${GET}.desired.${B}.main`, ''],
@@ -282,6 +296,7 @@ describe('an agent cannot administer', () => {
 describe('an agent cannot listen to', () => {
   const subjects = [
     ...['>', '*.*', '_INBOX.>', '_IA.>', `_IA.${B}.>`, '_IH.>', 'down.>', `down.${B}.>`, 'down.*.notify.*', 'up.>'],
+    ...[`up.${B}.answer`, `up.${A}.answer`, 'up.*.answer'],
     ...[`up.${B}.hb`, 'desired.>', 'blob.>', '$KV.>', '$JS.>', '$JS.API.>', '$JS.EVENT.ADVISORY.>', '$SYS.>', '_R_.>'],
     ...['$JS.ACK.>', '$NRG.>', `down.${A}.>`, `up.${A}.status`],
   ]
@@ -295,6 +310,7 @@ describe('an agent cannot listen to', () => {
       await js.publish(desiredSubject(B, 'main'), SECRET)
       await victim.request(statusSubject(B), 'status-of-b', { timeout: 2_000 })
       victim.publish(heartbeatSubject(B), 'beat')
+      victim.publish(answerSubject(B), 'answer')
       await settle(victim)
       await settle(agent)
       expect(got).toEqual([])
@@ -308,6 +324,8 @@ describe('an agent cannot write as anybody else', () => {
     ['another cluster’s status', statusSubject(B)],
     ['another cluster’s events', eventSubject(B)],
     ['another cluster’s heartbeat', heartbeatSubject(B)],
+    ['another cluster’s answer', answerSubject(B)],
+    ['an answer by wildcard', 'up.*.answer'],
     ['every status by wildcard', 'up.*.status'],
     ['another cluster’s document', desiredSubject(B, 'main')],
     ['another cluster’s command', desiredSubject(B, 'cmd')],
@@ -321,14 +339,15 @@ describe('an agent cannot write as anybody else', () => {
     ['a subject of nobody', `up.${A}.rpc.echo`],
   ])('%s', async (_name, subject) => {
     const beats: string[] = []
-    const sub = hub.subscribe('up.*.hb', { callback: (_error, message) => void beats.push(message.subject) })
+    const take = (_error: Error | null, message: Msg): void => void beats.push(message.subject)
+    const subs = ['up.*.hb', 'up.*.answer'].map((wanted) => hub.subscribe(wanted, { callback: take }))
     agent.publish(subject, 'EVIL')
     await settle(agent)
     expect(violations.join()).toMatch(DENIED)
     expect(heard.join()).not.toContain('EVIL')
     expect(beats).toEqual([])
     await expectUntouched()
-    sub.unsubscribe()
+    for (const sub of subs) sub.unsubscribe()
   })
 })
 
@@ -365,6 +384,7 @@ describe('an agent cannot make the server write for it by a reply subject', () =
       [statusSubject(A), 'EVIL'],
       [eventSubject(A), 'EVIL'],
       [heartbeatSubject(A), 'EVIL'],
+      [answerSubject(A), 'EVIL'],
     ] as const) {
       agent.publish(subject, body, { reply })
     }
