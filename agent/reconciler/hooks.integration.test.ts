@@ -301,3 +301,19 @@ test('anything but a Job with the annotation is refused with its file, and nothi
   ])
   expect(await find(configMap('b'))).toBeDefined()
 })
+
+test('a pre-sync hook that cannot be read here holds its revision back: nothing is applied without it', async () => {
+  const bed = await begin()
+  bed.update({ web: { objects: [configMap('a')] } })
+  await bed.synced('web')
+  const migrate = job('migrate', 'pre-sync')
+  migrate.metadata.labels = { size: '${cluster.values.size}' }
+  bed.update({ web: { objects: [configMap('a', '2'), migrate], policy: { substitute: true } } })
+  const report = await bed.reported('web', 'held', ({ problems }) => problems.length > 0)
+  expect(report).toMatchObject({
+    sync: SyncState.OUT_OF_SYNC,
+    problems: [{ code: 'UnknownVariable', object: { kind: 'Job', name: 'migrate' }, source: { line: 11 } }],
+  })
+  await cluster.admin.patch(configMap('a'), { data: { value: 'by hand' } }, { type: 'merge' })
+  await waitFor('the old value', async () => getField(await find(configMap('a')), 'data.value') === '1')
+})
