@@ -116,7 +116,7 @@ test('a connection whose other end is silently gone is noticed, and its watches 
   link.freeze()
   await failed
   await link.restore()
-  await waitFor('a new connection', async () => await other.list(configMaps, { limit: 1 }))
+  await waitFor('a new connection', async () => await other.get(configMaps, { name: 'away-0', namespace: 'default' }))
   await other.close()
 })
 
