@@ -116,6 +116,11 @@ test('what a person changes and adds on any built-in kind is put back', async ()
 
 test('every built-in kind is pruned when its application leaves', async () => {
   bed.update({ shop: { tombstone: 'prune' } })
+  // What holds data is asked for twice.
+  const { heldPrunes } = await bed.reported('shop', 'held', (report) => report.heldPrunes.length > 0, 60_000)
+  const kinds = heldPrunes.flatMap(({ objects }) => objects.map(({ kind }) => kind))
+  expect(kinds.sort()).toEqual(['PersistentVolume', 'PersistentVolumeClaim'])
+  bed.update({ shop: { tombstone: 'prune', approve: heldPrunes.map(({ digest }) => digest) } })
   await waitFor(
     'the application to be gone',
     (see) => {

@@ -78,6 +78,8 @@ class Rig {
   #kube: Kube | undefined
   #state: DeclaredState = NOTHING
   readonly #known = new Set<ApplicationName>()
+  /** Digests of held prunes. */
+  readonly #approved = new Set<string>()
   /** What is not ours and must stay as it is. */
   readonly #foreign = new Map<string, KubeObject>()
   /** Writes until the process ends; undefined: it lives on. */
@@ -140,6 +142,7 @@ class Rig {
       'all applications to be settled',
       async (see) => {
         await this.#restarting
+        this.#approve()
         const unsettled = this.#findUnsettled()
         see({ unsettled, state: this.#state, reports: this.#bed?.reconciler.reports() })
         return unsettled.length === 0
@@ -286,7 +289,15 @@ class Rig {
   }
 
   #giveSlice(): void {
-    this.#bed?.update(entriesOf(this.#state, this.#known))
+    this.#bed?.update(entriesOf(this.#state, this.#known, [...this.#approved]))
+  }
+
+  /** Approves what a guard holds, such as an application that declares nothing any more. */
+  #approve(): void {
+    const held = (this.#bed?.reconciler.reports() ?? []).flatMap(({ heldPrunes }) => heldPrunes)
+    const fresh = held.filter(({ digest }) => !this.#approved.has(digest))
+    for (const { digest } of fresh) this.#approved.add(digest)
+    if (fresh.length > 0) this.#giveSlice()
   }
 
   #findUnsettled(): string[] {

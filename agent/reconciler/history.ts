@@ -180,18 +180,23 @@ function addedValue(kind: string) {
   }
 }
 
-/** A slice's entries for a state. `known`: applications that were declared before; others that declare nothing are left out. */
+/**
+ * A slice's entries for a state. `known`: applications that were declared before; others that declare nothing are left
+ * out. `approve`: digests of the held prunes that are approved.
+ */
 export function entriesOf(
   { slots, empty }: DeclaredState,
   known: ReadonlySet<ApplicationName>,
+  approve: readonly string[] = [],
 ): Record<string, TestEntry> {
   const entries: Record<string, TestEntry> = {}
   for (const application of APPLICATIONS) {
     const objects = slots.flatMap((one, slot) =>
       one?.application === application ? [objectOf(slot, one.variant)] : [],
     )
-    if (objects.length > 0) entries[application] = { objects }
-    else if (known.has(application)) entries[application] = empty === 'empty' ? { objects } : { tombstone: 'prune' }
+    if (objects.length > 0) entries[application] = { objects, approve }
+    else if (known.has(application))
+      entries[application] = empty === 'empty' ? { objects, approve } : { tombstone: 'prune', approve }
   }
   return entries
 }
