@@ -22,6 +22,7 @@ import { OPEN_POLICY } from './policy/cluster-policy.ts'
 import type { PolicyState } from './policy/policy-watch.ts'
 import { Application } from './reconciler/application.ts'
 import { buildReport, toDrift } from './reconciler/application-report.ts'
+import { Autoscalers } from './reconciler/autoscalers.ts'
 import { CauseReader } from './reconciler/cause-reader.ts'
 import type { DesiredTarget, ReconcilerContext, ReconcilerLimits, Target } from './reconciler/context.ts'
 import { DriftRepair, type SeenDrift } from './reconciler/drift-repair.ts'
@@ -32,10 +33,12 @@ import { type ObjectRecord, observeGone, recordFromInventory } from './reconcile
 import { ObjectTable } from './reconciler/object-table.ts'
 import { ObjectWriter } from './reconciler/object-writer.ts'
 import { previewApplication } from './reconciler/preview.ts'
+import { isScalable, noteScaling } from './reconciler/scaled-objects.ts'
 import { ServiceAccounts } from './reconciler/service-accounts.ts'
 import { isDriftLeft } from './reconciler/suspension.ts'
 import { WatchedKinds } from './reconciler/watched-kinds.ts'
 import { type Recorder, silentRecorder } from './recorder.ts'
+import type { Scaling } from './remediator/autoscaling.ts'
 import { FightLedger, type FightLimits } from './remediator/fight-ledger.ts'
 import { PERSON_MANAGERS } from './remediator/managed-fields.ts'
 import { createWatcher, type Watcher, type WatcherOptions, type WatchState } from './watcher/watcher.ts'
@@ -100,6 +103,7 @@ class ClusterReconciler implements Reconciler {
   readonly #repair: DriftRepair
   readonly #left: LeftDrift
   readonly #judge: HealthJudge
+  readonly #autoscalers: Autoscalers
   readonly #reportTimers = new Map<Application, NodeJS.Timeout>()
   /** Applications whose tombstone was carried out: confirmed again when the hub asks again. */
   readonly #removed = new Set<string>()
@@ -144,6 +148,14 @@ class ClusterReconciler implements Reconciler {
       onDrift: (drift) => this.#noteDrift(drift),
       onChange: (record) => this.#noteChange(record),
     })
+    this.#autoscalers = new Autoscalers({
+      kube,
+      namespaces: options.namespaces,
+      logger,
+      clock,
+      signal,
+      onTarget: (key, scaling) => this.#noteScaling(key, scaling),
+    })
     this.#watcher = this.#watch(options)
     this.#context = {
       kube,
@@ -152,6 +164,7 @@ class ClusterReconciler implements Reconciler {
       kinds: new WatchedKinds(this.#watcher),
       writer,
       left: this.#left,
+      autoscalers: this.#autoscalers,
       applies: new Limiter(),
       artifacts: options.artifacts,
       decryptor: new Decryptor({ kube, namespace: ownNamespace, secret: options.ageSecret }),
@@ -264,7 +277,7 @@ class ClusterReconciler implements Reconciler {
     this.#left.stop()
     this.#judge.stop()
     for (const timer of this.#reportTimers.values()) clearTimeout(timer)
-    await this.#watcher.stop()
+    await Promise.all([this.#watcher.stop(), this.#autoscalers.stop()])
     await Promise.all([...this.#applications.values()].map(async (application) => await application.stopped()))
   }
 
@@ -341,6 +354,7 @@ class ClusterReconciler implements Reconciler {
     this.#removed.add(application.name)
     this.#judge.setPolicy(application.name, undefined)
     this.#context.kinds.releaseUnused(this.#context.table.all())
+    if (![...this.#context.table.all()].some(isScalable)) this.#autoscalers.release()
     this.#options.logger.info({ application: application.name }, 'application removed')
     this.#options.reports.removed(application.name)
   }
@@ -371,6 +385,15 @@ class ClusterReconciler implements Reconciler {
     if (target?.kind !== 'desired') return undefined
     // While nothing may be written, drift is seen and left.
     return { remediate: !isDriftLeft(target) && !this.#isPaused(), adopt: target.policy.adopt }
+  }
+
+  #noteScaling(key: string, scaling: Scaling): void {
+    const record = this.#context.table.find(key)
+    if (!record || !noteScaling(record, this.#autoscalers, scaling)) return
+    // Where drift is left, what an autoscaler takes is left by its field manager.
+    if (this.#policyOf(record.application)?.remediate !== true) return
+    record.dirty = true
+    this.#applications.get(record.application)?.wake()
   }
 
   #noteDrift(drift: SeenDrift): void {

@@ -45,6 +45,8 @@ export interface Declared {
   readonly refusal: AppError | undefined
   /** The number of replicas that is declared; undefined where there is none. */
   readonly replicas: number | undefined
+  /** It has a pod template. */
+  readonly hasTemplate: boolean
   /** A Job that the cluster takes away some time after it is finished. */
   readonly expires: boolean
   readonly source: SourceLocation | undefined
@@ -103,6 +105,7 @@ export function declare(
     ignored: [],
     refusal: undefined,
     replicas: replicasOf(object),
+    hasTemplate: (object.spec as { template?: unknown } | null | undefined)?.template != null,
     expires: kind === 'Job' && (object.spec as { ttlSecondsAfterFinished?: unknown })?.ttlSecondsAfterFinished != null,
     source: parsed.source,
   }

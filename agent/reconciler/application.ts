@@ -21,6 +21,7 @@ import { type LoadedManifests, loadDeclared, resolveManifests } from './load-dec
 import { type ObjectRecord, toInventoryRecord } from './object-record.ts'
 import { type HeldPruneState, pruneDropped } from './prune-run.ts'
 import { RevisionGate } from './revision-gate.ts'
+import { noteAutoscalers } from './scaled-objects.ts'
 import { inspectLeft, isDriftLeft } from './suspension.ts'
 
 /** What applications tell the reconciler. */
@@ -314,6 +315,7 @@ export class Application implements Neighbour {
     claimDeclared(this, candidate)
     this.gate.hooks.dropOthers(candidate, candidate.declared)
     await this.watchKinds(signal)
+    await noteAutoscalers(this, target)
     if (target.policy.suspend) return await this.#leaveAsItIs(target, signal)
     await applyDeclared(this, target, signal)
     await pruneDropped(this, target, signal)

@@ -11,6 +11,7 @@ import type { ArtifactLoader } from '../desired-state.ts'
 import type { InventoryStore } from '../inventory/inventory-store.ts'
 import type { Kube } from '../kube/kube.ts'
 import type { Recorder } from '../recorder.ts'
+import type { Autoscalers } from './autoscalers.ts'
 import type { LeftDrift } from './left-drift.ts'
 import type { LocalPolicy } from './local-policy.ts'
 import type { ObjectRecord } from './object-record.ts'
@@ -82,6 +83,7 @@ export interface ReconcilerContext {
   readonly kinds: WatchedKinds
   readonly writer: ObjectWriter
   readonly left: LeftDrift
+  readonly autoscalers: Autoscalers
   readonly applies: Limiter
   readonly artifacts: ArtifactLoader
   readonly decryptor: Decryptor

@@ -3,18 +3,16 @@
 import { backoffMs } from '@fairlead/shared/backoff'
 import { AppError, isAborted, toAppError } from '@fairlead/shared/errors'
 import { type KubernetesObject, objectKey } from '@fairlead/shared/object-reference'
-import { readDeclared } from '../applier/declared.ts'
 import { Limiter } from '../applier/limiter.ts'
 import { retryDelayMs } from '../applier/retry.ts'
 import type { Recorder } from '../recorder.ts'
 import { type DriftDecision, decideDrift } from '../remediator/drift.ts'
 import type { FightLedger } from '../remediator/fight-ledger.ts'
-import { declaredPart } from '../remediator/lost-fields.ts'
-import { findForeignResources, findRival } from '../remediator/managed-fields.ts'
+import { findRival } from '../remediator/managed-fields.ts'
 import type { ObjectEvent } from '../watcher/watcher.ts'
 import { describeRepair } from './describe-drift.ts'
 import type { LeftDrift } from './left-drift.ts'
-import { leftFields } from './left-fields.ts'
+import { findLeft, leftFields } from './left-fields.ts'
 import { isOlder, isPending, type ObjectRecord, observe, observeGone } from './object-record.ts'
 import type { ObjectTable } from './object-table.ts'
 import type { ObjectWriter } from './object-writer.ts'
@@ -57,7 +55,8 @@ export interface DriftRepairOptions {
 export class DriftRepair {
   readonly #options: DriftRepairOptions
   readonly #lane = new Limiter({ places: 8 })
-  readonly #timers = new Map<ObjectRecord, NodeJS.Timeout>()
+  /** Repairs that wait, and whether it is a person who is waited for. */
+  readonly #yielding = new Map<ObjectRecord, { readonly timer: NodeJS.Timeout; readonly person: boolean }>()
 
   constructor(options: DriftRepairOptions) {
     this.#options = options
@@ -88,8 +87,8 @@ export class DriftRepair {
 
   /** Gives up waiting repairs. */
   stop(): void {
-    for (const timer of this.#timers.values()) clearTimeout(timer)
-    this.#timers.clear()
+    for (const { timer } of this.#yielding.values()) clearTimeout(timer)
+    this.#yielding.clear()
   }
 
   #look(record: ObjectRecord, { type, object }: ObjectEvent): void {
@@ -131,8 +130,7 @@ export class DriftRepair {
       merge: declared.merge,
       persons,
       left: leftFields(record),
-      findResized: () =>
-        record.isResized ? declaredPart(findForeignResources(object, persons), readDeclared(declared)) : {},
+      findLeft: () => findLeft(record, object, persons),
     })
     if (decision.drift === 'left') {
       // A scaler that came after the one that went.
@@ -163,18 +161,22 @@ export class DriftRepair {
       return
     }
     if (record.failure && record.failure.retryAtMs > detectedAtMs && record.failure.error.code !== 'FieldFight') return
-    // In a fight with a controller we yield, to a person never.
-    if (this.#timers.has(record) && !found.person) return
+    // A person is put back at once, also while we yield to a controller: but not one who writes as only machines do.
+    const yielding = this.#yielding.get(record)
+    if (yielding && (!found.person || yielding.person)) return
     this.#cancel(record)
     const rival = findRival(found.evidence)
-    const delayMs = found.person ? 0 : this.#options.fights.note(record.key, `${found.kind}:${rival}`, detectedAtMs)
+    // A deletion has no author: whose it was is not told by who wrote last.
+    const key = found.kind === 'deleted' ? 'deleted' : `${found.kind}:${rival}`
+    const patient = found.person || found.kind === 'deleted'
+    const delayMs = this.#options.fights.note(record.key, key, detectedAtMs, { patient })
     if (delayMs === 0) void this.#repair(record, found, policy.adopt, detectedAtMs)
     else this.#yieldTo(record, found, rival, delayMs)
   }
 
   #cancel(record: ObjectRecord): void {
-    clearTimeout(this.#timers.get(record))
-    this.#timers.delete(record)
+    clearTimeout(this.#yielding.get(record)?.timer)
+    this.#yielding.delete(record)
     record.yieldUntilMs = 0
   }
 
@@ -187,13 +189,13 @@ export class DriftRepair {
     record.failure = { error, sinceMs: record.failure?.sinceMs ?? nowMs, attempts: 0, retryAtMs: Infinity }
     this.#options.recorder.failed(record, error)
     const timer = setTimeout(() => {
-      this.#timers.delete(record)
+      this.#yielding.delete(record)
       record.yieldUntilMs = 0
       const policy = this.#options.policyOf(record.application)
       if (policy?.remediate && record.declared) void this.#repair(record, found, policy.adopt, nowMs)
     }, delayMs)
     timer.unref()
-    this.#timers.set(record, timer)
+    this.#yielding.set(record, { timer, person: found.person })
     this.#options.onChange(record)
   }
 

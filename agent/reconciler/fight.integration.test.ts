@@ -74,6 +74,83 @@ test('a controller that keeps writing ends in back-off and one report that names
   await waitFor('the new revision', async () => getField(await live(configMap('a')), 'data.a') === 'new')
 })
 
+test('a second controller that writes ten times a second ends in back-off, with the limits as shipped, and when it stops the fight ends', {
+  timeout: 60_000,
+}, async () => {
+  const bed = await start({ fightLimits: { quietMs: 500 } })
+  bed.update({ web: { objects: [configMap('a'), configMap('b')] } })
+  await bed.synced('web')
+  const stopped = new AbortController()
+  const rival = (async () => {
+    for (let round = 0; !stopped.signal.aborted; round++) {
+      await cluster.admin.patch(
+        at(configMap('a')),
+        { data: { a: `r${round}` } },
+        { type: 'merge', fieldManager: 'rival-operator' },
+      )
+      await new Promise((resolve) => setTimeout(resolve, 100))
+    }
+  })()
+  const report = await bed.reported('web', 'fighting', ({ problems }) => problems.length > 0)
+  expect(report.problems).toMatchObject([{ code: 'FieldFight', object: { name: 'a' } }])
+  expect(report.problems[0]?.message).toContain('rival-operator')
+  // Others are healed meanwhile.
+  const count = bed.report('web')?.remediations ?? 0n
+  await cluster.admin.patch(at(configMap('b')), { data: { a: '9' } }, { type: 'merge' })
+  await bed.reported('web', 'repaired', ({ remediations }) => remediations > count)
+  await waitFor('the other object', async () => getField(await live(configMap('b')), 'data.a') === '1')
+  stopped.abort()
+  await rival
+  await waitFor('the value of Git', async () => getField(await live(configMap('a')), 'data.a') === '1', {
+    timeoutMs: 30_000,
+  })
+  await bed.reported('web', 'at peace', ({ problems }) => problems.length === 0, 30_000)
+})
+
+test('a person who deletes or edits an object twenty times in a row is put back each time, at once', {
+  timeout: 30_000,
+}, async () => {
+  const bed = await start()
+  bed.update({ web: { objects: [configMap('a')] } })
+  await bed.synced('web')
+  for (let round = 0; round < 20; round++) {
+    const uid = (await live(configMap('a')))?.metadata.uid
+    await cluster.admin.delete(at(configMap('a')))
+    await waitFor(
+      'the object',
+      async () => {
+        const found = await live(configMap('a'))
+        return found && found.metadata.uid !== uid
+      },
+      { timeoutMs: 900, intervalMs: 2 },
+    )
+  }
+  for (let round = 0; round < 20; round++) {
+    await cluster.admin.patch(at(configMap('a')), { data: { a: `x${round}` } }, { type: 'merge' })
+    await waitFor('the value', async () => getField(await live(configMap('a')), 'data.a') === '1', {
+      timeoutMs: 900,
+      intervalMs: 2,
+    })
+  }
+  expect(bed.report('web')?.problems).toEqual([])
+})
+
+test('a controller that deletes an object ten times a second for long ends in back-off', {
+  timeout: 60_000,
+}, async () => {
+  const bed = await start()
+  bed.update({ web: { objects: [configMap('a')] } })
+  await bed.synced('web')
+  const isFought = (): boolean => bed.report('web')?.problems.some(({ code }) => code === 'FieldFight') ?? false
+  for (let round = 0; round < 200 && !isFought(); round++) {
+    await waitFor('the object or back-off', async () => isFought() || (await live(configMap('a'))))
+    if (!isFought()) await cluster.admin.delete(at(configMap('a')))
+  }
+  const report = await bed.reported('web', 'fighting', ({ problems }) => problems.length > 0)
+  expect(report.problems).toMatchObject([{ code: 'FieldFight' }])
+  expect(report.problems[0]?.message).toContain('deleting the object')
+})
+
 test('drift is only reported where the policy says so, and applied over by the next revision', async () => {
   const bed = await start()
   bed.update({ web: { objects: [configMap('a')], remediate: false } })

@@ -16,7 +16,7 @@ import {
 /** What an object looks like against what was recorded. */
 export type DriftDecision =
   | { readonly drift: 'none'; readonly entryHash: string }
-  /** An autoscaler took what is left to it. `entryHash` is what to record from now on. */
+  /** What was taken is left: to an autoscaler, or because it holds nothing. `entryHash` is what to record from now on. */
   | { readonly drift: 'left'; readonly entryHash: string }
   /** A field that we own was changed or removed. */
   | { readonly drift: 'changed'; readonly entryHash: string; readonly persons: readonly PersonEntry[] }
@@ -33,8 +33,8 @@ export interface DriftExpectation {
   readonly persons?: RegExp
   /** Fields that are left to others, people among them. */
   readonly left?: readonly FieldPath[]
-  /** What a vertical autoscaler may have taken of what we declare; asked only when something was taken. */
-  readonly findResized?: () => FieldSet
+  /** What others may have taken of what we declare, besides replicas; asked only when something was taken. */
+  readonly findLeft?: () => FieldSet
 }
 
 /** Decides on metadata alone. */
@@ -43,16 +43,16 @@ export function decideDrift(object: KubernetesObject, expected: DriftExpectation
   const manners = expected.persons ?? PERSON_MANAGERS
   const persons = expected.merge ? [] : findPersonEntries(object, manners, expected.left)
   if (entryHash !== expected.entryHash) {
-    if (!isLeftToAutoscalers(object, expected, manners)) return { drift: 'changed', entryHash, persons }
+    if (!isLeft(object, expected, manners)) return { drift: 'changed', entryHash, persons }
     if (persons.length === 0) return { drift: 'left', entryHash }
   }
   return persons.length > 0 ? { drift: 'added', entryHash, persons } : { drift: 'none', entryHash }
 }
 
-/** True when all that was taken from us is what autoscalers set. */
-function isLeftToAutoscalers(object: KubernetesObject, expected: DriftExpectation, persons: RegExp): boolean {
+/** True when all that was taken from us is what is left to others. */
+function isLeft(object: KubernetesObject, expected: DriftExpectation, persons: RegExp): boolean {
   const replicas = findScaler(object, persons) === '' ? undefined : REPLICAS
-  const resized = expected.findResized?.()
-  const candidates = [replicas, resized, replicas && resized && unionFields(replicas, resized)]
+  const left = expected.findLeft?.()
+  const candidates = [replicas, left, replicas && left && unionFields(replicas, left)]
   return candidates.some((fields) => fields !== undefined && hashWithFields(object, fields) === expected.entryHash)
 }

@@ -24,6 +24,26 @@ test.for([30_000, 60_000, 600_000])('one write every %s ms is put back at once f
   expect(fight(everyMs, 100).every((delay) => delay === 0)).toBe(true)
 })
 
+const patiently = (everyMs: number, rounds: number): number[] => {
+  const ledger = new FightLedger()
+  return Array.from({ length: rounds }, (_, round) => ledger.note('object', '', round * everyMs, { patient: true }))
+}
+
+test.for([
+  [1, 20],
+  [5, 29],
+  [500, 10_000],
+  [1_000, 10_000],
+])('what a person may do, once in %s ms and %s times, is put back at once each time', ([everyMs = 0, rounds = 0]) => {
+  expect(patiently(everyMs, rounds).every((delay) => delay === 0)).toBe(true)
+})
+
+test('what nobody does by hand, ten times a second for seconds, ends in back-off', () => {
+  const delays = patiently(100, 60)
+  expect(delays.slice(0, 29).every((delay) => delay === 0)).toBe(true)
+  expect(delays.findIndex((delay) => delay > 0)).toBeLessThan(40)
+})
+
 test('a fight is over when it has been quiet for a while', () => {
   const ledger = new FightLedger()
   for (let round = 0; round < 20; round++) ledger.note('object', 'rival', round)

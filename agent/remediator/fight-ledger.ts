@@ -1,5 +1,5 @@
 // Notices when another writer keeps undoing what we put back, and makes us yield for a while instead of answering
-// each time. Persons are never yielded to: they are put back at once, however often.
+// each time. People, and deletions, which have no author, meet more patience: nobody does by hand what it takes.
 
 /** When a series of repairs counts as a fight and how we back off. */
 export interface FightLimits {
@@ -7,6 +7,11 @@ export interface FightLimits {
   readonly halfLifeMs?: number
   /** Decayed number of repairs from which on we yield, default 8. */
   readonly threshold?: number
+  /**
+   * The same for people and for deletions, default 30: with the half-life of 10 s more than two a second for more than
+   * ten seconds. Twenty in a row, as fast as they are put back, are not enough.
+   */
+  readonly patientThreshold?: number
   /** First time of yielding, default 1,000 ms; doubles while the fight goes on. */
   readonly baseDelayMs?: number
   /** Longest time of yielding, default 300,000 ms. */
@@ -31,13 +36,21 @@ export class FightLedger {
   #sweepAt = SWEEP_AT
 
   constructor(limits: FightLimits = {}) {
-    const defaults = { halfLifeMs: 10_000, threshold: 8, baseDelayMs: 1_000, maxDelayMs: 300_000, quietMs: 60_000 }
+    const defaults = {
+      halfLifeMs: 10_000,
+      threshold: 8,
+      patientThreshold: 30,
+      baseDelayMs: 1_000,
+      maxDelayMs: 300_000,
+      quietMs: 60_000,
+    }
     this.#limits = { ...defaults, ...limits }
   }
 
-  /** Notes that a rival undid what we declared; returns how long to wait before putting it back, 0 for at once. */
-  note(object: string, rival: string, nowMs: number): number {
-    const { halfLifeMs, threshold, baseDelayMs, maxDelayMs } = this.#limits
+  /** Notes that a rival undid what we declared; returns how long to wait before putting it back, 0 for at once. `patient` for people and deletions. */
+  note(object: string, rival: string, nowMs: number, { patient = false } = {}): number {
+    const { halfLifeMs, baseDelayMs, maxDelayMs } = this.#limits
+    const threshold = patient ? this.#limits.patientThreshold : this.#limits.threshold
     const key = `${object}\0${rival}`
     const fight = this.#fights.get(key) ?? { count: 0, atMs: nowMs, delayMs: 0 }
     if (!this.#fights.has(key)) this.#sweepFor(nowMs)

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import { type FieldSet, formatFieldPaths } from './field-set.ts'
-import { declaredPart, findLostFields } from './lost-fields.ts'
+import { declaredPart, emptyPart, findLostFields } from './lost-fields.ts'
 
 const declared = {
   apiVersion: 'apps/v1',
@@ -81,5 +81,28 @@ test('of what others own, only what is declared too', () => {
   }
   expect(declaredPart(theirs, declared)).toEqual({
     'f:spec': { 'f:replicas': {}, 'f:containers': { 'k:{"name":"c"}': { 'f:image': {} } } },
+  })
+})
+
+test('what is declared empty and was filled by others is told apart from what was taken', () => {
+  const object = {
+    metadata: { annotations: {} },
+    data: { a: '1' },
+    spec: { list: [], containers: [{ name: 'c', env: [] }] },
+  }
+  const item = 'k:{"name":"c"}'
+  const lost: FieldSet = {
+    'f:metadata': { 'f:annotations': {} },
+    'f:data': { 'f:a': {} },
+    'f:spec': { 'f:list': {}, 'f:containers': { [item]: { 'f:env': {} } } },
+  }
+  const known: FieldSet = {
+    'f:metadata': { 'f:annotations': { '.': {}, 'f:x': {} } },
+    'f:data': { 'f:a': {} },
+    'f:spec': { 'f:containers': { [item]: { 'f:env': { 'k:{"name":"A"}': {} } } } },
+  }
+  expect(emptyPart(lost, object, known)).toEqual({
+    'f:metadata': { 'f:annotations': {} },
+    'f:spec': { 'f:containers': { [item]: { 'f:env': {} } } },
   })
 })

@@ -124,3 +124,19 @@ function childOf(declared: unknown, step: string): object | undefined {
       : undefined
   return isContainer(child) ? (child as object) : undefined
 }
+
+/**
+ * Of fields that were lost, the maps and lists that are declared empty and in which others own something by now: who puts
+ * something in owns them, and takes nothing from us.
+ */
+export function emptyPart(lost: FieldSet, declared: object, known: FieldSet): FieldSet {
+  const empty: Record<string, FieldSet> = {}
+  for (const [step, inner] of Object.entries(lost)) {
+    const child = childOf(declared, step)
+    const theirs = known[step]
+    if (child === undefined || theirs === undefined) continue
+    const part = isLeaf(inner) ? {} : emptyPart(inner, child, theirs)
+    if (isLeaf(inner) ? Object.keys(child).length === 0 : !isLeaf(part)) empty[step] = part
+  }
+  return empty
+}

@@ -1,7 +1,7 @@
 // Drift: a write by somebody else is answered; how long until a watcher sees our repair? 2,000 objects, hub off.
 import type { Cluster } from '../harness/cluster.ts'
-import { getField, type KubeObject } from '../harness/kube-client.ts'
 import { percentile, type Report, tenths } from './report.ts'
+import { watchRepairs } from './watch-repairs.ts'
 import { runConfigMaps, startBench } from './workload.ts'
 
 const objects = 2000
@@ -58,35 +58,4 @@ function objectOf(sample: number) {
   const letter = 'abcd'[sample % 4]
   const metadata = { name: `c${(sample * 7) % (objects / 4)}`, namespace: `load-${letter}` }
   return { apiVersion: 'v1', kind: 'ConfigMap', metadata }
-}
-
-/** Watches all ConfigMaps and tells when one that was changed is as declared again. */
-function watchRepairs(cluster: Cluster): { repaired: (key: string) => Promise<number>; stop: () => void } {
-  const controller = new AbortController()
-  const waiting = new Map<string, { isChanged: boolean; resolve: (atMs: number) => void }>()
-  const note = (type: string, object: KubeObject): void => {
-    const key = `${object.metadata.namespace}/${object.metadata.name}`
-    const wait = waiting.get(key)
-    if (!wait) return
-    const isDeclared = type !== 'DELETED' && getField(object, 'data.a') === '1'
-    if (!isDeclared) wait.isChanged = true
-    else if (wait.isChanged) {
-      waiting.delete(key)
-      wait.resolve(performance.now())
-    }
-  }
-  const run = async (): Promise<void> => {
-    const kind = { apiVersion: 'v1', kind: 'ConfigMap', metadata: {} }
-    for await (const { type, object } of cluster.harness.watch(kind, controller.signal))
-      note(type, object as KubeObject)
-  }
-  void run().catch((error: unknown) => {
-    if (!controller.signal.aborted) throw error
-  })
-  const repaired = (key: string): Promise<number> => {
-    const { promise, resolve } = Promise.withResolvers<number>()
-    waiting.set(key, { isChanged: false, resolve })
-    return promise
-  }
-  return { repaired, stop: () => controller.abort() }
 }
