@@ -142,3 +142,22 @@ test('an application that gets another name hands its objects over as they are',
   expect(await uids()).toEqual(before)
   expect(fleet.getCluster('eu').agentRequests({ verbs: ['delete'], namespace: 'default', since })).toEqual([])
 })
+
+test('fairlead adopt --dry-run has the agent say what it would change, and changes nothing', async () => {
+  const theirs = { ...configMapReference('theirs'), data: { a: 'theirs' } }
+  await admin().create(theirs, { fieldManager: 'helm' })
+  const before = (await find(configMapReference('theirs')))?.metadata.resourceVersion
+  shop.commit({
+    'taken/a.yaml': configMap('theirs', { a: 'ours' }),
+    'taken/b.yaml': configMap('taken-new', { a: '1' }),
+  })
+  await fleet.apply(applicationDefinition('taken', { repository: 'shop', namespace: 'default' }))
+  await waitFor('the new object', async () => await find(configMapReference('taken-new')), { timeoutMs: 30_000 })
+  const printed = await fleet.cli('adopt', 'taken', '--cluster', 'eu', '--dry-run', '--all')
+  expect(printed).toMatch(/refused +ConfigMap default\/theirs +helm +data\.a/)
+  expect(printed).toMatch(/none +ConfigMap default\/taken-new/)
+  expect(printed).toContain('taken/a.yaml')
+  expect(printed).not.toContain('ours')
+  await expect(fleet.cli('adopt', 'taken', '--cluster', 'eu')).rejects.toThrow(/spec\.sync\.adopt/)
+  expect((await find(configMapReference('theirs')))?.metadata.resourceVersion).toBe(before)
+})
