@@ -158,17 +158,17 @@ test('a CRD made by somebody else while the application waits is noticed', async
 
 test('a wave waits until the one before is applied and healthy, and only the waves after it', async () => {
   const bed = await start({ limits: { transientBaseMs: 100, transientMaxMs: 200 } })
-  const gate = await watchOver(['secrets'])
+  const gate = await watchOver(['serviceaccounts'])
   gate.review = ({ name }) => (name === 'first' ? { allowed: false, message: 'not yet' } : { allowed: true })
-  const secret = (name: string, metadata: object): TestObject => ({
+  const account = (name: string, metadata: object): TestObject => ({
     apiVersion: 'v1',
-    kind: 'Secret',
+    kind: 'ServiceAccount',
     metadata: { name, ...metadata },
   })
   bed.update({
     web: {
       objects: [
-        secret('first', wave(-1)),
+        account('first', wave(-1)),
         configMap('early', wave(-2)),
         configMap('beside', wave(-1)),
         configMap('late'),
@@ -176,7 +176,7 @@ test('a wave waits until the one before is applied and healthy, and only the wav
     },
   })
   const report = await bed.reported('web', 'waiting', ({ problems }) => problems.length === 2)
-  expect(codes(report)).toEqual(['ApplyRefused Secret first', 'DependencyFailed ConfigMap late'])
+  expect(codes(report)).toEqual(['ApplyRefused ServiceAccount first', 'DependencyFailed ConfigMap late'])
   expect([await find(configMap('early')), await find(configMap('beside'))]).not.toContain(undefined)
   expect(await find(configMap('late'))).toBeUndefined()
   gate.review = () => ({ allowed: true })
@@ -223,10 +223,10 @@ test('a newer revision pre-empts a retry back-off at once', async () => {
 
 test('a newer revision does not wait for a slow webhook that the older one is still asking', async () => {
   const bed = await start()
-  const gate = await watchOver(['secrets'])
+  const gate = await watchOver(['serviceaccounts'])
   gate.delayMs = 3_000
-  const secret: TestObject = { apiVersion: 'v1', kind: 'Secret', metadata: { name: 's', ...wave(-1) } }
-  bed.update({ web: { objects: [secret, configMap('old')] } })
+  const account: TestObject = { apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name: 's', ...wave(-1) } }
+  bed.update({ web: { objects: [account, configMap('old')] } })
   await waitFor('the webhook to be asked', () => gate.requests.length > 0)
   const since = performance.now()
   bed.update({ web: { objects: [configMap('new')] } })

@@ -45,10 +45,10 @@ const pod = (app: string, image = 'nginx:1') => ({
   metadata: { labels: { app } },
   spec: { containers: [{ name: 'c', image }] },
 })
-const of = (apiVersion: string, kind: string, rest: object, annotations: object = {}): TestObject => ({
+const of = (apiVersion: string, kind: string, rest: object): TestObject => ({
   apiVersion,
   kind,
-  metadata: { name: 'x', namespace, annotations },
+  metadata: { name: 'x', namespace },
   ...rest,
 })
 const recreate = (object: TestObject): TestObject => ({

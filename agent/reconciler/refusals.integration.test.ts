@@ -37,7 +37,7 @@ async function start(options: Partial<ReconcilerOptions> = {}): Promise<Reconcil
   return bed
 }
 async function ask(options: Partial<AdmissionWebhookOptions> = {}): Promise<AdmissionWebhook> {
-  const wanted = { cluster, name: `asked-${count}`, namespaces: [namespace], resources: ['secrets'] }
+  const wanted = { cluster, name: `asked-${count}`, namespaces: [namespace], resources: ['serviceaccounts'] }
   const webhook = await startAdmissionWebhook({ ...wanted, ...options })
   webhooks.push(webhook)
   return webhook
@@ -47,7 +47,18 @@ const configMap = (name: string, space = namespace): TestObject => ({
   kind: 'ConfigMap',
   metadata: { name, namespace: space },
 })
-const secret = (name: string): TestObject => ({ apiVersion: 'v1', kind: 'Secret', metadata: { name, namespace } })
+// Inventories are Secrets: what is refused here must be something else.
+const account = (name: string): TestObject => ({
+  apiVersion: 'v1',
+  kind: 'ServiceAccount',
+  metadata: { name, namespace },
+})
+const template = (name: string): TestObject => ({
+  apiVersion: 'v1',
+  kind: 'PodTemplate',
+  metadata: { name, namespace },
+  template: { spec: { containers: [{ name: 'c', image: 'nginx:1' }] } },
+})
 const find = async (object: TestObject) => await cluster.admin.find(object)
 const refused = async (bed: ReconcilerBed, name: string, words: RegExp) =>
   await bed.reported('web', `refused: ${words}`, ({ problems }) =>
@@ -60,10 +71,10 @@ test('a webhook that refuses: its words and the file are reported, the rest is a
   const bed = await start()
   const webhook = await ask()
   webhook.review = ({ name }) => (name === 's' ? { allowed: false, message: 'no owner label' } : { allowed: true })
-  bed.update({ web: { objects: [secret('s'), secret('t'), configMap('c')] } })
+  bed.update({ web: { objects: [account('s'), account('t'), configMap('c')] } })
   const { problems } = await refused(bed, 's', /asked-.*\.example\.com/)
-  expect(problems).toMatchObject([{ object: { kind: 'Secret' }, source: { file: 'deploy/web.yaml', line: 1 } }])
-  await waitFor('the rest', async () => (await find(secret('t'))) && (await find(configMap('c'))))
+  expect(problems).toMatchObject([{ object: { kind: 'ServiceAccount' }, source: { file: 'deploy/web.yaml', line: 1 } }])
+  await waitFor('the rest', async () => (await find(account('t'))) && (await find(configMap('c'))))
   webhook.review = () => ({ allowed: true })
   await bed.synced('web')
 })
@@ -72,19 +83,19 @@ test('a webhook that is down: what it must be asked about waits, the rest is app
   const bed = await start()
   const webhook = await ask()
   await webhook.cut()
-  bed.update({ web: { objects: [secret('s'), configMap('c')] } })
+  bed.update({ web: { objects: [account('s'), configMap('c')] } })
   await refused(bed, 's', /webhook/)
   await waitFor('the rest', async () => await find(configMap('c')))
   await webhook.restore()
   await bed.synced('web')
-  expect(await find(secret('s'))).toBeDefined()
+  expect(await find(account('s'))).toBeDefined()
 })
 
 test('a webhook that takes 3 s for each of twenty objects holds up nothing else', async () => {
   const bed = await start()
   const webhook = await ask()
   webhook.delayMs = 3_000
-  const slow = Array.from({ length: 20 }, (_, index) => secret(`s${index}`))
+  const slow = Array.from({ length: 20 }, (_, index) => account(`s${index}`))
   const since = performance.now()
   bed.update({ web: { objects: [...slow, configMap('c')] }, other: { objects: [configMap('o')] } })
   await waitFor('another application', async () => await find(configMap('o')))
@@ -134,18 +145,20 @@ test('a quota that refuses is reported, the rest is applied, and a larger one is
     apiVersion: 'v1',
     kind: 'ResourceQuota',
     metadata: { name: 'q', namespace },
-    spec: { hard: { 'count/secrets': '1' } },
+    spec: { hard: { 'count/podtemplates': '1' } },
   }
   await cluster.admin.create(quota)
   await waitFor('the quota to be counted', async () =>
-    getField(await cluster.admin.get(quota), 'status.used', 'count/secrets'),
+    getField(await cluster.admin.get(quota), 'status.used', 'count/podtemplates'),
   )
-  bed.update({ web: { objects: [secret('s'), secret('t'), configMap('c')] } })
+  bed.update({ web: { objects: [template('s'), template('t'), configMap('c')] } })
   const { problems } = await bed.reported('web', 'refused', (report) => report.problems.length === 1)
   expect(problems[0]).toMatchObject({ code: 'ApplyRefused', source: { file: 'deploy/web.yaml' } })
-  expect(problems[0]?.message).toMatch(/exceeded quota: q, requested: count\/secrets=1, used: count\/secrets=1/)
+  expect(problems[0]?.message).toMatch(
+    /exceeded quota: q, requested: count\/podtemplates=1, used: count\/podtemplates=1/,
+  )
   await waitFor('the rest', async () => await find(configMap('c')))
-  await cluster.admin.patch(quota, { spec: { hard: { 'count/secrets': '5' } } }, { type: 'merge' })
+  await cluster.admin.patch(quota, { spec: { hard: { 'count/podtemplates': '5' } } }, { type: 'merge' })
   await bed.synced('web')
 })
 
