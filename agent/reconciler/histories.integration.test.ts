@@ -82,6 +82,8 @@ class Rig {
   readonly #approved = new Set<string>()
   /** What is not ours and must stay as it is. */
   readonly #foreign = new Map<string, KubeObject>()
+  /** Uids of objects that others made and an application then declared: ours as soon as we wrote them, and not before. */
+  readonly #claimed = new Map<string, string | undefined>()
   /** Writes until the process ends; undefined: it lives on. */
   #crash: { writes: number; isSent: boolean } | undefined
   #calls = 0
@@ -161,9 +163,7 @@ class Rig {
       const wanted = this.#state.slots[slot]
       const found = await cluster.admin.find(this.#place(slot))
       if (!wanted) {
-        const isForeign =
-          found !== undefined && this.#foreign.get(found.metadata.name)?.metadata.uid === found.metadata.uid
-        expect(isForeign ? undefined : found).toBeUndefined()
+        expect(found && !this.#isForeign(found) ? found : undefined).toBeUndefined()
         continue
       }
       expect(found).toMatchObject(objectOf(slot, wanted.variant))
@@ -283,9 +283,21 @@ class Rig {
   #declare(state: DeclaredState): void {
     this.#state = state
     for (const one of state.slots) if (one) this.#known.add(one.application)
-    // What an application declares is its own from then on, also when somebody else made it.
-    for (const [slot, one] of state.slots.entries()) if (one) this.#foreign.delete(objectOf(slot, 0).metadata.name)
+    // What an application declares becomes its own, also when somebody else made it.
+    for (const [slot, one] of state.slots.entries()) if (one) this.#claim(objectOf(slot, 0).metadata.name)
     this.#giveSlice()
+  }
+
+  #claim(name: string): void {
+    const found = this.#foreign.get(name)
+    if (found) this.#claimed.set(name, found.metadata.uid)
+    this.#foreign.delete(name)
+  }
+
+  /** What others made, and we never wrote: it was declared for too short a time to be taken over, or never. */
+  #isForeign({ metadata: { name, uid, managedFields = [] } }: KubeObject): boolean {
+    if (this.#foreign.get(name)?.metadata.uid === uid) return true
+    return this.#claimed.get(name) === uid && !managedFields.some(({ manager }) => manager === 'fairlead')
   }
 
   #giveSlice(): void {
