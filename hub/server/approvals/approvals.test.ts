@@ -2,6 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { create, type MessageInitShape } from '@bufbuild/protobuf'
+import { SyncState } from '@fairlead/proto/common'
 import { type ApplicationReport, ApplicationReportSchema, ReportSchema } from '@fairlead/proto/report'
 import { silentLogger } from '@fairlead/shared/logger'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
@@ -51,8 +52,17 @@ describe('an approval', () => {
     const [entry] = await store.db.selectFrom('audit').selectAll().execute()
     expect(entry).toMatchObject({ actor: 'admin', action: 'prune.approve', object: 'Application/web' })
     expect(JSON.parse(entry?.detail ?? '')).toEqual({ cluster: 'eu', digest: DIGEST, objects: 2 })
+  })
+
+  test('a second time changes nothing and is not audited again', async () => {
     await approve(DIGEST)
+    await store.db.updateTable('slices').set({ content_hash: 'signed' }).execute()
+    expect(await approve('abababab')).toMatchObject({ digest: DIGEST })
     expect(await approved()).toEqual([DIGEST])
+    expect(changed).toEqual(['id-eu'])
+    const slice = await store.db.selectFrom('slices').select('content_hash').executeTakeFirstOrThrow()
+    expect(slice.content_hash).toBe('signed')
+    expect(await store.db.selectFrom('audit').selectAll().execute()).toHaveLength(1)
   })
 
   test.each([
@@ -81,6 +91,7 @@ describe('an approval', () => {
 describe('an approval is forgotten', () => {
   type Said = MessageInitShape<typeof ReportSchema>
   const appliedAt = { seconds: 1n }
+  const [sync, OUT_OF_SYNC] = [SyncState.SYNCED, SyncState.OUT_OF_SYNC]
   test.each<[string, Said, boolean]>([
     [
       'not while it is still held',
@@ -88,8 +99,13 @@ describe('an approval is forgotten', () => {
       false,
     ],
     ['not before the agent has looked', { applications: [{ application: 'web' }] }, false],
-    ['not when others are spoken of', { applications: [{ application: 'shop', appliedAt }] }, false],
-    ['when it is carried out', { applications: [{ application: 'web', appliedAt }] }, true],
+    ['not when others are spoken of', { applications: [{ application: 'shop', appliedAt, sync }] }, false],
+    [
+      'not while something is still to be deleted, though nothing is said to be held yet',
+      { applications: [{ application: 'web', appliedAt, sync: OUT_OF_SYNC }] },
+      false,
+    ],
+    ['when it is carried out', { applications: [{ application: 'web', appliedAt, sync }] }, true],
     ['when something else is held', { applications: [{ application: 'web', heldPrunes: held(OTHER) }] }, true],
     ['when the application has left', { removed: ['web'] }, true],
   ])('%s', async (_when, said, isForgotten) => {

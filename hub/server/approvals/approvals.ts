@@ -1,4 +1,5 @@
 // Approvals of prunes that a guard holds: what an administrator approved, until the agent reports that digest no more.
+import { SyncState } from '@fairlead/proto/common'
 import type { ApplicationReport, HeldPrune, Report } from '@fairlead/proto/report'
 import { AppError } from '@fairlead/shared/errors'
 import type { Transaction } from 'kysely'
@@ -40,7 +41,7 @@ export function createApprovals({ store, findReport, onChange }: ApprovalsOption
       const clusterId = await store.transaction((transaction) =>
         record(transaction, { application, cluster, digest: held.digest, count: held.count, actor }),
       )
-      onChange([clusterId])
+      if (clusterId !== undefined) onChange([clusterId])
       return held
     },
   }
@@ -63,10 +64,11 @@ function findHeld(report: ApplicationReport | undefined, request: ApprovalReques
   )
 }
 
+/** Writes an approval down and returns the cluster's id; undefined when it was approved before. */
 async function record(
   transaction: Transaction<Schema>,
   approval: { application: string; cluster: string; digest: string; count: number; actor: string },
-): Promise<string> {
+): Promise<string | undefined> {
   const { application, cluster, digest, count, actor } = approval
   const row = await transaction.selectFrom('clusters').select('id').where('name', '=', cluster).executeTakeFirst()
   if (!row) throw new AppError('NotFound', `there is no cluster ${JSON.stringify(cluster.slice(0, 80))}`)
@@ -77,11 +79,12 @@ async function record(
     .executeTakeFirst()
   if (!known) throw new AppError('NotFound', `there is no Application ${JSON.stringify(application.slice(0, 80))}`)
   const approvedAt = Date.now()
-  await transaction
+  const { numInsertedOrUpdatedRows = 0n } = await transaction
     .insertInto('prune_approvals')
     .values({ cluster_id: row.id, application, digest, approved_at: approvedAt })
     .onConflict((conflict) => conflict.columns(['cluster_id', 'application', 'digest']).doNothing())
-    .execute()
+    .executeTakeFirstOrThrow()
+  if (numInsertedOrUpdatedRows === 0n) return undefined
   // Whatever happens to this process, the slice is signed again.
   await transaction.updateTable('slices').set({ content_hash: '' }).where('cluster_id', '=', row.id).execute()
   const entry = {
@@ -145,8 +148,8 @@ export async function forgetApprovals(store: Store, clusterId: string, report: R
 /** True when the agent has looked at all that is to be deleted and holds something else, or nothing. */
 function isSettled(report: ApplicationReport | undefined, digest: string): boolean {
   if (!report) return false
-  const { heldPrunes, appliedAt } = report
+  const { heldPrunes, appliedAt, sync } = report
   if (heldPrunes.length > 0) return heldPrunes.every((held) => held.digest !== digest)
-  // Before it has applied everything, it may not have come to look yet.
-  return appliedAt !== undefined
+  // Holding nothing may also say that it has not come to look yet: what is still to be deleted keeps it OutOfSync.
+  return appliedAt !== undefined && sync === SyncState.SYNCED
 }
