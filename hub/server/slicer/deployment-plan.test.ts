@@ -41,6 +41,13 @@ test('a cluster that is no longer placed gets a tombstone, once', () => {
   expect(plan(RUN, [], [tombstone('a', 0)])).toEqual({ upserts: [], deletes: [] })
 })
 
+test('objects of a cluster that was left before are let go when the definition says so afterwards, never the other way', () => {
+  const orphan = { ...RUN, pruneOnLeave: false }
+  expect(plan(orphan, [], [tombstone('a', 1)]).upserts).toEqual([tombstone('a', 0)])
+  expect(plan(orphan, [], [tombstone('a', 0)]).upserts).toEqual([])
+  expect(plan(RUN, [], [tombstone('a', 0)]).upserts).toEqual([])
+})
+
 test('a tombstone of an application that is placed again becomes desired again', () => {
   expect(plan(RUN, ['a'], [tombstone('a', 1)]).upserts).toEqual([desired('a')])
 })

@@ -71,11 +71,19 @@ export function planDeployments({ application, intent, placed, rows, hasJoined }
   const prune = (intent.kind === 'run' ? intent.pruneOnLeave : intent.prune) ? 1 : 0
   for (const row of rows.filter((candidate) => !wanted.has(candidate.cluster_id))) {
     if (!hasJoined(row.cluster_id)) deletes.push(row.cluster_id)
-    else if (row.state === 'desired' || (intent.kind === 'leave' && row.prune !== prune)) {
+    else if (row.state === 'desired' || isChanged(row, prune, intent.kind)) {
       upserts.push({ ...row, state: 'tombstone', prune, artifact_digest: null, revision: null, policy: null })
     }
   }
   return { upserts, deletes }
+}
+
+/**
+ * Deleting says each time how. A definition that changes after a cluster was left lets objects go that were to be deleted,
+ * held ones above all, but never has objects deleted that were let go.
+ */
+function isChanged({ prune: present }: DeploymentRow, prune: number, kind: 'run' | 'leave'): boolean {
+  return kind === 'leave' ? present !== prune : present > prune
 }
 
 function isSame(row: DeploymentRow, present: DeploymentRow | undefined): boolean {
