@@ -7,6 +7,7 @@ import { findIgnoreProblems } from './ignore-rules.ts'
 
 const ADOPT_VALUES: readonly string[] = ['', 'never', 'ifEqual', 'always']
 const DELETION_POLICIES: readonly string[] = ['', 'delete', 'orphan']
+const VALIDATE_VALUES: readonly string[] = ['', 'server']
 const SUBDOMAIN = /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?(\.[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)*$/
 const MAX_PATH_LENGTH = 1_024
 const MAX_REF_LENGTH = 255
@@ -29,6 +30,7 @@ export function findApplicationProblems(
     ...findHealthProblems(spec.health),
     ...findIgnoreProblems(spec.sync?.ignoreFields ?? []),
     ...problemAt('spec.sync.deletionPolicy', findDeletionPolicyProblem(spec.sync?.deletionPolicy ?? '')),
+    ...problemAt('spec.sync.validate', findValidateProblem(spec.sync?.validate ?? '')),
     ...problemAt('spec.sync.serviceAccount', findServiceAccountProblem(spec.sync?.serviceAccount ?? '')),
   ]
 }
@@ -57,6 +59,11 @@ function findRepositoryReferenceProblem(name: string, isRepository: (name: strin
 
 function findDeletionPolicyProblem(policy: string): string | undefined {
   return DELETION_POLICIES.includes(policy) ? undefined : `${JSON.stringify(policy)} is none of delete, orphan`
+}
+
+function findValidateProblem(validate: string): string | undefined {
+  if (VALIDATE_VALUES.includes(validate)) return undefined
+  return `${JSON.stringify(validate.slice(0, 80))} is not "server"; leave it out to check nothing beforehand`
 }
 
 /** ServiceAccount names are DNS subdomains (Kubernetes, "Object Names and IDs"); nothing else ends up in the agent's headers. */

@@ -33,6 +33,10 @@ test.each([
   ['spec.health.rules[0].kind is not a kind', { rules: [rule({ kind: 'a/b' })] }],
   ['spec.health.rules[0].group "Example_com" is not an API group', { rules: [rule({ group: 'Example_com' })] }],
   ['spec.health.rules[0].kind Secret has no health of its own', { rules: [rule({ group: '', kind: 'Secret' })] }],
+  ...['Deployment', 'Certificate'].map((kind): [string, object] => [
+    `spec.health.rules[0].group is missing: the core group has no ${kind}; name its group`,
+    { rules: [rule({ group: '', kind })] },
+  ]),
   [
     'spec.health.rules[0].degraded is not CEL: Unexpected character',
     { rules: [rule({ degraded: 'self.status.phase = "x"' })] },

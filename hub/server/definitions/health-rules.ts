@@ -3,6 +3,7 @@ import type { HealthRule } from '@fairlead/proto/common'
 import type { HealthOptions } from '@fairlead/proto/definitions'
 import { type CelType, findCelProblem } from '@fairlead/shared/cel'
 import { isStatelessKind } from '@fairlead/shared/stateless-kinds'
+import { findMissingGroupProblem } from './core-kinds.ts'
 import type { FieldProblem } from './document-shape.ts'
 
 /** More than this is a mistake; agents obey no more. */
@@ -38,6 +39,8 @@ function findRuleProblems(rule: HealthRule, field: string): FieldProblem[] {
   if (!/^[A-Za-z][A-Za-z0-9]{0,62}$/.test(kind)) {
     const message = kind === '' ? 'is missing: the kind that the rule is for' : 'is not a kind'
     problems.push({ field: `${field}.kind`, message })
+  } else if (group === '' && findMissingGroupProblem(kind) !== undefined) {
+    problems.push({ field: `${field}.group`, message: findMissingGroupProblem(kind) ?? '' })
   } else if (isStatelessKind(group, kind)) {
     problems.push({
       field: `${field}.kind`,

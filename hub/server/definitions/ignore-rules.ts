@@ -3,6 +3,7 @@ import type { IgnoreRule } from '@fairlead/proto/common'
 import { toAppError } from '@fairlead/shared/errors'
 import { parseFieldPath } from '@fairlead/shared/field-path'
 import { findNameProblem } from '../label-selector.ts'
+import { findMissingGroupProblem } from './core-kinds.ts'
 import type { FieldProblem } from './document-shape.ts'
 
 const FIELD = 'spec.sync.ignoreFields'
@@ -11,9 +12,6 @@ const MAX_PATHS = 100
 const MAX_NAME_LENGTH = 253
 const GROUP = /^(\*|[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*)$/
 const KIND = /^[A-Za-z][A-Za-z0-9]{0,62}$/
-/** The core group is frozen: a kind that is not among these is of another group. */
-const CORE_KINDS =
-  /^(Binding|ComponentStatus|ConfigMap|Endpoints|Event|LimitRange|Namespace|Node|PersistentVolume|PersistentVolumeClaim|Pod|PodTemplate|ReplicationController|ResourceQuota|Secret|Service|ServiceAccount)$/
 
 /** Everything that is wrong with the rules. */
 export function findIgnoreProblems(rules: readonly IgnoreRule[]): FieldProblem[] {
@@ -45,9 +43,8 @@ function findRuleProblems({ group, kind, namespace, name, paths }: IgnoreRule, a
 
 function findGroupProblem(group: string, kind: string): string | undefined {
   if (group !== '' && !GROUP.test(group)) return `${shown(group)} is no API group, such as apps, and not "*"`
-  if (group === '' && KIND.test(kind) && !CORE_KINDS.test(kind))
-    return `is missing: the core group has no ${kind}; name its group, such as apps, or "*" for any`
-  return undefined
+  const problem = group === '' && KIND.test(kind) ? findMissingGroupProblem(kind) : undefined
+  return problem === undefined ? undefined : `${problem}, or "*" for any`
 }
 
 function findObjectNameProblem(name: string): string | undefined {
