@@ -1,6 +1,7 @@
 // Which fields of an object are left to others: by the rules of its application (spec.sync.ignoreFields) and by its own
 // annotation fairlead.dev/ignore in Git. They are kept out of what is sent, so that we never own them. Pure.
 import type { IgnoreRule } from '@fairlead/proto/common'
+import { parseIgnoreAnnotation } from '@fairlead/shared/annotations'
 import { canonicalJson, sha256Hex } from '@fairlead/shared/digest'
 import { AppError, toAppError } from '@fairlead/shared/errors'
 import { type FieldPath, parseFieldPath } from '@fairlead/shared/field-path'
@@ -19,7 +20,7 @@ export function leaveOut(declared: Declared, object: KubernetesObject, rules: re
   let paths: readonly FieldPath[]
   try {
     const annotation = object.metadata.annotations?.[IGNORE_ANNOTATION]
-    paths = [...findRulePaths(rules, declared), ...parseAnnotation(annotation)]
+    paths = [...findRulePaths(rules, declared), ...parseIgnoreAnnotation(annotation)]
   } catch (thrown) {
     const message = `${formatObjectReference(declared)}: annotation ${IGNORE_ANNOTATION}: ${toAppError(thrown).message}`
     const refusal = new AppError('InvalidManifest', message)
@@ -52,14 +53,4 @@ function isOf({ group, kind, namespace, name }: Declared, rule: IgnoreRule): boo
     (rule.namespace === '' || rule.namespace === namespace) &&
     (rule.name === '' || rule.name === name)
   )
-}
-
-/** The paths of an annotation, by commas; commas in brackets belong to the path. */
-function parseAnnotation(text: string | undefined): FieldPath[] {
-  if (text === undefined || text.trim() === '' || text === 'false' || text === 'true') return []
-  if (/^\s*(true|false|yes|no|on|off|all|\*)\s*$/i.test(text)) {
-    throw new AppError('InvalidArgument', `${JSON.stringify(text)} is neither "true" nor a list of fields`)
-  }
-  const parts = text.match(/(?:"(?:[^"\\]|\\.)*"|\[(?:"(?:[^"\\]|\\.)*"|[^\]])*\]|[^,])+/g) ?? []
-  return parts.map((part) => parseFieldPath(part.trim()))
 }

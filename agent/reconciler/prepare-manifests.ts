@@ -2,6 +2,7 @@
 // variables. What cannot be prepared is refused by itself and holds up nothing else.
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { Manifest } from '@fairlead/proto/slice'
+import { checkAnnotations } from '@fairlead/shared/annotations'
 import { AppError } from '@fairlead/shared/errors'
 import type { KubernetesObject } from '@fairlead/shared/object-reference'
 import { isEncrypted } from '@fairlead/shared/sops'
@@ -66,7 +67,10 @@ export async function prepareManifests(
     }
     const clear = decrypted ? { ...original, object: decrypted.object, sealed: decrypted.sealed } : original
     if (!options.variables || !viewOf(manifests[index]).includes(VARIABLE)) {
-      parsed.push(clear)
+      // The hub has looked at what it could read.
+      const error = decrypted && annotationError(clear.object)
+      if (error) refused.push({ parsed: original, error })
+      else parsed.push(clear)
       continue
     }
     // What was decrypted may hold any characters, and is not looked at.
@@ -74,7 +78,7 @@ export async function prepareManifests(
     const outcome = substitute(clear.object, { variables: options.variables, isExempt, limit: ADDED_MAX - added })
     for (const name of outcome.used) used.add(name)
     added += outcome.added
-    const error = errorOf(outcome)
+    const error = errorOf(outcome) ?? annotationError(outcome.object)
     if (error) refused.push({ parsed: original, error })
     else parsed.push(withVariables(clear, outcome.object, options.variables))
   }
@@ -122,6 +126,13 @@ function errorOf({ object, faults: [fault] }: Substitution): AppError | undefine
     return refusal('InvalidManifest', 'metadata.name', 'not a valid name with its variables replaced')
   if (!namespace || NAMESPACE.test(namespace)) return undefined
   return refusal('InvalidManifest', 'metadata.namespace', 'not a valid namespace with its variables replaced')
+}
+
+/** A value that means nothing must not pass for none: what is to be kept would be deleted. */
+function annotationError({ apiVersion, kind, metadata }: KubernetesObject): AppError | undefined {
+  const { annotations = {} } = metadata
+  const [fault] = checkAnnotations({ apiVersion, kind, annotations }, { hasVariables: false })
+  return fault === undefined ? undefined : refusal('InvalidManifest', 'metadata.annotations', fault)
 }
 
 const NAME = /^(?!\.{1,2}$)[^/%\s\p{Cc}]{1,253}$/u

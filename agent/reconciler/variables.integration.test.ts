@@ -147,6 +147,21 @@ test('a name that is none with its variables replaced is refused by itself', asy
   await waitFor('the other object', async () => (await find('b')) !== undefined)
 })
 
+test('an annotation that means nothing with its variables replaced is refused, and what it is on is not deleted', async () => {
+  const { metadata, ...rest } = configMap('kept')
+  const kept = { ...rest, metadata: { ...metadata, annotations: { 'fairlead.dev/prune': '${cluster.values.prune}' } } }
+  const entries = { web: { objects: [kept, configMap('beside')] } }
+  bed.update(entries, { values: { prune: 'disabled' } })
+  await bed.synced('web')
+  bed.update(entries, { values: { prune: 'Disabled' } })
+  const report = await bed.reported('web', 'with its problem', ({ problems }) => problems.length > 0)
+  expect(report.problems).toMatchObject([
+    { code: 'InvalidManifest', message: expect.stringContaining('fairlead.dev/prune must be disabled or enabled') },
+  ])
+  expect((await find('kept'))?.metadata.annotations).toMatchObject({ 'fairlead.dev/prune': 'disabled' })
+  expect(named(['delete'])).toEqual([])
+})
+
 test('a restart with the same variables writes nothing', async () => {
   const entries = { web: { objects: [configMap('a', { zone: '${cluster.values.zone}' })] } }
   bed.update(entries, { values: { zone: 'eu' } })

@@ -2,11 +2,11 @@
 // Messages name fields, never values: they may be a Secret's.
 import { create } from '@bufbuild/protobuf'
 import { type ObjectReference, ObjectReferenceSchema } from '@fairlead/proto/common'
+import { checkAnnotations } from '@fairlead/shared/annotations'
 import type { ErrorCode } from '@fairlead/shared/errors'
 import { splitApiVersion } from '@fairlead/shared/object-reference'
 import { isEncrypted, isEncryptedValue } from '@fairlead/shared/sops'
 import { replaceVariables } from '@fairlead/shared/variables'
-import { checkAnnotations } from './annotations.ts'
 import type { JsonObject, JsonValue } from './yaml-reader.ts'
 import { isRawInteger } from './yaml-scalar.ts'
 
@@ -61,8 +61,8 @@ export function itemOfList(list: JsonObject, item: JsonValue): JsonValue {
   return { apiVersion, kind, ...rest }
 }
 
-/** Checks one document. The object comes back without the fields that only an API server writes. */
-export function checkManifest(document: JsonValue): ManifestCheck {
+/** Checks one document. The object comes back without the fields that only an API server writes. `substitute`: agents replace variables in it. */
+export function checkManifest(document: JsonValue, { substitute }: { readonly substitute: boolean }): ManifestCheck {
   if (!isObject(document)) {
     return { faults: [invalid('not a Kubernetes object: the document is not a mapping')], reference: undefined }
   }
@@ -76,7 +76,7 @@ export function checkManifest(document: JsonValue): ManifestCheck {
   if (document.kind === 'List' && document.apiVersion === 'v1' && !isList(document)) {
     return { faults: [invalid('items of a List must be a sequence')], reference: undefined }
   }
-  const faults = [...checkType(document), ...checkMetadata(document.metadata), ...checkOrders(document)]
+  const faults = [...checkType(document), ...checkMetadata(document.metadata), ...checkOrders(document, substitute)]
   const reference = describe(document)
   if (faults.length > 0 || reference === undefined) return { faults, reference }
   // The MAC of an encrypted document covers every value: it must reach the cluster as it is.
@@ -143,11 +143,12 @@ function checkTexts(field: string, texts: JsonValue | undefined): ManifestFault[
 }
 
 /** What the annotations tell the agent; of an encrypted manifest only the agent can read them. */
-function checkOrders(document: JsonObject): ManifestFault[] {
+function checkOrders(document: JsonObject, hasVariables: boolean): ManifestFault[] {
   const annotations = isObject(document.metadata) ? document.metadata.annotations : undefined
   if (!isObject(annotations) || isEncrypted(document)) return []
   const { apiVersion, kind } = document
-  return checkAnnotations({ apiVersion: String(apiVersion), kind: String(kind), annotations }).map(invalid)
+  const object = { apiVersion: String(apiVersion), kind: String(kind), annotations }
+  return checkAnnotations(object, { hasVariables }).map(invalid)
 }
 
 function checkString(field: string, value: JsonValue | undefined): ManifestFault | undefined {

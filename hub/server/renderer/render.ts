@@ -14,7 +14,7 @@ import { findMalformed } from './variable-check.ts'
 import { type JsonValue, readYaml, YamlError, type YamlFile } from './yaml-reader.ts'
 
 /** Grows whenever equal inputs may give another artifact than before, so that everything is rendered again. */
-export const RENDERER_VERSION = 3
+export const RENDERER_VERSION = 4
 /** Most objects of one application. */
 export const RENDER_MAX_OBJECTS = 20_000
 /** Most bytes of the rendered objects of one application, as JSON. */
@@ -153,13 +153,14 @@ class Rendering {
       }
       return
     }
-    const check = checkManifest(document)
+    const { substitute = true } = this.#options
+    const check = checkManifest(document, { substitute })
     if ('faults' in check) {
       for (const { code, message } of check.faults) this.report(code, message, { ...place, object: check.reference })
       return
     }
     const { object, reference } = check
-    const malformed = (this.#options.substitute ?? true) ? findMalformed(document, yaml) : []
+    const malformed = substitute ? findMalformed(document, yaml) : []
     if (malformed.length > 0) {
       for (const { message, line = place.line } of malformed) {
         this.report('UnknownVariable', message, { ...place, line, object: reference })
