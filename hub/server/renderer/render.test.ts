@@ -294,7 +294,7 @@ test('13,000 objects are rendered, and one more than the limit is not', () => {
   const outcome = render({ 'deploy/a.yaml': many(RENDER_MAX_OBJECTS + 5) })
   expect(outcome.artifact.manifests).toHaveLength(RENDER_MAX_OBJECTS)
   expect(outcome.problems.map(({ code }) => code)).toEqual(['LimitExceeded'])
-})
+}, 30_000)
 
 test('thousands of problems are counted, not listed', () => {
   const outcome = render({ 'deploy/a.yaml': 'a: 1\n---\n'.repeat(2000) })
