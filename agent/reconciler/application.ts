@@ -21,7 +21,7 @@ import { type LoadedManifests, loadDeclared, resolveManifests } from './load-dec
 import { type ObjectRecord, toInventoryRecord } from './object-record.ts'
 import { type HeldPruneState, pruneDropped } from './prune-run.ts'
 import { RevisionGate } from './revision-gate.ts'
-import { noteAutoscalers } from './scaled-objects.ts'
+import { awaitAutoscalers, noteAutoscalers } from './scaled-objects.ts'
 import { inspectLeft, isDriftLeft } from './suspension.ts'
 
 /** What applications tell the reconciler. */
@@ -310,6 +310,8 @@ export class Application implements Neighbour {
     if (target?.kind !== 'desired') return
     const candidate = await this.#load(target, signal)
     if (!(await this.gate.passes(target, candidate, signal))) return
+    await awaitAutoscalers(this.context, candidate.declared.values())
+    signal.throwIfAborted()
     this.loaded = candidate
     this.#candidate = undefined
     claimDeclared(this, candidate)

@@ -2,7 +2,11 @@
 import { type Cluster, startCluster } from '@fairlead/e2e/harness/cluster'
 import { getField } from '@fairlead/e2e/harness/kube-client'
 import { waitFor } from '@fairlead/e2e/harness/wait'
+import { SyncState } from '@fairlead/proto/common'
+import { silentLogger } from '@fairlead/shared/logger'
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest'
+import { kubeconfigAccess } from '../kube/access.ts'
+import { createKube, type Kube } from '../kube/kube.ts'
 import { ReconcilerBed, type TestObject } from './reconciler-bed.ts'
 
 let cluster: Cluster
@@ -112,6 +116,60 @@ test('an HPA that went while the agent was away is noticed when it is back', { t
   bed.update({ web: { objects: [deployment()] } })
   await scaledTo(1)
   await bed.synced('web')
+})
+
+/** Edited while the agent is away; returns the generation that one repair of it leads to. */
+const editMeanwhile = async (): Promise<number> => {
+  await cluster.admin.create(at(autoscaler(3)))
+  bed.update({ web: { objects: [deployment()] } })
+  await bed.synced('web')
+  await scaledTo(3)
+  await bed.stop()
+  const edit = [{ op: 'replace', path: '/spec/template/spec/containers/0/image', value: 'evil:1' }]
+  const edited = await cluster.admin.patch(at(deployment()), edit, { type: 'json', fieldManager: 'kubectl-edit' })
+  return Number(edited.metadata.generation) + 1
+}
+/** Had replicas been written, they or the generation would tell. */
+const isPutBackAlone = async (generation: number): Promise<void> => {
+  await waitFor('the image', async () => JSON.stringify(await live()).includes('nginx:1'))
+  const found = await live()
+  expect([getField(found, 'spec.replicas'), found?.metadata.generation]).toEqual([3, generation])
+}
+
+test('what was edited under an HPA while the agent was away is put back by the first event, and the replicas stay', {
+  timeout,
+}, async () => {
+  const generation = await editMeanwhile()
+  const access = await kubeconfigAccess(cluster.kubeconfigPath)
+  const kube = createKube({ access, userAgent: 'late', logger: silentLogger })
+  // The list of Deployments comes last of all: after they were declared.
+  const isLoaded = Promise.withResolvers<void>()
+  async function* listPages(...[resource, options]: Parameters<Kube['listPages']>) {
+    if (resource.kind === 'Deployment') await isLoaded.promise
+    yield* kube.listPages(resource, options)
+  }
+  bed = await ReconcilerBed.start({ cluster, namespace, waitFor }, { kube: { ...kube, listPages } })
+  try {
+    bed.update({ web: { objects: [deployment()] } })
+    await bed.reported('web', 'loaded', ({ sync }) => sync !== SyncState.UNKNOWN)
+    isLoaded.resolve()
+    await isPutBackAlone(generation)
+    await bed.synced('web')
+  } finally {
+    await bed.stop()
+    await kube.close()
+  }
+})
+
+test('what was edited under an HPA is put back without its replicas also while a newer revision is held', {
+  timeout,
+}, async () => {
+  const generation = await editMeanwhile()
+  bed = await ReconcilerBed.start({ cluster, namespace, waitFor })
+  const refused: TestObject = { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'c' }, data: { a: { b: '1' } } }
+  bed.update({ web: { objects: [deployment(), refused], policy: { validate: 'server' } } })
+  await bed.reported('web', 'held', ({ problems }) => problems.some(({ code }) => code === 'ValidationFailed'))
+  await isPutBackAlone(generation)
 })
 
 test('that Git says no replicas at all means off: an HPA does not keep the workload running', { timeout }, async () => {

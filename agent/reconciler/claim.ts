@@ -4,6 +4,7 @@ import type { Application } from './application.ts'
 import type { ReconcilerContext } from './context.ts'
 import type { LoadedManifests } from './load-declared.ts'
 import { newRecord, type ObjectRecord } from './object-record.ts'
+import { noteTargets } from './scaled-objects.ts'
 
 /** Says which objects are its own from now on. Without a wait in between: owners never change half. */
 export function claimDeclared(application: Application, { declared, leftAlone }: LoadedManifests): void {
@@ -27,6 +28,7 @@ export function claimDeclared(application: Application, { declared, leftAlone }:
     const record = table.find(key)
     if (record) record.declared = undefined
   }
+  noteTargets(application.records(), context.autoscalers)
   application.contested = diff.contested
   table.contest(name, diff.contested)
   for (const key of diff.contested) neighbours.get(table.find(key)?.application ?? '')?.noteChange()

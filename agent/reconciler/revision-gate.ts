@@ -18,6 +18,7 @@ import type { DesiredTarget } from './context.ts'
 import { type HookedRevision, HookRuns, type ObjectProblem } from './hook-runs.ts'
 import type { LoadedManifests, Unresolved } from './load-declared.ts'
 import { isPending, isWorking, type ObjectRecord } from './object-record.ts'
+import { awaitAutoscalers, noteAutoscalers } from './scaled-objects.ts'
 import { type Refused, refuseUnresolved, validateDeclared } from './validate-run.ts'
 
 /** A revision that waits for a kind or a namespace of another application is not called failed before this, in ms. */
@@ -224,6 +225,9 @@ export class RevisionGate {
   ): Promise<void> {
     const application = this.#application
     const { table } = application.context
+    const inForce = application.records().flatMap((record) => record.declared ?? [])
+    await awaitAutoscalers(application.context, [...inForce, ...candidate.declared.values()])
+    signal.throwIfAborted()
     const declared = new Map<string, Declared>()
     for (const record of application.records()) {
       const kept = record.declared ?? unchanged(record, candidate)
@@ -239,6 +243,7 @@ export class RevisionGate {
     table.contest(application.name, wanted)
     if (declared.size === 0) return
     await application.watchKinds(signal)
+    await noteAutoscalers(application, target)
     await applyDeclared(application, target, signal)
     await application.save()
   }

@@ -1,9 +1,10 @@
 // What autoscalers mean for the objects that are owned: spec.replicas is left to one that targets the object, from its
 // first apply on, and taken back when it goes.
+import type { Declared } from '../applier/declared.ts'
 import type { Scaling } from '../remediator/autoscaling.ts'
 import type { Application } from './application.ts'
 import type { Autoscalers } from './autoscalers.ts'
-import type { DesiredTarget } from './context.ts'
+import type { DesiredTarget, ReconcilerContext } from './context.ts'
 import type { ObjectRecord } from './object-record.ts'
 
 /** The controller behind HorizontalPodAutoscalers: what it has scaled, one of them targeted. */
@@ -13,7 +14,31 @@ const known = new WeakSet<ObjectRecord>()
 
 /** Whether autoscalers may set something of an object: it declares replicas, or a template with containers. */
 export function isScalable({ declared }: ObjectRecord): boolean {
-  return declared !== undefined && (declared.replicas !== undefined || declared.hasTemplate)
+  return declared !== undefined && canBeScaled(declared)
+}
+
+function canBeScaled({ replicas, hasTemplate }: Declared): boolean {
+  return replicas !== undefined || hasTemplate
+}
+
+/**
+ * Before anything is declared: waits until the targets of autoscalers are known, or cannot be, when any of the objects may
+ * be one. An event repairs an object as soon as it is declared. Never throws.
+ */
+export async function awaitAutoscalers(
+  { autoscalers }: Pick<ReconcilerContext, 'autoscalers'>,
+  declared: Iterable<Declared>,
+): Promise<void> {
+  for (const object of declared) if (canBeScaled(object)) return await autoscalers.ensure()
+}
+
+/** In the moment in which objects are declared, and may be written from then on: notes which of them are known targets. */
+export function noteTargets(records: readonly ObjectRecord[], autoscalers: Autoscalers): void {
+  for (const record of records.filter(isScalable)) {
+    // That there is no autoscaler is only known once the object was seen, too.
+    if (autoscalers.isTarget(record.key, 'replicas') === true) record.isScaled = true
+    if (autoscalers.isTarget(record.key, 'resources') === true) record.isResized = true
+  }
 }
 
 /** Before objects are applied: notes which of them autoscalers target. Watches these first. Never throws. */
