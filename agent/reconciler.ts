@@ -201,6 +201,7 @@ class ClusterReconciler implements Reconciler {
       onDrift: (drift) => this.#noteDrift(drift),
       onChange: (record) => this.#noteChange(record),
       onAttention: (record) => this.#applications.get(record.application)?.wake(),
+      onInventoryChange: (record) => this.#applications.get(record.application)?.wakeSoon(),
     })
   }
 

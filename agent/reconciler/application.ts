@@ -40,6 +40,8 @@ export interface NotedFailure {
 
 /** How many drifts are kept for reports. */
 const DRIFTS_KEPT = 10
+/** How long changes of the inventory by repairs are gathered, in milliseconds. */
+const SOON_MS = 250
 /** Never sooner than this after a pass, unless woken, in milliseconds. */
 const RETRY_MIN_MS = 200
 /** How soon and how seldom manifests of kinds that are not served are looked at again. */
@@ -82,6 +84,7 @@ export class Application implements Neighbour {
   #controller = new AbortController()
   #loop: Promise<void> | undefined
   #isAwake = false
+  #soon: NodeJS.Timeout | undefined
   #attempts = 0
   #unresolvedAttempts = 0
   readonly #waiters = new Set<() => void>()
@@ -185,6 +188,14 @@ export class Application implements Neighbour {
   wake(): void {
     this.#isAwake = true
     this.nudge()
+  }
+
+  /** Looks after itself again in a quarter of a second: what repairs change of the inventory is written together. A crash before that leaves an older uid there, which the first list puts right. */
+  wakeSoon(): void {
+    this.#soon ??= setTimeout(() => {
+      this.#soon = undefined
+      this.wake()
+    }, SOON_MS).unref()
   }
 
   /** Looks again at what it waits for. */

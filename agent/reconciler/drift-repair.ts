@@ -49,6 +49,8 @@ export interface DriftRepairOptions {
   readonly onChange: (record: ObjectRecord) => void
   /** The object must be seen to by its application: a repair failed, or what was dropped is gone. */
   readonly onAttention: (record: ObjectRecord) => void
+  /** What the inventory says of the object is to be written anew, in a moment. */
+  readonly onInventoryChange: (record: ObjectRecord) => void
 }
 
 /** Compares events and repairs. */
@@ -221,7 +223,7 @@ export class DriftRepair {
       if (!isAborted(thrown)) this.#fail(record, toAppError(thrown))
     } finally {
       this.#options.onChange(record)
-      if (changesInventory(before, record)) this.#options.onAttention(record)
+      if (changesInventory(before, record)) this.#options.onInventoryChange(record)
     }
   }
 
