@@ -261,15 +261,14 @@ async function untilKept(generation: bigint): Promise<void> {
 }
 
 describe('pulling', () => {
-  test('a slice stored before and one stored after the connect are both obeyed, the second within milliseconds', async () => {
+  test('a slice stored before and one stored after the connect are both obeyed, the second by its doorbell', async () => {
     const agent = new TestAgent()
     await publishSlice(makeSlice(agent.clusterId, 1n))
     await agent.join()
     await waitFor('generation 1', () => agent.generation === 1n)
-    const startedAt = performance.now()
     await publishSlice(makeSlice(agent.clusterId, 2n))
-    await waitFor('generation 2', () => agent.generation === 2n, { intervalMs: 1 })
-    expect(performance.now() - startedAt).toBeLessThan(100)
+    // Without a bell it would be looked at again only after five minutes.
+    await waitFor('generation 2', () => agent.generation === 2n, { timeoutMs: 20_000 })
   })
 
   test('works over WebSocket with the hub’s own CA', async () => {

@@ -181,7 +181,7 @@ describe('the bundle', () => {
   })
 })
 
-test('an archive of any files is what tar unpacks', () => {
+test('an archive of any files is what tar unpacks', { timeout: 60_000 }, () => {
   const content = fc.sample(fc.string({ unit: 'binary', maxLength: 3_000 }), 20)
   const archive = createTar(
     content.map((text, index) => ({ name: `f-${index}`, content: text })),
