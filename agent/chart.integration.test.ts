@@ -352,6 +352,85 @@ describe('install, upgrade and uninstall', () => {
     },
   )
 
+  test.each(versions)(
+    'with %s: a rollback works, and leaves the policy of the cluster as its owner has it',
+    async (version) => {
+      const on = ['-n', namespace, '--kubeconfig', cluster.kubeconfigPath]
+      const values = [...hub, 'rbac.clusterAdmin=true', 'policy.namespaces={shop}', 'policy.prune=false']
+      const policy = { apiVersion: 'v1', kind: 'ConfigMap', metadata: { namespace, name: 'fairlead-agent-policy' } }
+      const readPolicy = async () => (await cluster.admin.find(policy))?.data
+      const ofOwner = { namespaces: 'shop', paused: 'true' }
+      await helm(version, ['install', 'fairlead-agent', chart, ...on], values)
+      expect(await readPolicy()).toEqual({ namespaces: 'shop', prune: 'false' })
+      const byHand = { type: 'merge', fieldManager: 'kubectl-edit' } as const
+      await cluster.admin.patch(policy, { data: { paused: 'true', prune: null } }, byHand)
+      const notes = await helm(version, ['upgrade', 'fairlead-agent', chart, ...on], [...values, 'logLevel=debug'])
+      expect(notes).toContain(
+        'the values in "policy" were not written. It says:\n  namespaces: "shop"\n  paused: "true"',
+      )
+      for (const revision of ['1', '2']) {
+        await helm(version, ['rollback', 'fairlead-agent', revision, ...on])
+        expect(await readPolicy()).toEqual(ofOwner)
+        const agent = JSON.stringify(await find('apps/v1', 'Deployment', 'fairlead-agent'))
+        expect(agent.includes('"debug"')).toBe(revision === '2')
+      }
+      await helm(version, ['uninstall', 'fairlead-agent', ...on])
+      expect(await readPolicy()).toEqual(ofOwner)
+
+      // What was deleted is not made anew by a rollback, but by an upgrade whose values still ask for it.
+      await helm(version, ['install', 'fairlead-agent', chart, ...on], values)
+      await cluster.admin.delete(policy)
+      await helm(version, ['rollback', 'fairlead-agent', '1', ...on])
+      expect(await readPolicy()).toBeUndefined()
+      await helm(version, ['upgrade', 'fairlead-agent', chart, ...on], values)
+      expect(await readPolicy()).toEqual({ namespaces: 'shop', prune: 'false' })
+      await helm(version, ['uninstall', 'fairlead-agent', ...on])
+      await cluster.admin.delete(policy)
+    },
+  )
+
+  test.each(versions)('with %s: an upgrade says which Roles it kept, and how to give them up', async (version) => {
+    const on = ['-n', namespace, '--kubeconfig', cluster.kubeconfigPath]
+    const values = [...hub, 'rbac.namespaces={shop,web}']
+    const rule = (verb: string) => [
+      'rbac.namespaceRules[0].apiGroups={apps}',
+      'rbac.namespaceRules[0].resources={deployments}',
+      `rbac.namespaceRules[0].verbs={${verb}}`,
+    ]
+    const rulesOf = (verb: string) => [{ apiGroups: ['apps'], resources: ['deployments'], verbs: [verb] }]
+    const upgrade = (settings: readonly string[]) =>
+      helm(version, ['upgrade', 'fairlead-agent', chart, ...on], [...values, ...settings])
+    const roleIn = (where: string) => ({
+      apiVersion: 'rbac.authorization.k8s.io/v1',
+      kind: 'Role',
+      metadata: { namespace: where, name: 'fairlead-agent-applications' },
+    })
+    const install = await helm(version, ['install', 'fairlead-agent', chart, ...on], [...values, ...rule('get')])
+    expect(install).not.toContain('KEPT')
+    // As a chart without the annotation left it: nobody knows who wrote these rules.
+    const byHand = { type: 'merge', fieldManager: 'kubectl-edit' } as const
+    const unmarked = { metadata: { annotations: { 'fairlead.dev/rules-sha256': null } }, rules: rulesOf('watch') }
+    await cluster.admin.patch(roleIn('shop'), unmarked, byHand)
+    for (let round = 0; round < 2; round++) {
+      const notes = await upgrade(rule('list'))
+      expect((await cluster.admin.get(roleIn('shop'))).rules).toEqual(rulesOf('watch'))
+      expect((await cluster.admin.get(roleIn('web'))).rules).toEqual(rulesOf('list'))
+      expect(notes).toContain('Role fairlead-agent-applications in namespace shop was changed by hand and KEPT')
+      expect(notes).not.toContain('in namespace web was')
+    }
+    await cluster.admin.delete(roleIn('shop'))
+    // An empty list is not stored by the API server; the rules are the chart's all the same.
+    for (const verb of ['patch', 'update']) {
+      const json = `rbac.namespaceRules=${JSON.stringify([{ ...rulesOf(verb)[0], resourceNames: [] }])}`
+      const notes = await helm(version, ['upgrade', 'fairlead-agent', chart, ...on, '--set-json', json], values)
+      expect(notes).not.toContain('KEPT')
+      for (const where of ['shop', 'web']) {
+        expect((await cluster.admin.get(roleIn(where))).rules).toEqual(rulesOf(verb))
+      }
+    }
+    await helm(version, ['uninstall', 'fairlead-agent', ...on])
+  })
+
   test('an agent for some namespaces may write there and in its own, and nowhere else', async () => {
     const on = ['-n', namespace, '--kubeconfig', cluster.kubeconfigPath]
     const impersonate = 'rbac.impersonate={web/deployer,web/other}'

@@ -58,6 +58,31 @@ rollingUpdate:
 {{- end }}
 {{- end }}
 
+{{/* SHA-256 of the rules of a Role. Empty lists do not count: the API server leaves them out. */}}
+{{- define "fairlead-agent.rulesHash" -}}
+{{- $rules := list }}
+{{- range . }}
+{{- $rule := dict }}
+{{- range $key, $value := . }}{{ if $value }}{{ $_ := set $rule $key $value }}{{ end }}{{ end }}
+{{- $rules = append $rules $rule }}
+{{- end }}
+{{- $rules | toJson | sha256sum }}
+{{- end }}
+
+{{/*
+"true" when the Role for applications in `namespace` has neither the rules of the values nor those that the chart wrote
+last (which its annotation tells): then somebody changed it by hand, and it stays. Without the annotation nobody knows who
+wrote the rules, so they stay too.
+*/}}
+{{- define "fairlead-agent.isRoleKept" -}}
+{{- $wanted := include "fairlead-agent.rulesHash" .root.Values.rbac.namespaceRules }}
+{{- with lookup "rbac.authorization.k8s.io/v1" "Role" .namespace "fairlead-agent-applications" }}
+{{- $live := include "fairlead-agent.rulesHash" .rules }}
+{{- $before := dig "annotations" "fairlead.dev/rules-sha256" "" .metadata }}
+{{- if and (ne $live $wanted) (ne $live $before) }}true{{ end }}
+{{- end }}
+{{- end }}
+
 {{/* Fails with one sentence when the values do not make an agent. */}}
 {{- define "fairlead-agent.validate" -}}
 {{- if not .Values.hub.address }}
