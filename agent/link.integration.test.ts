@@ -6,6 +6,7 @@ import { create, fromBinary } from '@bufbuild/protobuf'
 import { timestampFromMs } from '@bufbuild/protobuf/wkt'
 import { kubeconfigAccess } from '@fairlead/agent/kube/access'
 import { createKube, type Kube } from '@fairlead/agent/kube/kube'
+import { writeVerbs } from '@fairlead/e2e/harness/audit'
 import { type Cluster, startCluster } from '@fairlead/e2e/harness/cluster'
 import { type NatsServer, startNats } from '@fairlead/e2e/harness/nats'
 import { takePort } from '@fairlead/e2e/harness/ports'
@@ -39,10 +40,12 @@ import {
 import { jetstream, jetstreamManager } from '@nats-io/jetstream'
 import { connect, type NatsConnection } from '@nats-io/transport-node'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import type { Reconciler } from './desired-state.ts'
 import { PulledArtifacts } from './puller/artifact-loader.ts'
 import { Connection } from './puller/connection.ts'
 import { ARTIFACT_SECRET_PREFIX, KeptState, SLICE_SECRET } from './puller/kept-state.ts'
 import { Puller } from './puller/puller.ts'
+import { createReconciler } from './reconciler.ts'
 import { Reporter } from './reporter/reporter.ts'
 import { createTestCa, type TestCa } from './testbed/certificates.ts'
 import { createTestClusterId, NatsTrust } from './testbed/nats-trust.ts'
@@ -211,6 +214,37 @@ class TestAgent {
     this.#stopping.abort()
     await Promise.all([this.puller.stop(), this.reporter.stop(), this.#loops])
   }
+}
+
+/** The link with a reconciler behind it, as the process has it. */
+function reconcilingAgent(clusterId: string) {
+  const agent = new TestAgent(clusterId)
+  const reconciler = createReconciler({
+    kube,
+    ownNamespace: namespace,
+    artifacts: agent.artifacts,
+    reports: agent.reporter,
+    logger,
+  })
+  agent.onSlice = (slice) => reconciler.update(slice)
+  const stop = async (): Promise<void> => {
+    await Promise.all([agent.stop(), reconciler.stop()])
+  }
+  return { agent, reconciler, stop }
+}
+
+/** Waits until the only application is Synced with so many objects, and at least so many were repaired. */
+async function untilApplied(reconciler: Reconciler, objects: number, repaired = 0n): Promise<ApplicationReport> {
+  return await waitFor(
+    'the application to be applied',
+    (see) => {
+      const [report] = reconciler.reports()
+      see(report)
+      const isApplied = report?.sync === SyncState.SYNCED && report.objects === objects
+      return isApplied && report.remediations >= repaired ? report : undefined
+    },
+    { timeoutMs: 120_000 },
+  )
 }
 
 function makeSlice(clusterId: string, generation: bigint, sealed: readonly SealedArtifact[] = []): Slice {
@@ -392,6 +426,51 @@ describe('what is kept', () => {
       expect(loaded.manifests.length).toBe(reference.objects)
     }
     await expect(restarted.artifacts.load(second.reference, AbortSignal.timeout(100))).rejects.toThrow('given up')
+  })
+
+  test('an agent that starts with hub and NATS away repairs what drifted while it was down, and writes nothing else of 3,000 objects', {
+    timeout: 180_000,
+  }, async () => {
+    const space = 'offline'
+    await cluster.admin.create({ apiVersion: 'v1', kind: 'Namespace', metadata: { name: space } })
+    const at = (name: string) => ({ apiVersion: 'v1', kind: 'ConfigMap', metadata: { name, namespace: space } })
+    const manifests = Array.from({ length: 3_000 }, (_, index) => ({
+      json: Buffer.from(JSON.stringify({ ...at(`o${index}`), data: { a: String(index) } })),
+    }))
+    const artifact = sealArtifact(create(ArtifactSchema, { manifests: manifests as never }))
+    await publishArtifact(artifact)
+    const clusterId = createTestClusterId()
+    const policy = { namespace: space, prune: true, remediate: true, adopt: 'ifEqual' }
+    const intent = { case: 'desired' as const, value: { artifact: artifact.reference, policy } }
+    const first = reconcilingAgent(clusterId)
+    await first.agent.join()
+    const slice = { clusterId, generation: 1n, clusterName: 'test', entries: [{ application: space, intent }] }
+    await publishSlice(create(SliceSchema, slice as never))
+    await untilApplied(first.reconciler, 3_000)
+    await untilKept(1n)
+    await waitFor('the artifact to be kept', async () => (await keptSecrets([artifact])) === artifact.chunks.size)
+    await first.stop()
+
+    await cluster.admin.patch(at('o7'), { data: { a: 'edited' } }, { type: 'merge', fieldManager: 'kubectl-edit' })
+    await cluster.admin.patch(at('o1500'), { data: { more: 'x' } }, { type: 'merge', fieldManager: 'kubectl-edit' })
+    await cluster.admin.delete(at('o2999'))
+    const since = Date.now()
+    // A new process that reaches nobody.
+    const second = reconcilingAgent(clusterId)
+    await second.agent.join(['tls://127.0.0.1:1'])
+    const report = await untilApplied(second.reconciler, 3_000, 3n)
+    expect(report).toMatchObject({ problems: [], remediations: 3n })
+    expect(second.agent.connection.isConnected).toBe(false)
+    for (const [name, data] of [
+      ['o7', { a: '7' }],
+      ['o1500', { a: '1500' }],
+      ['o2999', { a: '2999' }],
+    ] as const) {
+      expect((await cluster.admin.get(at(name))).data).toEqual(data)
+    }
+    const written = cluster.auditLog({ userAgent: 'fairlead-agent/test', verbs: writeVerbs, namespace: space, since })
+    expect(new Set(written.map(({ name }) => name))).toEqual(new Set(['o7', 'o1500', 'o2999']))
+    await second.stop()
   })
 
   test('a restart writes nothing, and is not fooled by an older slice', async () => {
