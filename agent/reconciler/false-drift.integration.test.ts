@@ -4,6 +4,7 @@ import { getField, type WriteOptions } from '@fairlead/e2e/harness/kube-client'
 import { waitFor } from '@fairlead/e2e/harness/wait'
 import { SyncState } from '@fairlead/proto/common'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { createTestCa } from '../testbed/certificates.ts'
 import { ReconcilerBed, type TestObject } from './reconciler-bed.ts'
 
 const namespace = 'false'
@@ -107,9 +108,10 @@ test('defaults, quantities, empty maps and lists, and nulls are Synced at once, 
   )
 })
 
+const caBundle = Buffer.from(createTestCa().certificatePem).toString('base64')
 const injections: Record<string, () => Promise<unknown>> = {
   'a caBundle': async () =>
-    await json(webhook, [{ op: 'add', path: '/webhooks/0/clientConfig/caBundle', value: '' }], {
+    await json(webhook, [{ op: 'add', path: '/webhooks/0/clientConfig/caBundle', value: caBundle }], {
       fieldManager: 'cert-manager-cainjector',
     }),
   'a sidecar': async () =>
@@ -135,8 +137,11 @@ const injections: Record<string, () => Promise<unknown>> = {
 test.for(Object.entries(injections))('what a controller adds is no drift and stays: %s', async ([, inject]) => {
   const count = bed.report('web')?.remediations ?? 0n
   const before = writes()
-  await inject()
   const objects = [workload, webhook, service]
+  const untouched = await Promise.all(objects.map(live))
+  await inject()
+  // An injection that changes nothing would prove nothing.
+  expect(await Promise.all(objects.map(live))).not.toEqual(untouched)
   const versions = await Promise.all(objects.map(async (object) => (await live(object))?.metadata.resourceVersion))
   await json(marker, [{ op: 'replace', path: '/data/a', value: '2' }])
   const report = await bed.reported('web', 'repaired', ({ remediations }) => remediations > count)
@@ -166,4 +171,24 @@ test.for(Object.entries(stripped))('stripped by hand is repaired: %s', async ([,
   ]
   expect(of(await live(owned()))).toEqual(of(before))
   expect(report.drifts[0]?.fields[0]).toContain(field)
+})
+
+test('a caBundle that a controller injects stays, also when Git changes the webhook and when everything is compared again', async () => {
+  await injections['a caBundle']?.()
+  const bundle = async () => getField(await live(webhook), 'webhooks.0.clientConfig.caBundle')
+  const { remediations } = bed.report('web') ?? {}
+  const [before] = webhook.webhooks as [object]
+  const changed = { ...webhook, webhooks: [{ ...before, timeoutSeconds: 7 }] }
+  bed.update({ web: { objects: [workload, changed, service, marker, owned()] } })
+  await waitFor('the change of Git', async () => getField(await live(webhook), 'webhooks.0.timeoutSeconds') === 7)
+  await bed.synced('web')
+  expect(await bundle()).toBe(caBundle)
+  const applies = () =>
+    bed.requests(['patch']).filter(({ resource }) => resource.startsWith('validatingwebhook')).length
+  const count = applies()
+  bed.reconciler.reconcile('web')
+  await waitFor('the webhook to be compared', () => applies() > count)
+  const report = await bed.synced('web')
+  expect(await bundle()).toBe(caBundle)
+  expect(report).toMatchObject({ remediations, problems: [] })
 })
