@@ -46,7 +46,8 @@ const service: TestObject = {
   spec: { selector: { app: 'x' }, ports: [{ name: 'http', port: 80, targetPort: 8080 }] },
 }
 const merging: TestObject = { ...configMap, metadata: { name: 'm', annotations: { 'fairlead.dev/merge': 'true' } } }
-const objects = [deployment, configMap, service, merging]
+const applied: TestObject = { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'k' }, data: { a: '1' } }
+const objects = [deployment, configMap, service, merging, applied]
 
 beforeAll(async () => {
   cluster = await startCluster({ name: 'drift' })
@@ -193,15 +194,16 @@ const repaired: Record<string, Case> = {
     kind: DriftKind.CHANGED,
     fields: ['spec.selector'],
   },
-  'a client-side apply with its annotation': {
+  'a client-side apply of something else, and its last-applied annotation with it': {
     object: configMap,
     write: async () =>
       await merge(
         configMap,
-        { metadata: { annotations: { 'kubectl.kubernetes.io/last-applied-configuration': '{}' } }, data: { a: '1' } },
+        { metadata: { annotations: { 'kubectl.kubernetes.io/last-applied-configuration': '{}' } }, data: { c: '1' } },
         { fieldManager: 'kubectl-client-side-apply' },
       ),
     kind: DriftKind.ADDED,
+    fields: ['data.c'],
   },
   'sidecar, env var and annotation added in one write': {
     object: deployment,
@@ -242,6 +244,15 @@ const ignored: Record<string, Case> = {
   'a server-side apply by another manager with the same value': {
     object: configMap,
     write: async () => await cluster.admin.apply(withData({ a: '1' }), { fieldManager: 'rival2', force: true }),
+  },
+  'a client-side apply of what Git has, which leaves its last-applied annotation': {
+    object: applied,
+    write: async () =>
+      await merge(
+        applied,
+        { metadata: { annotations: { 'kubectl.kubernetes.io/last-applied-configuration': '{}' } }, data: { a: '1' } },
+        { fieldManager: 'kubectl-client-side-apply' },
+      ),
   },
   'a restart asked for with kubectl': {
     object: deployment,
@@ -293,6 +304,20 @@ test.for(Object.entries(ignored))('left alone: %s', async ([, { object, write }]
   expect(bed.report('web')?.remediations).toBe(count + 1n)
   expect(getField(await live(object), 'metadata.resourceVersion')).toBe(after?.metadata.resourceVersion)
   expect(writes() - before).toBeLessThanOrEqual(3)
+})
+
+test('a last-applied annotation is rewritten by each client-side apply, and no fight comes of it', async () => {
+  const { remediations } = bed.report('web') ?? {}
+  for (let round = 0; round < 20; round++) {
+    const annotations = { 'kubectl.kubernetes.io/last-applied-configuration': `{"round":${round}}` }
+    await merge(applied, { metadata: { annotations } }, { fieldManager: 'kubectl-client-side-apply' })
+  }
+  // Whatever had been put back of the above, this is seen after it.
+  await merge(configMap, { data: { a: '9' } })
+  await bed.reported('web', 'repaired', (report) => report.remediations > (remediations ?? 0n))
+  expect(bed.report('web')).toMatchObject({ remediations: (remediations ?? 0n) + 1n, problems: [] })
+  const { annotations } = (await live(applied))?.metadata ?? {}
+  expect(annotations).toEqual({ 'kubectl.kubernetes.io/last-applied-configuration': '{"round":19}' })
 })
 
 test('the writer is named, and the fields without their values', async () => {

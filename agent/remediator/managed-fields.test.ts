@@ -59,6 +59,19 @@ describe('persons', () => {
     expect(JSON.stringify(found?.kept)).toContain('restartedAt')
   })
 
+  test('the note of client-side apply is taken with what else it added, and is nothing alone', () => {
+    const note: FieldSet = {
+      'f:metadata': { 'f:annotations': { '.': {}, 'f:kubectl.kubernetes.io/last-applied-configuration': {} } },
+    }
+    const applied = (fields: FieldSet) => object(ours, update('kubectl-client-side-apply', fields))
+    expect(findPersonEntries(applied(note))).toEqual([])
+    expect(findPersonEntries(applied(unionFields(note, restart)))).toEqual([])
+    const more = unionFields(note, { 'f:data': { 'f:b': {} } })
+    expect(findPersonEntries(applied(more)).map(({ taken }) => taken)).toEqual([more])
+    const other: FieldSet = { 'f:metadata': { 'f:annotations': { '.': {}, 'f:team': {} } } }
+    expect(findPersonEntries(applied(unionFields(note, other)))).toHaveLength(1)
+  })
+
   test('what is written to subresources is not looked at', () => {
     expect(findPersonEntries(object(ours, update('kubectl', { 'f:status': {} }, { subresource: 'status' })))).toEqual(
       [],

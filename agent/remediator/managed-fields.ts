@@ -15,6 +15,11 @@ export const PERSON_MANAGERS =
 /** A restart that a person asked for (`kubectl rollout restart`) is no drift. */
 const RESTARTED_AT = parseFieldPath('spec.template.metadata.annotations[kubectl.kubernetes.io/restartedAt]')
 
+/** What client-side apply notes for itself: alone it is no drift, for nothing that anybody reads differs. */
+export const LAST_APPLIED: FieldSet = {
+  'f:metadata': { 'f:annotations': { '.': {}, 'f:kubectl.kubernetes.io/last-applied-configuration': {} } },
+}
+
 /** True for the entry that our own server-side applies make. */
 export function isOurEntry(entry: ManagedFieldsEntry): boolean {
   return entry.manager === FIELD_MANAGER && entry.operation === 'Apply' && !entry.subresource
@@ -52,7 +57,8 @@ export interface PersonEntry {
 }
 
 /**
- * The entries of persons that own anything that must not be there. `left` are fields that are left to others.
+ * The entries of persons that own anything that must not be there. `left` are fields that are left to others. The note of
+ * client-side apply goes with what else was added, and stays where nothing was.
  * Subresources (status, scale) are not looked at.
  */
 export function findPersonEntries(
@@ -64,7 +70,7 @@ export function findPersonEntries(
   for (const entry of object.metadata.managedFields ?? []) {
     if (entry.subresource || isOurEntry(entry) || !persons.test(entry.manager ?? '')) continue
     const { selected, rest } = splitOthersFields(fieldsOf(entry), [RESTARTED_AT, ...left])
-    if (Object.keys(rest).length === 0) continue
+    if (Object.keys(subtractFields(rest, LAST_APPLIED)).length === 0) continue
     found.push({ entry, taken: rest, kept: Object.keys(selected).length > 0 ? selected : undefined })
   }
   return found
