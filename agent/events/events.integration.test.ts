@@ -136,6 +136,67 @@ test('a repair, a deletion, an adoption and a failure are told on their object, 
   expect(await eventOf('dropped', 'Pruned')).toMatchObject({ note: 'deleted: application web no longer declares it' })
 })
 
+const binding = (role: string, metadata: object = {}): TestObject => ({
+  apiVersion: 'rbac.authorization.k8s.io/v1',
+  kind: 'RoleBinding',
+  metadata: { name: 'viewers', ...metadata },
+  roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'ClusterRole', name: role },
+  subjects: [{ kind: 'ServiceAccount', name: 'default', namespace }],
+})
+const HELD = { finalizers: ['example.com/hold'] }
+const release = async () => {
+  await cluster.admin.patch(at(binding('')), { metadata: { finalizers: null } }, { type: 'merge' })
+}
+
+test.each([
+  ['at once', {}],
+  ['when its finalizer lets it go', HELD],
+])(
+  'an object that is made anew for a field that cannot be changed is told, on the new object: %s',
+  async (_when, held) => {
+    const bed = await start()
+    const recreate = { annotations: { 'fairlead.dev/recreate': 'true' }, ...held }
+    bed.update({ web: { objects: [binding('view', recreate)] } })
+    await bed.synced('web')
+    const { uid: oldUid } = (await cluster.admin.get(at(binding('')))).metadata
+    bed.update({ web: { objects: [binding('edit', recreate)] } })
+    if ('finalizers' in held) {
+      await waitFor('it to be going', async () => (await cluster.admin.get(at(binding('')))).metadata.deletionTimestamp)
+      await release()
+    }
+    const told = await eventOf('viewers', 'Recreated')
+    expect(told).toMatchObject({
+      type: 'Normal',
+      action: 'Apply',
+      note: 'deleted and made anew: application web changed a field that cannot be changed',
+    })
+    const { uid = '' } = (await cluster.admin.get(at(binding('')))).metadata
+    expect(uid).not.toBe(oldUid)
+    expect(told.regarding).toMatchObject({ kind: 'RoleBinding', namespace, name: 'viewers', uid })
+    await bed.synced('web')
+    expect((await events()).filter(({ reason }) => reason === 'DriftRepaired' || reason === 'Pruned')).toEqual([])
+  },
+)
+
+test('an object that was pruned and comes back before its finalizer lets it go was not made anew for a field', async () => {
+  const bed = await start()
+  const marker = object('ConfigMap', 'marker', { a: '1' })
+  bed.update({ web: { objects: [binding('view', HELD), marker] } })
+  await bed.synced('web')
+  bed.update({ web: { objects: [marker] } })
+  await eventOf('viewers', 'Pruned')
+  await waitFor('it to be going', async () => (await cluster.admin.get(at(binding('')))).metadata.deletionTimestamp)
+  bed.update({ web: { objects: [binding('view'), marker] } })
+  await bed.reported('web', 'declaring it again', ({ objects }) => objects === 2)
+  await release()
+  await waitFor('it to be back', async () => !(await cluster.admin.find(at(binding(''))))?.metadata.deletionTimestamp)
+  await bed.synced('web')
+  // Told after whatever would have been told of the binding.
+  await edit(marker, { a: '2' })
+  await eventOf('marker', 'DriftRepaired')
+  expect((await events()).map(({ reason }) => reason)).not.toContain('Recreated')
+})
+
 test('of a Secret no Event says a value, whatever is done to it', async () => {
   const bed = await start()
   const secret = object('Secret', 'password', { word: 'correct-horse' })

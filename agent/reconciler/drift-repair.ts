@@ -108,7 +108,7 @@ export class DriftRepair {
     this.#options.onChange(record)
     // What is not applied as declared is its application's; it may have waited for the old object to go.
     if (!record.declared || record.deleting || !applied || isPending(record)) {
-      const isAwaited = !record.declared || record.deleting
+      const isAwaited = !record.declared || record.deleting !== ''
       if (record.failure && isAwaited) record.failure = { ...record.failure, retryAtMs: 0 }
       this.#options.onAttention(record)
       return

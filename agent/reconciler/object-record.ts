@@ -100,8 +100,8 @@ export interface ObjectRecord {
   givenUp: string
   /** Not repaired before this time, because another writer fights for it; 0 for none. */
   yieldUntilMs: number
-  /** Was deleted by us and is going. */
-  deleting: boolean
+  /** Was deleted by us and is going: as not declared any more, or to be made anew; empty when it was not. */
+  deleting: '' | 'pruned' | 'remade'
   /** uid of the object whose deletion was approved; empty when none was. */
   approvedUid: string
   /** The write that is under way; writes of one object follow each other. */
@@ -157,7 +157,7 @@ function emptyRecord() {
     isResized: false,
     givenUp: '',
     yieldUntilMs: 0,
-    deleting: false,
+    deleting: '' as const,
     approvedUid: '',
     writing: undefined,
     held: undefined,

@@ -10,9 +10,9 @@ import type { JsonPatchOperation, Kube } from '../kube/kube.ts'
 import { isStatus } from '../kube/kube-error.ts'
 import type { Recorder } from '../recorder.ts'
 import { claimPatch } from '../remediator/claims.ts'
-import { type FieldSet, isDeclared, subtractFields } from '../remediator/field-set.ts'
+import { isDeclared, subtractFields } from '../remediator/field-set.ts'
 import { giveUpPatch } from '../remediator/give-up.ts'
-import { findPersonEntries, hashOurEntry } from '../remediator/managed-fields.ts'
+import { findPersonEntries, hashOurEntry, LAST_APPLIED } from '../remediator/managed-fields.ts'
 import { type TakeOverScope, takeOverPatch } from '../remediator/take-over.ts'
 import { bodyOf, leftFields } from './left-fields.ts'
 import type { LocalPolicy } from './local-policy.ts'
@@ -45,10 +45,6 @@ export interface WriteOptions {
   readonly adopt: string
   /** The object as an event showed it: spares reading it. */
   readonly evidence?: KubernetesObject | undefined
-}
-
-const LAST_APPLIED: FieldSet = {
-  'f:metadata': { 'f:annotations': { '.': {}, 'f:kubectl.kubernetes.io/last-applied-configuration': {} } },
 }
 
 /** Three tries each, against writers in between. */
@@ -85,7 +81,7 @@ export class ObjectWriter {
       const answer =
         (before || mayAdopt(record, options.adopt) ? undefined : await this.#make(record, declared)) ??
         (await this.#applyOrRecreate(record, declared, options))
-      const isRecreated = record.deleting && before !== undefined && before.uid !== answer.metadata.uid
+      const isRecreated = record.deleting === 'remade' && before !== undefined && before.uid !== answer.metadata.uid
       this.#remember(record, declared, answer)
       if (isRecreated) this.#options.recorder.recreated(record)
       const { uid, resourceVersion } = answer.metadata
@@ -116,7 +112,7 @@ export class ObjectWriter {
     record.resource = declared.resource
     record.wave = declared.wave
     record.dirty = false
-    record.deleting = false
+    record.deleting = ''
     record.driftLeft = false
     record.equalAt = ''
     record.failure = undefined
@@ -154,7 +150,7 @@ export class ObjectWriter {
       const kube = await this.#options.kubeFor(declared.application)
       const isGone = await makeWay(record, declared, error, { kube, signal })
       // Its watch tells when it is gone; then its application applies it.
-      record.deleting = true
+      record.deleting = 'remade'
       if (!isGone) throw goingError(declared)
       return await this.#apply(record, declared)
     }

@@ -231,7 +231,7 @@ async function remove(application: Application, record: ObjectRecord): Promise<v
     const outcome = await kube.delete(record.resource, record, { uid, signal: context.signal })
     if (outcome !== 'absent') context.recorder.pruned(record)
     if (outcome === 'terminating') {
-      record.deleting = true
+      record.deleting = 'pruned'
       record.dirty = true
       return failGoing(application, record)
     }
@@ -252,7 +252,7 @@ export function forgetUnlessWanted({ name, context }: Application, record: Objec
     context.table.remove(record)
     return
   }
-  record.deleting = false
+  record.deleting = ''
   record.dirty = true
   context.neighbours.get(record.application)?.wake()
 }
