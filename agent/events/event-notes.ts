@@ -2,6 +2,7 @@
 import type { AppError } from '@fairlead/shared/errors'
 import type { SeenDrift } from '../reconciler/drift-repair.ts'
 import type { ObjectRecord } from '../reconciler/object-record.ts'
+import { toldFields } from '../reconciler/told-fields.ts'
 
 /** What happened, as an Event says it. */
 export interface Happening {
@@ -22,10 +23,11 @@ const QUIET_CODES = new Set(['ApiServerUnavailable', 'Aborted', 'DependencyFaile
 const PRUNE_PATIENCE = 2
 
 /** A difference that was put back, or left. */
-export function describeDrift({ kind, manager, fields, remediatedAtMs }: SeenDrift): Happening {
+export function describeDrift({ record, kind, manager, fields, remediatedAtMs }: SeenDrift): Happening {
+  const told = toldFields(record.declared, fields)
   const who = manager === '' ? 'somebody' : manager
   const what =
-    kind === 'deleted' ? `${who} deleted it` : `${who} ${kind === 'added' ? 'added' : 'changed'} ${list(fields)}`
+    kind === 'deleted' ? `${who} deleted it` : `${who} ${kind === 'added' ? 'added' : 'changed'} ${list(told)}`
   const isLeft = remediatedAtMs === undefined
   return {
     reason: isLeft ? 'DriftDetected' : 'DriftRepaired',

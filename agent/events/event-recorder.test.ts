@@ -7,7 +7,14 @@ import { EventBudget } from './event-budget.ts'
 import { describeDrift, describeFailure } from './event-notes.ts'
 
 const record = (kind: string, attempts = 0): ObjectRecord =>
-  ({ group: '', kind, application: 'web', name: 'web', failure: { attempts } }) as ObjectRecord
+  ({
+    group: '',
+    kind,
+    application: 'web',
+    name: 'web',
+    failure: { attempts },
+    declared: { sensitive: false },
+  }) as ObjectRecord
 const drift = (seen: Partial<SeenDrift>): SeenDrift => ({
   record: record('ConfigMap'),
   kind: 'changed',
@@ -28,6 +35,12 @@ describe('what an Event says', () => {
     const happening = describeDrift(drift(seen))
     expect(happening).toMatchObject({ reason, type: 'Normal' })
     expect(happening.note).toContain(note)
+  })
+
+  test('of an object that was decrypted no value that names an item of a list', () => {
+    const sealed = { ...record('ServiceAccount'), declared: { sensitive: true } } as ObjectRecord
+    const { note } = describeDrift(drift({ record: sealed, fields: ['secrets[name=k0rrekt-horse]'] }))
+    expect(note).toBe('put back: kubectl-edit changed secrets[…]')
   })
 
   test('however many and long the fields are, the API server takes the note', () => {

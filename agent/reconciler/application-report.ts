@@ -28,6 +28,7 @@ import type { SeenDrift } from './drift-repair.ts'
 import type { Unresolved } from './load-declared.ts'
 import { findDifference, isPending, type ObjectRecord, referenceOfRecord } from './object-record.ts'
 import { countDrifted } from './suspension.ts'
+import { toldFields } from './told-fields.ts'
 
 const DRIFT_KINDS = { changed: DriftKind.CHANGED, added: DriftKind.ADDED, deleted: DriftKind.DELETED } as const
 
@@ -42,8 +43,7 @@ export function toDrift({ record, kind, manager, detectedAtMs, remediatedAtMs, f
     manager,
     detectedAt: timestampFromMs(detectedAtMs),
     ...(remediatedAtMs === undefined ? {} : { remediatedAt: timestampFromMs(remediatedAtMs) }),
-    // Items of lists are named by values of theirs, which may have been decrypted.
-    fields: record.declared?.sensitive ? fields.map((field) => field.replace(/\[.*\]/, '[…]')) : [...fields],
+    fields: [...toldFields(record.declared, fields)],
   })
 }
 

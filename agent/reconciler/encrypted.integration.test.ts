@@ -94,15 +94,19 @@ const find = async (kind: string, name: string) =>
 const passwordOf = async (name: string): Promise<string> =>
   Buffer.from(String(getField(await find('Secret', name), 'data.password') ?? ''), 'base64').toString()
 
+const inventoryJson = (inventory: unknown): string => String(getField(inventory, 'data', 'inventory.json'))
+
 /** Everything that the agent said and wrote down besides the objects themselves. */
 async function told(): Promise<string> {
   const inventories = await cluster.admin.list(
-    { apiVersion: 'v1', kind: 'ConfigMap', metadata: { namespace } },
+    { apiVersion: 'v1', kind: 'Secret', metadata: { namespace } },
     { labels: 'fairlead.dev/inventory=true' },
   )
+  expect(inventories.length).toBeGreaterThan(0)
   const text = (value: unknown): string =>
     JSON.stringify(value, (_key, item: unknown) => (typeof item === 'bigint' ? String(item) : item))
-  return [...logged, ...reports.map(text), text(bed.reconciler.reports()), text(inventories)].join('\n')
+  const kept = inventories.map((inventory) => Buffer.from(inventoryJson(inventory), 'base64').toString())
+  return [...logged, ...reports.map(text), text(bed.reconciler.reports()), ...kept].join('\n')
 }
 
 test('an encrypted Secret is applied in the clear, repaired, and told nowhere', async () => {
@@ -136,8 +140,8 @@ test('a restart with encrypted objects writes nothing', async () => {
 test('what the inventory keeps of an encrypted object cannot be guessed from', async () => {
   await addKey('sops-age', identity)
   const hashOf = async (): Promise<unknown> => {
-    const inventory = await find('ConfigMap', 'fairlead-inventory-web')
-    return JSON.parse(String(getField(inventory, 'data', 'inventory.json'))).objects[0][4]
+    const inventory = await find('Secret', 'fairlead-inventory-web')
+    return JSON.parse(Buffer.from(inventoryJson(inventory), 'base64').toString()).objects[0][4]
   }
   bed.update({ web: { objects: [await encrypt(secret('login'))] } })
   await bed.synced('web')
@@ -251,3 +255,49 @@ test('drift of an encrypted object is told without the values that name items of
   expect(report.drifts[0]?.fields.join()).toContain('secrets[…]')
   expect(isTold(await told())).toBe(false)
 })
+
+test('a preview of an encrypted object says what would change without the values that name items of lists', async () => {
+  await addKey('sops-age', identity)
+  const where = { apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name: 'sa', namespace } }
+  const account = { ...where, metadata: { name: 'sa' }, secrets: [{ name: needle }] }
+  bed.update({ web: { objects: [await encrypt(account, '^secrets$')], remediate: false } })
+  await bed.synced('web')
+  // One that people added has a name too.
+  const theirs = [{ op: 'replace', path: '/secrets', value: [{ name: `${needle}-2` }] }]
+  await cluster.admin.patch(where, theirs, { type: 'json', fieldManager: 'kubectl-edit' })
+  const { changes } = await bed.reconciler.preview('web', AbortSignal.timeout(10_000))
+  expect(changes).toMatchObject([{ action: 'update', fields: expect.arrayContaining(['secrets[…]']) }])
+  expect(isTold(JSON.stringify(changes.map(({ fields, message, manager }) => [fields, message, manager])))).toBe(false)
+})
+
+test('what the API server says of a decrypted value when it is asked about drift that is left is not told', async () => {
+  await addKey('sops-age', identity)
+  const labels = { app: needle }
+  const deployment = {
+    apiVersion: 'apps/v1',
+    kind: 'Deployment',
+    metadata: { name: 'd' },
+    spec: {
+      selector: { matchLabels: labels },
+      template: { metadata: { labels }, spec: { containers: [{ name: 'c', image: 'nginx' }] } },
+    },
+  }
+  const target = { web: { objects: [await encrypt(deployment, '^(matchLabels|labels)$')], remediate: false } }
+  bed.update(target)
+  await bed.synced('web')
+  await bed.stop()
+  await makeAnew(deployment)
+  bed = await start()
+  bed.update(target)
+  const report = await bed.reported('web', 'drifted', ({ drifted, drifts }) => drifted === 1 && drifts.length === 1)
+  expect(report).toMatchObject({ problems: [], drifts: [{ object: { name: 'd' } }] })
+  expect(isTold(await told())).toBe(false)
+})
+
+/** By others, with another selector: which cannot be changed, and which a refusal quotes. */
+async function makeAnew(deployment: TestObject): Promise<void> {
+  const where = { ...deployment, metadata: { ...deployment.metadata, namespace } }
+  await cluster.admin.delete(where)
+  const other = JSON.parse(JSON.stringify(where).replaceAll(needle, 'other')) as typeof where
+  await cluster.admin.create(other as never, { fieldManager: 'restore' })
+}

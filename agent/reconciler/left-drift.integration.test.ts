@@ -4,7 +4,11 @@ import { getField } from '@fairlead/e2e/harness/kube-client'
 import { waitFor } from '@fairlead/e2e/harness/wait'
 import { SyncState } from '@fairlead/proto/common'
 import { type ApplicationReport, DriftKind } from '@fairlead/proto/report'
+import { AppError } from '@fairlead/shared/errors'
+import { silentLogger } from '@fairlead/shared/logger'
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest'
+import { kubeconfigAccess } from '../kube/access.ts'
+import { createKube, type Kube } from '../kube/kube.ts'
 import { ReconcilerBed, type TestEntry, type TestObject } from './reconciler-bed.ts'
 
 let cluster: Cluster
@@ -214,6 +218,76 @@ test('a value that a person puts back by hand is Synced again, whoever owns it, 
       .filter(({ name }) => name === 'd'),
   ).toEqual([])
   expect(getField(await live(configMap('a')), 'data.a')).toBe('7')
+})
+
+for (const [how, entry] of [
+  ['by policy', left],
+  ['of a suspended application', suspended],
+] as const) {
+  test(`drift that is left ${how} is found after a restart also where the API server refuses to compare an object`, async () => {
+    const objects = [deployment(), configMap('a'), configMap('b')]
+    const first = await start()
+    first.update({ web: { objects } })
+    await first.synced('web')
+    beds.pop()
+    await first.stop()
+    // Made anew by a tool with another selector, which cannot be changed; what comes after it differs too.
+    await cluster.admin.delete(at(deployment()))
+    const other = JSON.parse(JSON.stringify(at(deployment())).replaceAll('"app":"d"', '"app":"other"'))
+    await cluster.admin.create(other, { fieldManager: 'restore' })
+    await cluster.admin.patch(at(configMap('b')), { data: { a: '9' } }, { type: 'merge', fieldManager: 'kubectl-edit' })
+    const second = await start()
+    second.update(entry(objects))
+    const report = await second.reported('web', 'drifted', (one) => isDrifted(2)(one) && one.drifts.length === 2)
+    expect(report.problems).toEqual([])
+    expect(report.drifts.map(({ object }) => object?.name).sort()).toEqual(['b', 'd'])
+  })
+}
+
+test('one object that differs beyond repair does not keep the others of its revision from being told as applied', async () => {
+  const first = await start()
+  first.update(left([deployment()]))
+  await first.synced('web')
+  beds.pop()
+  await first.stop()
+  await cluster.admin.delete(at(deployment()))
+  const other = JSON.parse(JSON.stringify(at(deployment())).replaceAll('"app":"d"', '"app":"other"'))
+  await cluster.admin.create(other, { fieldManager: 'restore' })
+  const second = await start()
+  second.update(left([deployment(), configMap('new')]))
+  const report = await second.reported('web', 'applied', ({ appliedAt }) => appliedAt !== undefined)
+  expect(report).toMatchObject({ problems: [], drifted: 1, sync: SyncState.OUT_OF_SYNC })
+  expect(await live(configMap('new'))).toBeDefined()
+})
+
+test('what cannot be compared while the API server is out of order is compared when it is back', async () => {
+  const first = await start()
+  first.update(left([configMap('a')]))
+  await first.synced('web')
+  beds.pop()
+  await first.stop()
+  // As declared, but a person owns it: only the API server can tell that.
+  await cluster.admin.patch(at(configMap('a')), { data: { a: '9' } }, { type: 'merge', fieldManager: 'kubectl-edit' })
+  await cluster.admin.patch(at(configMap('a')), { data: { a: '1' } }, { type: 'merge', fieldManager: 'kubectl-edit' })
+  const access = await kubeconfigAccess(cluster.kubeconfigPath)
+  const kube = createKube({ access, userAgent: 'rough', logger: silentLogger })
+  let refusals = 0
+  const apply: Kube['apply'] = async (resource, target, body, options) => {
+    if (options?.dryRun && refusals++ < 2) throw new AppError('ApiServerUnavailable', 'out of order')
+    return await kube.apply(resource, target, body, options)
+  }
+  const second = await ReconcilerBed.start({ cluster, namespace, waitFor }, { kube: { ...kube, apply } })
+  beds.push(second)
+  try {
+    second.update(left([configMap('a')]))
+    await second.reported('web', 'drifted', ({ drifted }) => drifted === 1)
+    await second.reported('web', 'Synced', ({ sync, drifted }) => sync === SyncState.SYNCED && drifted === 0)
+    expect(refusals).toBeGreaterThan(2)
+  } finally {
+    beds.pop()
+    await second.stop()
+    await kube.close()
+  }
 })
 
 test('many events of an object that is left do not become as many requests', async () => {

@@ -2,7 +2,7 @@
 // Ownership alone cannot tell that: a value that a person put back by hand is still that person's. So the API server is
 // asked by a dry-run, only for an object whose drift is left, only when something changed, and less often the longer it lasts.
 import { canonicalJson } from '@fairlead/shared/digest'
-import { isAborted } from '@fairlead/shared/errors'
+import { isAborted, toAppError } from '@fairlead/shared/errors'
 import type { KubernetesObject } from '@fairlead/shared/object-reference'
 import { readDeclared } from '../applier/declared.ts'
 import { Limiter } from '../applier/limiter.ts'
@@ -65,14 +65,24 @@ export class LeftDrift {
     if (kind !== 'deleted') this.#schedule(record, evidence)
   }
 
-  /** The object was found to differ when nobody could tell how: after a restart, or when it was suspended. Throws as Kube does. */
+  /**
+   * The object was found to differ when nobody could tell how: after a restart, or when it was suspended. Where the API
+   * server refuses to say more (a field that cannot be changed), it differs. Throws Aborted.
+   */
   async inspect(record: ObjectRecord, kind: DriftedHow): Promise<void> {
     const { kubeFor, signal } = this.#options
-    if (kind === 'deleted') return this.#tell(record, kind, { apiVersion: '', kind: '', metadata: { name: '' } })
-    const kube = await kubeFor(record.application)
-    const live = await kube.get(record.resource, record, { signal })
-    if (!live) return
-    if (!(await this.#findEqual(record, live))) this.#tell(record, kind, live)
+    if (kind === 'deleted') return this.#tell(record, kind, undefined)
+    let live: KubernetesObject | undefined
+    try {
+      const kube = await kubeFor(record.application)
+      live = await kube.get(record.resource, record, { signal })
+      if (live && !(await this.#findEqual(record, live))) this.#tell(record, kind, live)
+    } catch (thrown) {
+      const error = toAppError(thrown)
+      if (isAborted(error)) throw error
+      this.#tell(record, kind, live)
+      if (error.kind === 'transient') this.#arm(record, this.#watchOf(record))
+    }
   }
 
   /** Gives up what was going to be looked at. */
@@ -81,19 +91,30 @@ export class LeftDrift {
     this.#watches.clear()
   }
 
-  #tell(record: ObjectRecord, kind: DriftedHow, evidence: KubernetesObject): void {
+  /** Without evidence it is told that it differs, and not how. */
+  #tell(record: ObjectRecord, kind: DriftedHow, evidence: KubernetesObject | undefined): void {
     const { persons, clock, onDrift, onChange } = this.#options
     record.driftLeft = true
     const drift = { record, kind, detectedAtMs: clock(), remediatedAtMs: undefined }
-    onDrift({ ...drift, ...describeLeft(record, kind, { evidence, persons }) })
+    const how = evidence ? describeLeft(record, kind, { evidence, persons }) : { manager: '', fields: [] }
+    onDrift({ ...drift, ...how })
     onChange(record)
   }
 
   #schedule(record: ObjectRecord, evidence: KubernetesObject): void {
     const seen = signatureOf(evidence)
+    const watch = this.#watchOf(record)
+    if (watch.timer === undefined && (seen === '' || seen !== watch.seen)) this.#arm(record, watch)
+  }
+
+  #watchOf(record: ObjectRecord): Watch {
     const watch = this.#watches.get(record) ?? { timer: undefined, intervalMs: 0, checkedAtMs: 0, seen: '' }
     this.#watches.set(record, watch)
-    if (watch.timer !== undefined || (seen !== '' && seen === watch.seen)) return
+    return watch
+  }
+
+  #arm(record: ObjectRecord, watch: Watch): void {
+    clearTimeout(watch.timer)
     const nowMs = this.#options.clock()
     const sinceMs = nowMs - watch.checkedAtMs
     watch.intervalMs =
@@ -118,8 +139,10 @@ export class LeftDrift {
         if (await this.#findEqual(record, live)) this.#watches.delete(record)
       })
     } catch (error) {
-      // What could not be asked stays as it is told until the next event.
-      if (!isAborted(error)) watch.seen = ''
+      if (signal.aborted || isAborted(error)) return
+      // What is refused stays as it is told until the next event.
+      watch.seen = ''
+      if (toAppError(error).kind === 'transient') this.#arm(record, watch)
     }
   }
 
@@ -132,7 +155,8 @@ export class LeftDrift {
     const added = declared.merge ? [] : findPersonEntries(live, persons, leftFields(record))
     if (!added.every(({ taken }) => isDeclared(taken, readDeclared({ body })))) return false
     const kube = await kubeFor(record.application)
-    const applied = await kube.apply(declared.resource, declared, body, { dryRun: true, signal })
+    const { sensitive } = declared
+    const applied = await kube.apply(declared.resource, declared, body, { dryRun: true, sensitive, signal })
     if (contentOf(applied) !== contentOf(live) || record.declared !== declared) return false
     this.#setEqual(record, live)
     return true

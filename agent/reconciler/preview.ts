@@ -24,6 +24,7 @@ import { bodyOf } from './left-fields.ts'
 import { type LoadedManifests, loadDeclared } from './load-declared.ts'
 import { newRecord } from './object-record.ts'
 import { inspectCandidates } from './prune-inspect.ts'
+import { toldFields } from './told-fields.ts'
 
 interface PreviewRun {
   readonly application: Application
@@ -127,7 +128,7 @@ function compare(run: PreviewRun, declared: Declared, live: KubernetesObject, dr
   const isManaged = labels[MANAGED_BY_LABEL] === MANAGED_BY
   // What people own and Git does not have is taken away by the take-over that follows an apply.
   const added = declared.merge ? [] : addedByPersons(run, live, dryRun)
-  const fields = [...new Set([...diffFields(live, dryRun), ...added])].sort()
+  const fields = [...toldFields(declared, [...new Set([...diffFields(live, dryRun), ...added])].sort())]
   const owner = labels[APPLICATION_LABEL] ?? ''
   if (isManaged && owner === run.application.name)
     return changeOf(declared, fields.length > 0 ? 'update' : 'none', { fields })

@@ -11,7 +11,7 @@ export function isDriftLeft({ policy }: DesiredTarget): boolean {
   return policy.suspend || !policy.remediate
 }
 
-/** Finds out about objects that differ and of which nothing was told yet: what happened while nobody watched. Throws as Kube does. */
+/** Finds out about objects that differ and of which nothing was told yet: what happened while nobody watched. Throws Aborted. */
 export async function inspectLeft(application: Application, target: DesiredTarget, signal: AbortSignal): Promise<void> {
   if (!isDriftLeft(target)) return
   const { kinds, left } = application.context
