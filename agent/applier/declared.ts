@@ -1,4 +1,5 @@
-// Manifests as they are applied: our labels and the namespace added, every other byte of meaning left as it is.
+// Manifests as they are applied: our labels and the namespace added, every other byte of meaning left as it is (what is
+// empty in metadata has none).
 
 import type { SourceLocation } from '@fairlead/proto/common'
 import type { Manifest } from '@fairlead/proto/slice'
@@ -15,6 +16,7 @@ import {
 } from '@fairlead/shared/labels'
 import { type KubernetesObject, objectKey, splitApiVersion } from '@fairlead/shared/object-reference'
 import type { ResourceType } from '../kube/kube.ts'
+import { withoutEmptyMetadata } from './empty-metadata.ts'
 
 /** One object of an application as it is to be applied. */
 export interface Declared {
@@ -128,7 +130,7 @@ function completeObject(
   // Written by the API server alone; an apply that carries them is refused.
   for (const field of SERVER_FIELDS) delete metadata[field]
   const { status: _status, ...rest } = group === '' && kind === 'Secret' ? withoutStringData(object) : object
-  return { ...rest, metadata }
+  return withoutEmptyMetadata({ ...rest, metadata }, group)
 }
 
 const SERVER_FIELDS = [

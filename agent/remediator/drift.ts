@@ -2,7 +2,7 @@
 // the apply, or a person owns anything, or it is gone. One comparison an event; no dry-run, no copy of the object.
 import type { FieldPath } from '@fairlead/shared/field-path'
 import type { KubernetesObject } from '@fairlead/shared/object-reference'
-import { type FieldSet, unionFields } from './field-set.ts'
+import { type FieldSet, listLeaves, unionFields } from './field-set.ts'
 import {
   findPersonEntries,
   findScaler,
@@ -52,7 +52,24 @@ export function decideDrift(object: KubernetesObject, expected: DriftExpectation
 /** True when all that was taken from us is what is left to others. */
 function isLeft(object: KubernetesObject, expected: DriftExpectation, persons: RegExp): boolean {
   const replicas = findScaler(object, persons) === '' ? undefined : REPLICAS
-  const left = expected.findLeft?.()
-  const candidates = [replicas, left, replicas && left && unionFields(replicas, left)]
-  return candidates.some((fields) => fields !== undefined && hashWithFields(object, fields) === expected.entryHash)
+  const candidates = partsOf(expected.findLeft?.() ?? {}).flatMap((part) => [
+    part,
+    replicas ? unionFields(replicas, part) : part,
+  ])
+  return candidates.some((fields) => hashWithFields(object, fields) === expected.entryHash)
+}
+
+/** More are only looked at together. */
+const PARTED_MAX = 6
+
+/** The whole, and each part of it: what was left before is not in what was recorded. */
+function partsOf(fields: FieldSet): FieldSet[] {
+  const leaves = listLeaves(fields)
+  if (leaves.length > PARTED_MAX) return [fields, {}]
+  let parts: FieldSet[] = [{}]
+  for (const leaf of leaves) {
+    const alone = leaf.reduceRight<FieldSet>((inner, step) => ({ [step]: inner }), {})
+    parts = parts.flatMap((part) => [unionFields(part, alone), part])
+  }
+  return parts
 }

@@ -103,6 +103,21 @@ describe('drift', () => {
     expect(decideDrift(object(lost), recorded).drift).toBe('changed')
   })
 
+  test('what is left is left piece by piece too, and nothing else with it', () => {
+    const entry = (fields: FieldSet) => ({ ...ours, fieldsV1: { 'f:data': { 'f:a': {} }, ...fields } })
+    const [one, two] = [{ 'f:env': {} }, { 'f:tolerations': {} }] as const
+    const findLeft = (): FieldSet => ({ ...one, ...two })
+    const first = decideDrift(object(entry(two)), {
+      entryHash: hashOurEntry(object(entry({ ...one, ...two }))),
+      merge: false,
+      findLeft,
+    })
+    expect(first.drift).toBe('left')
+    const recorded = { entryHash: first.entryHash, merge: false, findLeft }
+    expect(decideDrift(object(entry({})), recorded).drift).toBe('left')
+    expect(decideDrift(object({ ...ours, fieldsV1: {} }), recorded).drift).toBe('changed')
+  })
+
   test('an object that opted out keeps what people add', () => {
     const live = object(ours, update('kubectl', { 'f:data': { 'f:b': {} } }))
     expect(decideDrift(live, { ...expected, merge: true }).drift).toBe('none')
