@@ -37,14 +37,15 @@ const configMap = (name: string, data: Record<string, string>): TestObject => ({
 })
 const serviceAccount = (name: string): TestObject => ({ apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name } })
 
-/** Waits until the hub would have been told that all is applied. Asking for reports of so many objects again and again would be most of the work. */
+/** Waits until the hub would have been told that all is applied and one repaired. Asking for reports of so many objects again and again would be most of the work. */
 async function told({ reports }: ReconcilerBed): Promise<ApplicationReport> {
   return await waitFor(
-    'the application to be told Synced and Healthy',
+    'the application to be told Synced and Healthy after one repair',
     (see) => {
       const report = reports.get('large')
       see(report)
-      return report?.sync === SyncState.SYNCED && report.health === HealthState.HEALTHY ? report : undefined
+      const isWell = report?.sync === SyncState.SYNCED && report.health === HealthState.HEALTHY
+      return isWell && report.remediations > 0n ? report : undefined
     },
     { timeoutMs: LONG_MS, intervalMs: 50 },
   )
