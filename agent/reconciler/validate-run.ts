@@ -12,6 +12,9 @@ import { bodyOf } from './left-fields.ts'
 import type { LoadedManifests, Unresolved } from './load-declared.ts'
 import { mayRecreate } from './recreate.ts'
 
+/** At work for one application: of all its objects only so many stand before those of others. As many as apply. */
+const WORKERS = 64
+
 /** An object that the API server refuses. */
 export interface Refused {
   readonly declared: Declared
@@ -53,19 +56,23 @@ export async function validateDeclared(
   )
   const refused: Refused[] = []
   const failures: AppError[] = []
-  await Promise.all(
-    asked.map(async (object) => {
-      await context.applies.run(async () => {
-        if (signal.aborted || failures.length > 0) return
-        try {
-          const refusal = await askAbout(context, object, namespaces.has(object.namespace))
-          if (refusal) refused.push({ declared: object, error: toRefusal(refusal) })
-        } catch (thrown) {
-          failures.push(toAppError(thrown))
-        }
-      })
-    }),
-  )
+  const ask = async (object: Declared): Promise<void> => {
+    if (signal.aborted || failures.length > 0) return
+    try {
+      const refusal = await askAbout(context, object, namespaces.has(object.namespace))
+      if (refusal) refused.push({ declared: object, error: toRefusal(refusal) })
+    } catch (thrown) {
+      failures.push(toAppError(thrown))
+    }
+  }
+  const queue = [...asked]
+  const work = async (): Promise<void> => {
+    for (let object = queue.shift(); object && !signal.aborted && failures.length === 0; object = queue.shift()) {
+      const next = object
+      await context.applies.run(async () => await ask(next))
+    }
+  }
+  await Promise.all(Array.from({ length: Math.min(WORKERS, asked.length) }, work))
   if (signal.aborted) throw new AppError('Aborted', 'something newer came')
   const failure = failures.find((error) => !isAborted(error)) ?? failures[0]
   if (failure) throw failure
