@@ -4,7 +4,7 @@ import type { SyncPolicy } from '@fairlead/proto/slice'
 import { AppError, toAppError } from '@fairlead/shared/errors'
 import { formatObjectReference } from '@fairlead/shared/object-reference'
 import { type Declared, declare, findDefinedKind, type ParsedManifest } from '../applier/declared.ts'
-import { type DeclaredHook, findHookPhase } from '../applier/hook.ts'
+import { type DeclaredHook, findHookPhase, type HookPhase } from '../applier/hook.ts'
 import { isLeftAlone, leaveOut } from '../applier/ignored-fields.ts'
 import type { GroupVersionKind, ResourceType } from '../kube/kube.ts'
 import { KubeError } from '../kube/kube-error.ts'
@@ -26,7 +26,7 @@ export interface LoadedManifests {
   readonly hooks: ReadonlyMap<string, DeclaredHook>
   /** Of kinds that are not served. */
   readonly unresolved: readonly Unresolved[]
-  /** Not applied until something changes: declared twice (the first one counts), a variable is not known, or no key decrypts it. */
+  /** Not applied until something changes: declared twice (the first one counts), no hook though it says so, a variable is not known, or no key decrypts it. */
   readonly refused: readonly RefusedManifest[]
   /** Names of the variables that it uses. */
   readonly variables: ReadonlySet<string>
@@ -82,15 +82,25 @@ export async function resolveManifests(
       continue
     }
     const object = leaveOut(whole, manifest.object, ignoreFields)
-    const phase = findHookPhase(manifest)
+    const phase = phaseOf(manifest)
     if (declared.has(object.key) || hooks.has(object.key)) {
       const error = new AppError('DuplicateObject', `${formatObjectReference(object)} is declared twice`)
       refused.push({ parsed: manifest, error })
-    } else if (phase) hooks.set(object.key, { phase, declared: object })
+    } else if (phase instanceof AppError) refused.push({ parsed: manifest, error: phase })
+    else if (phase) hooks.set(object.key, { phase, declared: object })
     else declared.set(object.key, object)
   }
   const definedKinds = new Map([...defined].map(([key, { crd }]) => [key, crd]))
   return { declared, hooks, leftAlone, unresolved, refused, definedKinds, variables: new Set() }
+}
+
+/** When it runs as a hook, or why it cannot: that holds up this one, not the application. */
+function phaseOf(manifest: ParsedManifest): HookPhase | AppError | undefined {
+  try {
+    return findHookPhase(manifest)
+  } catch (thrown) {
+    return toAppError(thrown)
+  }
 }
 
 interface Definition {

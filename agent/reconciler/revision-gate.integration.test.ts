@@ -92,6 +92,28 @@ const suspend = async (bed: ReconcilerBed, entry: TestEntry) => {
   await bed.reported('web', 'suspended', isSeen)
 }
 
+test('a hook that cannot be one holds back its own revision: after a restart what is in force is healed, and others prune', async () => {
+  const bed = await begin()
+  bed.update({
+    web: { objects: [configMap('a'), configMap('b')] },
+    other: { objects: [configMap('o'), configMap('gone')] },
+  })
+  await bed.synced('web')
+  await bed.synced('other')
+  const web = { objects: [configMap('a', '2'), configMap('b'), job('migrate', 'PreSync')] }
+  bed.update({ web, other: { objects: [configMap('o'), configMap('gone')] } })
+  await problem(bed, 'InvalidManifest')
+  const second = await restart(bed)
+  second.update({ web, other: { objects: [configMap('o')] } })
+  expect((await problem(second, 'InvalidManifest')).problems).toMatchObject([
+    { object: { kind: 'Job', name: 'migrate' }, source: { file: 'deploy/web.yaml', line: 21 } },
+  ])
+  await cluster.admin.delete(configMap('b'))
+  await waitFor('what is in force to be healed', async () => await find(configMap('b')))
+  await second.synced('other')
+  expect([await find(configMap('gone')), await dataOf('a')]).toEqual([undefined, '1'])
+})
+
 test('of an application that is validated no more stand before others than of one that is applied', async () => {
   const bed = await begin()
   const webhook = await startAdmissionWebhook({ cluster, name: `slow-${count}`, namespaces: [namespace] })
