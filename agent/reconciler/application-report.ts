@@ -172,7 +172,7 @@ function problemsOf(application: Application, records: readonly ObjectRecord[]):
   problems.push(...watchProblems(application, records, nowMs))
   for (const key of contested) {
     const record = context.table.find(key)
-    if (!record?.declared) continue
+    if (!record || !(record.declared ?? context.neighbours.get(record.application)?.declares(key))) continue
     const source = loaded?.declared.get(key)?.source
     problems.push(
       contestedProblem(

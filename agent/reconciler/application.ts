@@ -105,6 +105,10 @@ export class Application implements Neighbour {
     return this.target?.kind === 'tombstone' || this.loaded !== undefined || this.#candidate !== undefined
   }
 
+  declares(key: string): boolean {
+    return (this.loaded ?? this.#candidate)?.declared.has(key) === true
+  }
+
   /** What was completely applied before this process began is all that it declares, also while its artifact cannot be had. */
   get wantsNothingNew(): boolean {
     const { target, completed } = this

@@ -62,11 +62,11 @@ function takeOwnership(application: Application, key: string, declared: LoadedMa
   )
 }
 
-/** True while the owner of an object declares it, or has not yet said whether it does. */
+/** True while the owner of an object declares it, also in a revision that is held back, or has not yet said whether it does. */
 function isClaimed(record: ObjectRecord | undefined, neighbours: ReconcilerContext['neighbours']): boolean {
   const owner = record && neighbours.get(record.application)
   if (!record || !owner?.target || owner.target.kind === 'tombstone') return false
-  return !owner.isLoaded || record.declared !== undefined
+  return !owner.isLoaded || record.declared !== undefined || owner.declares(record.key)
 }
 
 function redeclare(record: ObjectRecord, declared: ObjectRecord['declared']): void {

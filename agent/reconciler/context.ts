@@ -55,6 +55,8 @@ export interface Neighbour {
   readonly isLoaded: boolean
   /** Whether it is known that it takes over nothing that another application lets go. */
   readonly wantsNothingNew: boolean
+  /** Whether its newest revision declares the object, be it in force or held back. False while that is not known. */
+  declares(key: string): boolean
   /** Looks after itself again, soon. */
   wake(): void
   /** Looks again at what it waits for. */

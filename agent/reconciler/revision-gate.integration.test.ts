@@ -92,6 +92,27 @@ const suspend = async (bed: ReconcilerBed, entry: TestEntry) => {
   await bed.reported('web', 'suspended', isSeen)
 }
 
+test('what an application declares in a revision that is held back is not taken by another after a restart', async () => {
+  const bed = await begin()
+  bed.update({ web: validated(configMap('x')) })
+  await bed.synced('web')
+  const entries = {
+    web: validated(configMap('x', '2'), configMap('bad', { not: 'text' })),
+    other: { objects: [configMap('x', 'of another'), configMap('o')] },
+  }
+  const contested = async (one: ReconcilerBed) =>
+    await one.reported('other', 'contested', ({ problems }) => problems.some(({ code }) => code === 'OwnedByAnother'))
+  bed.update(entries)
+  await problem(bed, 'ValidationFailed')
+  await contested(bed)
+  const second = await restart(bed)
+  second.update(entries)
+  await problem(second, 'ValidationFailed')
+  await contested(second)
+  expect((await find(configMap('x')))?.metadata.labels).toMatchObject({ 'fairlead.dev/application': 'web' })
+  expect(await dataOf('x')).toBe('1')
+})
+
 test('a hook that cannot be one holds back its own revision: after a restart what is in force is healed, and others prune', async () => {
   const bed = await begin()
   bed.update({
