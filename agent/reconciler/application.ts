@@ -224,7 +224,7 @@ export class Application implements Neighbour {
     const isOpen = (key: string): boolean => this.context.table.find(key)?.driftLeft === true
     this.drifts = closeDrifts(this.drifts, isOpen, this.context.clock())
     this.#events.onChange(this)
-    if (this.gate.isDue) this.wake()
+    if (this.gate.becomesDue()) this.wake()
     else this.nudge()
   }
 
@@ -302,10 +302,11 @@ export class Application implements Neighbour {
     try {
       await this.context.ready
       signal.throwIfAborted()
+      const startedAtMs = this.context.clock()
       await this.#converge(signal)
       this.failure = undefined
       this.#attempts = 0
-      return this.#nextRetryMs()
+      return this.#nextRetryMs(startedAtMs)
     } catch (thrown) {
       if (signal.aborted || isAborted(thrown)) return 0
       const error = toAppError(thrown)
@@ -420,14 +421,15 @@ export class Application implements Neighbour {
     return this.#keyRetryAtMs <= this.context.clock()
   }
 
-  #nextRetryMs(): number {
-    const nowMs = this.context.clock()
-    let next = Math.min(this.gate.nextTryAtMs, this.#keyRetryAtMs) - nowMs
+  #nextRetryMs(startedAtMs: number): number {
+    const failures = this.records().map(({ failure }) => failure?.retryAtMs ?? Infinity)
+    const times = [...this.gate.retryTimes(), this.#keyRetryAtMs, ...failures]
+    // What the pass found due and did not try waits for something else, which wakes the application.
+    const nextAtMs = times.reduce((next, time) => (time < startedAtMs ? next : Math.min(next, time)), Infinity)
+    let next = nextAtMs - this.context.clock()
     if (this.loaded && this.loaded.unresolved.length > 0) {
       next = Math.min(next, backoffMs(this.#unresolvedAttempts++, UNRESOLVED_RETRY))
     }
-    for (const { failure } of this.records()) if (failure) next = Math.min(next, failure.retryAtMs - nowMs)
-    // What is due and was not tried waits for an event; it must not make the loop spin.
     return Math.max(RETRY_MIN_MS, next)
   }
 

@@ -78,10 +78,10 @@ export class HookRuns {
     return [...this.#runs.values()].map(({ record }) => record)
   }
 
-  /** When something is to be tried again, in milliseconds since the epoch; Infinity for never. */
-  nextTryAtMs({ run }: HookedRevision): number {
-    const due = [...this.#runs.values()].filter(({ record, error }) => record.run === run && error)
-    return Math.min(Infinity, ...due.map(({ retryAtMs }) => retryAtMs))
+  /** When something that could not be started is to be tried again, in milliseconds since the epoch. */
+  retryTimes({ run }: HookedRevision): number[] {
+    const failed = [...this.#runs.values()].filter(({ record, error }) => record.run === run && error)
+    return failed.map(({ retryAtMs }) => retryAtMs)
   }
 
   /** A new target: what failed to start may be tried at once. */
@@ -155,9 +155,14 @@ export class HookRuns {
     const { context } = this.#owner
     const run = this.#beginOrFind(phase, declared, id)
     const { state } = run.record
-    if (state === 'succeeded' || state === 'failed') return state
-    if (state === 'running') this.#follow(run, declared)
-    else if (!run.following && run.retryAtMs <= context.clock()) await this.#tryStart(run, declared, signal)
+    if (state === 'succeeded' || state === 'failed') {
+      // What went wrong meanwhile, the note of its end for one, is done by this pass.
+      run.error = undefined
+      return state
+    }
+    const isDue = !run.following && run.retryAtMs <= context.clock()
+    if (isDue && state === 'running') this.#follow(run, declared)
+    else if (isDue) await this.#tryStart(run, declared, signal)
     if (run.record.state === 'succeeded' || run.record.state === 'failed') return run.record.state
     return run.error?.kind === 'user' ? 'failed' : 'waiting'
   }
@@ -183,7 +188,6 @@ export class HookRuns {
   }
 
   async #tryStart(run: Run, declared: Declared, signal: AbortSignal): Promise<void> {
-    const { context } = this.#owner
     try {
       await this.#start(run, declared, signal)
       run.error = undefined
@@ -192,12 +196,17 @@ export class HookRuns {
       if (isAborted(thrown)) throw thrown
       const error = toAppError(thrown)
       if (error.kind === 'bug') throw error
-      const nowMs = context.clock()
-      if (run.error?.code !== error.code) Object.assign(run, { attempts: 0, sinceMs: nowMs })
-      run.error = error
-      run.retryAtMs = nowMs + retryDelayMs(error, run.attempts++, context.limits)
+      this.#noteError(run, error)
     }
     this.#owner.noteChange()
+  }
+
+  #noteError(run: Run, error: AppError): void {
+    const { clock, limits } = this.#owner.context
+    const nowMs = clock()
+    if (run.error?.code !== error.code) Object.assign(run, { attempts: 0, sinceMs: nowMs })
+    run.error = error
+    run.retryAtMs = nowMs + retryDelayMs(error, run.attempts++, limits)
   }
 
   async #start(run: Run, declared: Declared, signal: AbortSignal): Promise<void> {
@@ -244,19 +253,22 @@ export class HookRuns {
     const { signal } = this.#owner.context
     const uid = old.metadata.uid ?? ''
     if (old.metadata.deletionTimestamp === undefined) {
+      const refusal = this.#owner.context.localPolicy(declared, 'delete')
+      if (refusal) throw refusal
       const kube = await this.#kube()
       await kube.delete(declared.resource, declared, { uid, propagationPolicy: 'Foreground', signal })
     }
     const job = { resource: declared.resource, namespace: declared.namespace, name: declared.name, uid }
-    this.#inBackground(run, async (ending) => await awaitJobGone(await this.#kube(), job, ending))
+    this.#inBackground(run, async (ending) => await awaitJobGone(() => this.#kube(), job, ending))
   }
 
   #follow(run: Run, declared: Declared): void {
     if (run.following) return
     const { namespace, name, uid } = run.record
     const job = { resource: declared.resource, namespace, name, uid }
+    run.error = undefined
     this.#inBackground(run, async (ending) => {
-      this.#finish(run, await followJob(await this.#kube(), job, ending))
+      this.#finish(run, await followJob(() => this.#kube(), job, ending))
       // When that fails now, the next pass writes it.
       await this.#owner.save().catch(() => undefined)
     })
@@ -273,8 +285,13 @@ export class HookRuns {
       this.#owner.wake()
     }
     work(AbortSignal.any([context.signal, controller.signal])).then(done, (error: unknown) => {
-      if (!isAborted(error)) context.logger.error({ application: this.#owner.name, error }, 'hook cannot be followed')
+      if (run.following !== controller) return
       run.following = undefined
+      if (isAborted(error)) return
+      context.logger.error({ application: this.#owner.name, error }, 'hook cannot be followed')
+      this.#noteError(run, toAppError(error))
+      this.#owner.noteChange()
+      this.#owner.wake()
     })
   }
 

@@ -11,6 +11,9 @@ export interface JobIdentity {
   readonly uid: string
 }
 
+/** With whose rights it is looked at: asked before each look, because what it depends on may be away for a while. */
+export type KubeAccess = () => Promise<Kube>
+
 /** How a Job ended. `gone`: it was deleted before it had ended, or before its end was seen. */
 export interface JobEnd {
   readonly state: 'succeeded' | 'failed' | 'gone'
@@ -23,13 +26,13 @@ const GONE: JobEnd = { state: 'gone', message: 'the Job was deleted before its e
 const WATCH_SECONDS = 300
 
 /** Resolves when the Job has ended or is gone, however long that takes; an API server that is away is waited for. Throws Aborted. */
-export async function followJob(kube: Kube, job: JobIdentity, signal: AbortSignal): Promise<JobEnd> {
-  return await follow(kube, job, signal, findJobEnd)
+export async function followJob(access: KubeAccess, job: JobIdentity, signal: AbortSignal): Promise<JobEnd> {
+  return await follow(access, job, signal, findJobEnd)
 }
 
 /** Resolves when the Job is gone. Throws Aborted. */
-export async function awaitJobGone(kube: Kube, job: JobIdentity, signal: AbortSignal): Promise<void> {
-  await follow(kube, job, signal, () => undefined)
+export async function awaitJobGone(access: KubeAccess, job: JobIdentity, signal: AbortSignal): Promise<void> {
+  await follow(access, job, signal, () => undefined)
 }
 
 /** How a Job ended, by its conditions; undefined while it has not. Pure. */
@@ -52,13 +55,14 @@ interface JobCondition {
 }
 
 async function follow(
-  kube: Kube,
+  access: KubeAccess,
   job: JobIdentity,
   signal: AbortSignal,
   judge: (object: KubernetesObject) => JobEnd | undefined,
 ): Promise<JobEnd> {
   for (let attempt = 0; ; attempt++) {
     try {
+      const kube = await access()
       const found = await kube.get(job.resource, job, { signal })
       if (found?.metadata.uid !== job.uid) return GONE
       const end = judge(found) ?? (await watchJob(kube, job, found.metadata.resourceVersion ?? '', { signal, judge }))

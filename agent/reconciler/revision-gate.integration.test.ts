@@ -92,6 +92,50 @@ const suspend = async (bed: ReconcilerBed, entry: TestEntry) => {
   await bed.reported('web', 'suspended', isSeen)
 }
 
+test('a revision that came while the application was suspended is not written before its pre-sync hooks, once it is resumed', async () => {
+  const bed = await begin()
+  bed.update({ web: { objects: [configMap('a'), configMap('kept')] } })
+  await bed.synced('web')
+  const objects = [configMap('a', '2'), configMap('b'), configMap('kept'), hanging('migrate', 'pre-sync')]
+  await suspend(bed, { objects })
+  bed.update({ web: { objects } })
+  await reached(bed, 'pre-sync migrate running')
+  await cluster.admin.delete(configMap('kept'))
+  await waitFor('what is in force to be healed', async () => await find(configMap('kept')))
+  expect([await dataOf('a'), await find(configMap('b'))]).toEqual(['1', undefined])
+  await letJobsEnd()
+  await bed.synced('web')
+  expect([await dataOf('a'), await dataOf('b')]).toEqual(['2', '1'])
+})
+
+test('a revision that came while the application was suspended is validated before it is written, and so is what follows it', async () => {
+  const bed = await begin()
+  bed.update({ web: validated(configMap('a')) })
+  await bed.synced('web')
+  const bad = validated(configMap('a', '2'), configMap('b', { not: 'text' }))
+  await suspend(bed, bad)
+  bed.update({ web: bad })
+  await problem(bed, 'ValidationFailed')
+  expect(await dataOf('a')).toBe('1')
+  await suspend(bed, validated(configMap('a', '3'), configMap('b')))
+  // Resumed by the slice that brings the next one: what nobody let in is not in force meanwhile.
+  bed.update({ web: validated(configMap('a', '4'), configMap('c', { not: 'text' })) })
+  await bed.reported('web', 'c refused', ({ problems }) => problems.some(({ object }) => object?.name === 'c'))
+  expect([await dataOf('a'), await find(configMap('b'))]).toEqual(['1', undefined])
+})
+
+test('what another value of a variable changes is validated before it is written', async () => {
+  const bed = await begin()
+  const objects = [configMap('a', '${cluster.values.v}'), configMap('b', '1', { labels: { v: '${cluster.values.v}' } })]
+  bed.update({ web: validated(...objects) }, { values: { v: 'good' } })
+  await bed.synced('web')
+  bed.update({ web: validated(...objects) }, { values: { v: 'no label!' } })
+  await problem(bed, 'ValidationFailed')
+  expect(await dataOf('a')).toBe('good')
+  bed.update({ web: validated(...objects) }, { values: { v: 'better' } })
+  await waitFor('the next value', async () => (await dataOf('a')) === 'better')
+})
+
 test('what an application declares in a revision that is held back is not taken by another after a restart', async () => {
   const bed = await begin()
   bed.update({ web: validated(configMap('x')) })
@@ -133,6 +177,102 @@ test('a hook that cannot be one holds back its own revision: after a restart wha
   await waitFor('what is in force to be healed', async () => await find(configMap('b')))
   await second.synced('other')
   expect([await find(configMap('gone')), await dataOf('a')]).toEqual([undefined, '1'])
+})
+
+test('a hook is followed to its end though the service account cannot be looked up for a while', async () => {
+  const bed = await begin()
+  const metadata = { name: 'runner', namespace }
+  await cluster.admin.create({ apiVersion: 'v1', kind: 'ServiceAccount', metadata })
+  await cluster.admin.create({
+    apiVersion: 'rbac.authorization.k8s.io/v1',
+    kind: 'ClusterRoleBinding',
+    metadata: { name: namespace },
+    roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'ClusterRole', name: 'cluster-admin' },
+    subjects: [{ kind: 'ServiceAccount', ...metadata }],
+  } as Parameters<typeof cluster.admin.create>[0])
+  const web: TestEntry = {
+    objects: [configMap('a'), hanging('migrate', 'pre-sync')],
+    policy: { serviceAccount: 'runner' },
+  }
+  bed.update({ web })
+  await reached(bed, 'pre-sync migrate running')
+  let failures = 0
+  const flaky: Kube = {
+    ...kube,
+    get: async (...given) => {
+      if (given[0].kind === 'ServiceAccount' && failures++ < 2) throw new AppError('ApiServerUnavailable', 'away')
+      return await kube.get(...given)
+    },
+  }
+  const second = await restart(bed, { kube: flaky })
+  second.update({ web })
+  await waitFor('the account to be looked up in vain', () => failures > 0)
+  await letJobsEnd()
+  await reached(second, 'pre-sync migrate succeeded')
+  await second.synced('web')
+})
+
+test('where the policy of the cluster forbids deletions, the Job of an earlier run stays, and that is said', async () => {
+  const policy = { ...OPEN_POLICY, prune: true }
+  const bed = await begin({ policy: () => ({ kind: 'known', policy }) })
+  const objects = [configMap('a'), job('migrate', 'pre-sync')]
+  bed.update({ web: { objects, commit: 'one' } })
+  await bed.synced('web')
+  const uid = (await find(job('migrate', undefined)))?.metadata.uid
+  policy.prune = false
+  bed.update({ web: { objects, commit: 'two' } })
+  const { problems } = await problem(bed, 'PolicyForbids')
+  expect(problems).toMatchObject([{ object: { kind: 'Job', name: 'migrate' } }])
+  expect(await find(job('migrate', undefined))).toMatchObject({ metadata: { uid } })
+  policy.prune = true
+  bed.reconciler.policyChanged()
+  await waitFor('the next run', async () => {
+    const found = await find(job('migrate', undefined))
+    return found && found.metadata.uid !== uid
+  })
+})
+
+test('an inventory that cannot be written is tried again at the pace of errors, also when post-sync hooks have become due', async () => {
+  let isBroken = false
+  let tries = 0
+  const broken: Kube = {
+    ...kube,
+    apply: async (...given) => {
+      if (!isBroken || given[0].kind !== 'Secret') return await kube.apply(...given)
+      tries++
+      throw new AppError('ApiServerUnavailable', 'away')
+    },
+  }
+  const bed = await begin({ kube: broken, limits: { transientBaseMs: hour, transientMaxMs: hour } })
+  bed.update({ web: { objects: [configMap('a'), hanging('slow'), job('notify', 'post-sync')] } })
+  await bed.synced('web')
+  await reached(bed, 'post-sync notify pending')
+  isBroken = true
+  await cluster.admin.delete(configMap('a'))
+  await problem(bed, 'ApiServerUnavailable')
+  await letJobsEnd()
+  await waitFor('the Job to end', async () => getField(await find(hanging('slow')), 'status.completionTime'))
+  await expect(waitFor('a loop', () => tries > 10, { timeoutMs: 1_500 })).rejects.toThrow('a loop')
+  isBroken = false
+  bed.reconciler.reconcile()
+  await reached(bed, 'post-sync notify succeeded')
+})
+
+test('a suspended application does not go round for what failed before', async () => {
+  let looks = 0
+  const clock = (): number => {
+    looks++
+    return Date.now()
+  }
+  const bed = await begin({ clock })
+  await cluster.admin.create(hanging('notify', undefined))
+  const web: TestEntry = { objects: [configMap('a'), job('notify', 'post-sync')] }
+  bed.update({ web })
+  await problem(bed, 'AdoptionRefused')
+  bed.update({ web: suspended(web) })
+  await bed.reported('web', 'suspended', (report) => report.suspended)
+  const before = looks
+  await expect(waitFor('a loop', () => looks > before + 12, { timeoutMs: 2_500 })).rejects.toThrow('a loop')
 })
 
 test('of an application that is validated no more stand before others than of one that is applied', async () => {

@@ -1,7 +1,7 @@
 // What a revision must pass before its first object is written: validation by the API server where it is asked for, and
 // its pre-sync hooks. Until then the state before it stays in force and goes on being healed.
-import { create } from '@bufbuild/protobuf'
-import { ObjectReferenceSchema } from '@fairlead/proto/common'
+import { create, toJson } from '@bufbuild/protobuf'
+import { IgnoreRuleSchema, ObjectReferenceSchema } from '@fairlead/proto/common'
 import type { HookStatus } from '@fairlead/proto/report'
 import { canonicalJson, sha256Hex } from '@fairlead/shared/digest'
 import type { AppError } from '@fairlead/shared/errors'
@@ -37,6 +37,8 @@ export class RevisionGate {
   #revision: HookedRevision | undefined
   #awaitsHealth = false
   #isHeld = false
+  /** What is declared was not let in: the application was suspended when it came. */
+  #isUnproven = false
   /** Since when nothing but a kind or a namespace is missing; 0 when that is not so. */
   #missingSinceMs = 0
 
@@ -78,10 +80,10 @@ export class RevisionGate {
     return this.#isHeld
   }
 
-  /** When it must be looked at again, in milliseconds since the epoch; Infinity for never. */
-  get nextTryAtMs(): number {
-    const validation = this.#refusals.length > 0 ? this.#retryAtMs : Infinity
-    return Math.min(validation, this.#revision ? this.hooks.nextTryAtMs(this.#revision) : Infinity)
+  /** When it must be looked at again, in milliseconds since the epoch; none for never. */
+  retryTimes(): number[] {
+    const validation = this.#refusals.length > 0 ? [this.#retryAtMs] : []
+    return [...validation, ...(this.#revision ? this.hooks.retryTimes(this.#revision) : [])]
   }
 
   /** What is wrong with the revision itself or with its hooks. */
@@ -94,15 +96,23 @@ export class RevisionGate {
     return this.#revision ? this.hooks.statuses(this.#revision, this.#application.isComplete()) : []
   }
 
-  /** True when the application waits for nothing but its objects' health to run its post-sync hooks. */
-  get isDue(): boolean {
-    return this.#awaitsHealth && areWorking(this.#application)
+  /** True, once, when all objects have become healthy and the post-sync hooks wait for nothing else. A pass that fails then is tried again like any other. */
+  becomesDue(): boolean {
+    if (!this.#awaitsHealth || !areWorking(this.#application)) return false
+    this.#awaitsHealth = false
+    return true
   }
 
   /** Whether the revision may be brought into force. If not, the state before it is healed. Throws Aborted, or as Kube does. */
   async passes(target: DesiredTarget, candidate: LoadedManifests, signal: AbortSignal): Promise<boolean> {
     const revision = this.#take(target, candidate)
-    this.#isHeld = !target.policy.suspend && !(await this.#check(target, candidate, revision, signal))
+    if (target.policy.suspend) {
+      this.#isUnproven = true
+      this.#isHeld = false
+      return true
+    }
+    this.#isHeld = !(await this.#check(target, candidate, revision, signal))
+    if (!this.#isHeld) this.#isUnproven = false
     return !this.#isHeld
   }
 
@@ -125,11 +135,14 @@ export class RevisionGate {
       this.#refusals = []
       return true
     }
-    await this.#heal(target, candidate, [], signal)
-    if (mustValidate && !(await this.#validate(target, candidate, signal))) {
-      await this.#runFailHooks(revision, signal)
-      return false
+    if (mustValidate) {
+      await this.#heal(target, candidate, [], signal)
+      if (!(await this.#validate(target, candidate, signal))) {
+        await this.#runFailHooks(revision, signal)
+        return false
+      }
     }
+    this.#refusals = []
     return await this.#runPreSync(target, candidate, revision, signal)
   }
 
@@ -230,11 +243,14 @@ export class RevisionGate {
     signal.throwIfAborted()
     const declared = new Map<string, Declared>()
     for (const record of application.records()) {
-      const kept = record.declared ?? unchanged(record, candidate)
+      // What came while nothing was written is not in force before it passes.
+      const inForce = this.#isUnproven && isPending(record) ? undefined : record.declared
+      const kept = inForce ?? unchanged(record, candidate)
       if (kept) declared.set(record.key, kept)
     }
     for (const object of more) declared.set(object.key, object)
     claimDeclared(application, { ...candidate, declared, leftAlone: new Set(), unresolved: [], refused: [] })
+    this.#isUnproven = false
     // What it would like to have of others is not pruned by them meanwhile.
     const wanted = [...candidate.declared.keys()].filter((key) => {
       const owner = table.find(key)?.application
@@ -285,8 +301,10 @@ function areWorking(application: Application): boolean {
 }
 
 function validationKey({ artifact, policy, variables }: DesiredTarget): string {
-  const { namespace, serviceAccount, substitute } = policy
-  const inputs = [artifact.digest, namespace, serviceAccount, substitute ? variables : null]
+  const { namespace, serviceAccount, substitute, ignoreFields } = policy
+  const rules = ignoreFields.map((rule) => toJson(IgnoreRuleSchema, rule))
+  const values = substitute ? Object.fromEntries(variables) : null
+  const inputs = [artifact.digest, namespace, serviceAccount, values, rules]
   return sha256Hex(canonicalJson(inputs)).slice(0, 32)
 }
 
