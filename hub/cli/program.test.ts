@@ -4,8 +4,14 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { create, fromJson } from '@bufbuild/protobuf'
 import { timestampFromMs } from '@bufbuild/protobuf/wkt'
-import { GetApplicationResponseSchema } from '@fairlead/proto/applications'
+import {
+  ApprovePruneResponseSchema,
+  GetApplicationResponseSchema,
+  ListApplicationsResponseSchema,
+  PreviewApplicationResponseSchema,
+} from '@fairlead/proto/applications'
 import { type RegisterClusterRequest, RegisterClusterResponseSchema } from '@fairlead/proto/clusters'
+import { ConnectionState, ProblemSchema } from '@fairlead/proto/common'
 import { type ApplyDefinitionsRequest, ApplyDefinitionsResponseSchema } from '@fairlead/proto/definitions'
 import {
   FleetStatusSchema,
@@ -13,6 +19,7 @@ import {
   GetHubStatusResponseSchema,
   WatchFleetStatusResponseSchema,
 } from '@fairlead/proto/fleet'
+import { ApplicationReportSchema } from '@fairlead/proto/report'
 import { openPki } from '@fairlead/server/pki/pki'
 import { AppError } from '@fairlead/shared/errors'
 import { ProblemsError } from '@fairlead/shared/grpc-status'
@@ -410,6 +417,102 @@ describe('delete', () => {
     expect(result.stdout).toBe(
       'application/web deleting: leaves eu\napplication/web deleted\nrepository/shop deleted\n',
     )
+  })
+})
+
+describe('adopt', () => {
+  const adopt = async (
+    answer: Parameters<typeof create<typeof PreviewApplicationResponseSchema>>[1],
+    ...more: string[]
+  ) => {
+    const previewApplication = async () => create(PreviewApplicationResponseSchema, answer)
+    return await run(['adopt', 'web', '--cluster', 'eu', '--dry-run', ...more], {
+      applications: { previewApplication },
+    })
+  }
+
+  test('is 1 and says nothing of objects when the agent could not look', async () => {
+    const problems = [{ code: 'ArtifactUnavailable', message: 'the artifact cannot be had' }]
+    const expected = 'problem: ArtifactUnavailable: the artifact cannot be had\n'
+    expect(await adopt({ problems })).toMatchObject({ code: 1, stdout: expected })
+    const { code, stdout } = await adopt({ problems }, '-o', 'json')
+    expect([code, JSON.parse(stdout)]).toMatchObject([1, { problems }])
+  })
+
+  test('shows what the agent could tell and is 1 when that is not all', async () => {
+    const changes = [{ object: { version: 'v1', kind: 'ConfigMap', namespace: 'shop', name: 'a' }, action: 'create' }]
+    const { code, stdout } = await adopt({ changes, problems: [{ code: 'UnknownKind', message: 'x' }] })
+    expect(code).toBe(1)
+    expect(stdout).toMatch(/1 create; nothing was changed\nproblem: UnknownKind: x\n$/)
+    expect(await adopt({ changes })).toMatchObject({ code: 0 })
+  })
+
+  test('is 0 when nothing is declared', async () => {
+    expect(await adopt({})).toMatchObject({ code: 0, stdout: 'nothing is declared\n' })
+  })
+})
+
+describe('approve-prune', () => {
+  const approve = async (change: (status: ReturnType<typeof readyFleet>) => void) => {
+    const status = readyFleet(Date.now())
+    status.deployments = status.deployments.slice(0, 1)
+    const [deployment] = status.deployments
+    const held = [{ digest: 'ab'.repeat(32), count: 1, reason: 'data', objects: [{ kind: 'Secret', name: 's' }] }]
+    if (deployment) deployment.report = create(ApplicationReportSchema, { application: 'web', heldPrunes: held })
+    change(status)
+    const { stdout, code } = await run(['approve-prune', 'web', '--cluster', 'eu', '--yes'], {
+      applications: { approvePrune: async () => create(ApprovePruneResponseSchema) },
+      fleet: { getFleetStatus: async () => create(GetFleetStatusResponseSchema, { status }) },
+    })
+    expect(code).toBe(0)
+    return stdout.slice(stdout.indexOf('application/web'))
+  }
+  const APPROVED = 'application/web: prune abababababab approved on eu\n'
+
+  test('says no more than that it is approved where the agent does it at once', async () => {
+    expect(await approve(() => {})).toBe(APPROVED)
+  })
+
+  test.each<[string, (status: ReturnType<typeof readyFleet>) => void]>([
+    [
+      'eu is Offline: it is done when its agent is back',
+      ({ deployments: [deployment] }) => Object.assign(deployment ?? {}, { connection: ConnectionState.OFFLINE }),
+    ],
+    [
+      'web is suspended: it is done after "fairlead application resume web"',
+      ({ deployments: [deployment] }) => Object.assign(deployment?.report ?? {}, { suspended: true }),
+    ],
+    [
+      'nothing is written: the policy of this cluster pauses the agent',
+      ({ clusters: [eu] }) => {
+        const message = 'nothing is written: the policy of this cluster pauses the agent'
+        eu?.problems.push(create(ProblemSchema, { code: 'PolicyForbids', message }))
+      },
+    ],
+  ])('says that it waits: %s', async (reason, change) => {
+    expect(await approve(change)).toBe(`${APPROVED}it waits: ${reason}\n`)
+  })
+})
+
+describe('application list', () => {
+  const stateOf = async (suspend: boolean, problems: readonly { code: string }[]) => {
+    const [web] = sampleFleet(0).applications
+    if (!web?.spec || !web.status) throw new Error('the sample has an application')
+    web.spec.suspend = suspend
+    web.status.problems = problems.map((problem) => create(ProblemSchema, problem))
+    const listApplications = async () => create(ListApplicationsResponseSchema, { applications: [web] })
+    const { stdout } = await run(['application', 'list'], { applications: { listApplications } })
+    return stdout.split('\n')[1]
+  }
+
+  test('shows the problems of an application that is suspended, too', async () => {
+    expect(await stateOf(true, [{ code: 'InvalidYaml' }])).toMatch(/ Suspended, InvalidYaml /)
+    expect(await stateOf(true, [{ code: 'InvalidYaml' }, { code: 'UnknownVariable' }])).toMatch(
+      / Suspended, 2 problems /,
+    )
+    expect(await stateOf(true, [])).toMatch(/ Suspended /)
+    expect(await stateOf(false, [{ code: 'InvalidYaml' }])).toMatch(/ InvalidYaml /)
+    expect(await stateOf(false, [])).toMatch(/ Rendered /)
   })
 })
 

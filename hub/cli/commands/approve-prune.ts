@@ -7,7 +7,7 @@ import { AppError } from '@fairlead/shared/errors'
 import { Command } from 'commander'
 import { type Cli, present, withHub } from '../cli.ts'
 import type { HubClient } from '../client.ts'
-import { heldPruneLines } from '../output/held-prunes.ts'
+import { heldPruneLines, waitLines } from '../output/held-prunes.ts'
 import { plain, plural } from '../output/text.ts'
 import { confirm } from './confirm.ts'
 
@@ -38,7 +38,8 @@ export function createApprovePruneCommand(cli: Cli): Command {
 async function approve(cli: Cli, hub: HubClient, application: string, options: Options): Promise<void> {
   const { cluster, yes = false } = options
   const { status } = await hub.fleet.getFleetStatus(create(GetFleetStatusRequestSchema, { application, cluster }))
-  const [deployment] = present(status, 'the status').deployments
+  const before = present(status, 'the status')
+  const [deployment] = before.deployments
   const prune = selectHeld(deployment?.report?.heldPrunes ?? [], application, options)
   const now = Date.now()
   for (const line of heldPruneLines(prune, now, Number.POSITIVE_INFINITY)) cli.output.line(line)
@@ -50,6 +51,7 @@ async function approve(cli: Cli, hub: HubClient, application: string, options: O
   const request = create(ApprovePruneRequestSchema, { application, cluster, digest: prune.digest })
   await hub.applications.approvePrune(request)
   cli.output.line(`application/${application}: prune ${prune.digest.slice(0, 12)} approved on ${cluster}`)
+  for (const line of waitLines(before)) cli.output.line(line)
 }
 
 function selectHeld(held: readonly HeldPrune[], application: string, { cluster, digest }: Options): HeldPrune {

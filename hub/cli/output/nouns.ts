@@ -148,9 +148,13 @@ export const APPLICATION: Noun<Application> = {
 function applicationState(application: Application, style: Output['style']): string {
   const { deleting = false, problems = [], revision } = application.status ?? {}
   if (deleting) return style('yellow', 'Deleting')
-  if (application.spec?.suspend) return style('yellow', 'Suspended')
   const [first] = problems
-  if (first) return style('red', problems.length === 1 ? plain(first.code) : plural(problems.length, 'problem'))
+  const problem = first && (problems.length === 1 ? plain(first.code) : plural(problems.length, 'problem'))
+  const states = [
+    ...(application.spec?.suspend ? [style('yellow', 'Suspended')] : []),
+    ...(problem === undefined ? [] : [style('red', problem)]),
+  ]
+  if (states.length > 0) return states.join(', ')
   return revision ? style('green', 'Rendered') : '-'
 }
 

@@ -7,8 +7,17 @@ import { plain } from './text.ts'
 const COLUMNS = ['ACTION', 'OBJECT', 'MANAGED BY', 'FIELDS'] as const
 const FIELDS_SHOWN = 6
 
+/** What changes are shown with. */
+export interface ChangeLinesOptions {
+  /** Objects that would not change, too. */
+  readonly all: boolean
+  /** The agent could tell everything: without that, no changes do not mean that nothing is declared. */
+  readonly isWhole: boolean
+}
+
 /** A table of what would change in the order in which it would be done, reasons below, and how often what. */
-export function changeLines(changes: readonly ObjectChange[], { all }: { readonly all: boolean }): string[] {
+export function changeLines(changes: readonly ObjectChange[], { all, isWhole }: ChangeLinesOptions): string[] {
+  if (changes.length === 0 && !isWhole) return []
   const shown = changes.filter(({ action }) => all || action !== 'none')
   const reasons = shown.filter(({ message }) => message !== '')
   return [
