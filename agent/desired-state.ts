@@ -63,8 +63,8 @@ export interface Reconciler {
   update(slice: Slice): void
   /** Compares everything, or one application, with the API server and repairs it. Returns at once. */
   reconcile(application?: string): void
-  /** What an application would change; nothing is written. Throws NotFound when the slice does not ask for it, Aborted, or what keeps it from being told. */
-  preview(application: string, signal: AbortSignal): Promise<Preview>
+  /** What an application would change; nothing is written. `onChange` is given each change in order, as soon as it and all before it are known. Throws NotFound when the slice does not ask for it, Aborted, or what keeps it from being told. */
+  preview(application: string, signal: AbortSignal, onChange?: (change: ObjectChange) => void): Promise<Preview>
   /** What the cluster's owner allows is something else now: what was refused is tried again. Returns at once. */
   policyChanged(): void
   /** The present state of every application. */

@@ -2,7 +2,7 @@
 // outside is away. Only a defect ends it, with the stack.
 import { writeFile } from 'node:fs/promises'
 import { create } from '@bufbuild/protobuf'
-import { timestampMs, timestampNow } from '@bufbuild/protobuf/wkt'
+import { timestampNow } from '@bufbuild/protobuf/wkt'
 import { type Problem, ProblemSchema } from '@fairlead/proto/common'
 import { type AgentFacts, AgentFactsSchema } from '@fairlead/proto/report'
 import type { Command, Slice } from '@fairlead/proto/slice'
@@ -15,7 +15,7 @@ import { AGENT_MAX_PAYLOAD_BYTES, answerSubject } from '@fairlead/shared/subject
 import { VERSION } from '@fairlead/shared/version'
 import { ApiServerContact } from './api-server-contact.ts'
 import { type AgentConfig, readConfig } from './config.ts'
-import type { Inspection, Preview, Reconciler } from './desired-state.ts'
+import type { Inspection, Reconciler } from './desired-state.ts'
 import { Enrolment } from './enrolment/enrolment.ts'
 import type { JoinedIdentity } from './enrolment/identity.ts'
 import { EventRecorder, type EventRecorderOptions } from './events/event-recorder.ts'
@@ -34,7 +34,7 @@ import { KeptState } from './puller/kept-state.ts'
 import { Puller } from './puller/puller.ts'
 import { createReconciler } from './reconciler.ts'
 import { combineRecorders } from './recorder.ts'
-import { packAnswer } from './reporter/answers.ts'
+import { sendAnswer } from './reporter/answers.ts'
 import { Reporter } from './reporter/reporter.ts'
 import { LogBuffer } from './status/log-buffer.ts'
 import { startStatusServer } from './status/status-server.ts'
@@ -46,6 +46,8 @@ const STOP_DEADLINE_MS = 8_000
 const RELEASE_MS = 3_500
 /** Every request has a time limit; a write of several that takes longer than this is stuck. */
 const STUCK_WRITE_MS = 15 * 60_000
+/** As long as the hub waits for the whole answer to a question. */
+const ANSWER_TIMEOUT_MS = 5 * 60_000
 /** Least time between two renewals that unknown signing keys ask for. */
 const UNKNOWN_KEY_REFRESH_MS = 5 * 60_000
 
@@ -135,6 +137,8 @@ class Agent implements Shown {
   readonly #kube: Kube
   readonly #logger: Logger
   readonly #signal: AbortSignal
+  /** Ends with the question that is being answered. */
+  #question = new AbortController()
   readonly #liveness: Liveness
   readonly #heartbeat: LoopSign
   readonly #connection: Connection
@@ -358,27 +362,27 @@ class Agent implements Shown {
 
   #obey(command: Command): void {
     const { verb } = command
-    if (verb.case === 'preview') this.#answer(command, verb.value.application)
+    if (verb.case === 'preview') this.#answer(command.id, verb.value.application)
     else if (verb.case === 'report') this.#reporter.reportFully()
     else if (verb.case === 'reconcile') this.#reconciler.reconcile(verb.value.application || undefined)
   }
 
-  /** Says what an application would change. What is not told in time is of use to nobody. */
-  #answer({ id, deadline }: Command, application: string): void {
+  /** Says what an application would change. The hub asks one thing at a time: a newer question says that nobody waits for the older answer. */
+  #answer(commandId: string, application: string): void {
     const clusterId = this.#identity?.clusterId
     if (clusterId === undefined) return
-    const leftMs = Math.max(0, (deadline ? timestampMs(deadline) : 0) - Date.now())
-    const signal = AbortSignal.any([this.#signal, AbortSignal.timeout(leftMs)])
-    const send = (answer: Preview): void => {
-      for (const part of packAnswer(id, answer, AGENT_MAX_PAYLOAD_BYTES - 1_024)) {
-        if (this.#connection.isConnected) this.#connection.publish(answerSubject(clusterId), part)
-      }
+    this.#question.abort()
+    this.#question = new AbortController()
+    const signal = AbortSignal.any([this.#signal, this.#question.signal, AbortSignal.timeout(ANSWER_TIMEOUT_MS)])
+    const send = (part: Uint8Array): void => {
+      if (this.#connection.isConnected) this.#connection.publish(answerSubject(clusterId), part)
     }
-    this.#reconciler
-      .preview(application, signal)
-      .catch((error: unknown): Preview => ({ changes: [], problems: [toProblem(toAppError(error))] }))
-      .then(send)
-      .catch((error: unknown) => this.#onBug(error))
+    const limitBytes = AGENT_MAX_PAYLOAD_BYTES - 1_024
+    sendAnswer({ commandId, limitBytes, send }, async (take) =>
+      this.#reconciler
+        .preview(application, signal, take)
+        .catch((error: unknown) => ({ problems: [toProblem(toAppError(error))] })),
+    ).catch((error: unknown) => this.#onBug(error))
   }
 
   #refused(refusal: RefusedError | undefined): void {

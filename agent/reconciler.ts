@@ -3,7 +3,7 @@
 import { equals } from '@bufbuild/protobuf'
 import { durationMs } from '@bufbuild/protobuf/wkt'
 import { HealthState, RevisionSchema } from '@fairlead/proto/common'
-import { type ApplicationReport, ApplicationReportSchema } from '@fairlead/proto/report'
+import { type ApplicationReport, ApplicationReportSchema, type ObjectChange } from '@fairlead/proto/report'
 import { type Slice, type SliceEntry, SyncPolicySchema } from '@fairlead/proto/slice'
 import { backoffMs, sleep } from '@fairlead/shared/backoff'
 import { canonicalJson } from '@fairlead/shared/digest'
@@ -228,11 +228,12 @@ class ClusterReconciler implements Reconciler {
     for (const one of this.#applications.values()) if (!application || one.name === application) one.recheck()
   }
 
-  async preview(name: string, signal: AbortSignal): Promise<Preview> {
+  async preview(name: string, signal: AbortSignal, onChange?: (change: ObjectChange) => void): Promise<Preview> {
     const application = this.#applications.get(name)
     if (!application) throw new AppError('NotFound', `this cluster is not asked to run ${name}`)
     const { persons = PERSON_MANAGERS } = this.#options
-    return await previewApplication(application, persons, AbortSignal.any([signal, this.#stop.signal]))
+    const signals = AbortSignal.any([signal, this.#stop.signal])
+    return await previewApplication(application, { persons, signal: signals, ...(onChange && { onChange }) })
   }
 
   policyChanged(): void {

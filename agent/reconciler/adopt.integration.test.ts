@@ -112,6 +112,29 @@ async function makeBy({ metadata, manager, how }: Tool, object: TestObject): Pro
 const preview = async (): Promise<readonly ObjectChange[]> =>
   (await bed.reconciler.preview('web', AbortSignal.timeout(10_000))).changes
 
+test('what a preview finds is told in order while the rest is still looked at', async () => {
+  await start()
+  const objects = Array.from({ length: 200 }, (_, index) => ({
+    apiVersion: 'v1',
+    kind: 'ConfigMap',
+    metadata: { name: `c-${index}` },
+    data: { a: '1' },
+  }))
+  bed.update({ web: { objects } })
+  await bed.synced('web')
+  const told: ObjectChange[] = []
+  let toldAtFirst = 0
+  const { changes } = await bed.reconciler.preview('web', AbortSignal.timeout(60_000), (change) => {
+    told.push(change)
+    setImmediate(() => {
+      toldAtFirst ||= told.length
+    })
+  })
+  expect(changes).toHaveLength(200)
+  expect(told).toEqual(changes)
+  expect(toldAtFirst).toBeLessThan(200)
+})
+
 describe.each(Object.entries(tools))('what %s made', (_name, tool) => {
   test.each(['ifEqual', 'always'])(
     'is taken over as it is with adopt: %s, and not claimed by it any more',

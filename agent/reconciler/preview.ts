@@ -26,6 +26,15 @@ import { newRecord } from './object-record.ts'
 import { inspectCandidates } from './prune-inspect.ts'
 import { toldFields } from './told-fields.ts'
 
+/** How an application is looked at. */
+export interface PreviewOptions {
+  /** Names of the field managers that are people. */
+  readonly persons: RegExp
+  readonly signal: AbortSignal
+  /** Given each change in order, as soon as it and all before it are known. */
+  readonly onChange?: (change: ObjectChange) => void
+}
+
 interface PreviewRun {
   readonly application: Application
   readonly target: DesiredTarget
@@ -41,8 +50,7 @@ const FOUNDATION_CODES: ReadonlySet<string> = new Set(['NamespaceNotFound', 'Unk
 /** Looks at every object that an application declares or owns. Throws NotFound when the slice does not ask for it, Aborted, or as loading and Kube do. */
 export async function previewApplication(
   application: Application,
-  persons: RegExp,
-  signal: AbortSignal,
+  { persons, signal, onChange = () => {} }: PreviewOptions,
 ): Promise<Preview> {
   const { target, context } = application
   if (target?.kind !== 'desired') throw new AppError('NotFound', `this cluster is not asked to run ${application.name}`)
@@ -50,16 +58,12 @@ export async function previewApplication(
   const loaded = application.loaded ?? (await loadDeclared(context, application.name, target, signal))
   const run: PreviewRun = { application, target, loaded, persons, signal }
   const declared = groupPhases([...loaded.declared.values()]).flat()
-  const changes = new Map<Declared, ObjectChange>()
-  const queue = [...declared]
-  const work = async (): Promise<void> => {
-    for (let object = queue.shift(); object; object = queue.shift()) {
-      signal.throwIfAborted()
-      changes.set(object, await previewObject(run, object))
-    }
+  const changes: ObjectChange[] = []
+  const add = (change: ObjectChange): void => {
+    changes.push(change)
+    onChange(change)
   }
-  await Promise.all(Array.from({ length: WORKERS }, work))
-  const inOrder = declared.map((object) => changes.get(object)).filter((change) => change !== undefined)
+  await previewDeclared(run, declared, add)
   const problems = [...loaded.unresolved, ...loaded.refused].map(({ parsed, error }) => {
     const { group, version, kind, object, source } = parsed
     const { name, namespace = '' } = object.metadata
@@ -71,7 +75,30 @@ export async function previewApplication(
       ...(source && { source }),
     })
   })
-  return { changes: [...inOrder, ...(await previewPrune(run))], problems }
+  for (const change of await previewPrune(run)) add(change)
+  return { changes, problems }
+}
+
+/** Looks at some at a time, and tells of them in their order. */
+async function previewDeclared(
+  run: PreviewRun,
+  declared: readonly Declared[],
+  tell: (change: ObjectChange) => void,
+): Promise<void> {
+  const found = new Map<number, ObjectChange>()
+  const queue = declared.entries()
+  let told = 0
+  const work = async (): Promise<void> => {
+    for (const [index, object] of queue) {
+      run.signal.throwIfAborted()
+      found.set(index, await previewObject(run, object))
+      for (let next = found.get(told); next; next = found.get(told)) {
+        found.delete(told++)
+        tell(next)
+      }
+    }
+  }
+  await Promise.all(Array.from({ length: WORKERS }, work))
 }
 
 function changeOf(

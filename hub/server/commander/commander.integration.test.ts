@@ -40,6 +40,15 @@ afterEach(async () => {
   await link.stop()
 })
 
+/** For tests in which another time counts, or none. */
+async function restartCommander(times: { timeoutMs: number; wholeTimeoutMs?: number }): Promise<void> {
+  commander.stop()
+  commander = createCommander({ connection: link.connections.hub, signingKey, logger: silentLogger, ...times })
+  commander.start()
+  // The server has the subscription before an agent says anything.
+  await link.connections.hub.flush()
+}
+
 /** The command that lies in NATS for a cluster. */
 async function commandOf(clusterId: string): Promise<Command> {
   const trusted = new Map([[signingKey.id, signingKey.publicKey]])
@@ -103,7 +112,7 @@ test('an agent that is silent, or stops in the middle, is told of after the time
   })
   expect(await asked).toMatchObject({
     code: 'Unavailable',
-    message: 'the agent sent only 1 parts of its answer within 1.5 s',
+    message: 'the agent sent 1 parts of its answer, and then nothing for 1.5 s',
   })
 })
 
@@ -137,4 +146,78 @@ test('a caller that goes away gives the question up', async () => {
   await commandOf(A)
   controller.abort()
   expect(await asked).toMatchObject({ code: 'Aborted' })
+})
+
+test('an answer may take longer than the time for a part, for as long as parts come', async () => {
+  await restartCommander({ timeoutMs: 2_500 })
+  const asked = commander.preview(A, 'web')
+  const { id: commandId } = await commandOf(A)
+  const startMs = performance.now()
+  let part = 0
+  await waitFor('more than twice the time for a part', () => {
+    say(A, { commandId, part: part++, changes: change(`c${part}`) })
+    return performance.now() - startMs > 5_500
+  })
+  say(A, { commandId, part, last: true })
+  expect((await asked).changes).toHaveLength(part)
+})
+
+test('an agent that sends a part now and then is given up in the end', async () => {
+  await restartCommander({ timeoutMs: 60_000, wholeTimeoutMs: 1_000 })
+  const asked = commander.preview(A, 'web').catch((error: unknown) => error)
+  const { id: commandId } = await commandOf(A)
+  let part = 0
+  const error = await waitFor('an error', async () => {
+    say(A, { commandId, part: part++ })
+    return await Promise.race([asked, Promise.resolve(undefined)])
+  })
+  expect(error).toMatchObject({ code: 'Unavailable', message: 'the agent had not answered as a whole within 1 s' })
+})
+
+test('what an agent sends unasked is counted and not read, and a flood of it while it is asked ends the question', async () => {
+  await restartCommander({ timeoutMs: 60_000 })
+  const garbage = new Uint8Array(60_000).fill(0xff)
+  for (let index = 0; index < 100; index++) agents.get(A)?.publish(answerSubject(A), garbage)
+  await waitFor('all of it to be counted', () => commander.counts.unasked === 100)
+  expect(commander.counts.malformed).toBe(0)
+  const asked = commander.preview(A, 'web').catch((error: unknown) => error)
+  await commandOf(A)
+  for (let index = 0; index < 2_000; index++) agents.get(A)?.publish(answerSubject(A), new Uint8Array([0xff]))
+  expect(await asked).toMatchObject({
+    code: 'Unavailable',
+    message: expect.stringContaining('more than 1024 messages'),
+  })
+  await waitFor('the rest to be counted', () => commander.counts.unasked === 100 + 2_000 - 1_025)
+})
+
+test('questions that wait for their turn are bounded, given up at once, and hold up nobody behind them', async () => {
+  await restartCommander({ timeoutMs: 60_000 })
+  const first = commander.preview(A, 'web').catch((error: unknown) => error)
+  const { id } = await commandOf(A)
+  const controllers = Array.from({ length: 63 }, () => new AbortController())
+  const queued = controllers.map(({ signal }) => commander.preview(A, 'web', signal).catch((error: unknown) => error))
+  await expect(commander.preview(B, 'web')).rejects.toMatchObject({
+    code: 'Unavailable',
+    message: 'too many questions wait for an answer; try again',
+  })
+  for (const controller of controllers) controller.abort()
+  for (const error of await Promise.all(queued)) expect(error).toMatchObject({ code: 'Aborted' })
+  const last = commander.preview(A, 'shop')
+  // The first is still being asked: nothing has taken its place.
+  expect((await commandOf(A)).id).toBe(id)
+  say(A, { commandId: id, part: 0, last: true })
+  expect(await first).toEqual({ changes: [], problems: [] })
+  const next = await waitFor('the last', async () => {
+    const found = await commandOf(A)
+    return found.id === id ? undefined : found
+  })
+  say(A, { commandId: next.id, part: 0, last: true })
+  expect(await last).toEqual({ changes: [], problems: [] })
+})
+
+test('a hub that stops gives up what is asked and what waits', async () => {
+  const asked = ['web', 'shop'].map((name) => commander.preview(A, name).catch((error: unknown) => error))
+  await commandOf(A)
+  commander.stop()
+  for (const error of await Promise.all(asked)) expect(error).toMatchObject({ code: 'Aborted' })
 })

@@ -19,8 +19,10 @@ export interface CommanderOptions {
   readonly connection: NatsConnection
   readonly signingKey: SigningKeyPair
   readonly logger: Logger
-  /** The longest wait for a whole answer, in milliseconds, default 20,000. */
+  /** The longest wait for the next part of an answer, in milliseconds, default 20,000. */
   readonly timeoutMs?: number
+  /** The longest wait for a whole answer, in milliseconds, default 300,000: an agent could send a part now and then for ever. */
+  readonly wholeTimeoutMs?: number
   /** After which a command without any answer is stored again, in milliseconds, default 5,000: another one may have taken its place. */
   readonly repeatMs?: number
 }
@@ -45,15 +47,17 @@ export interface CommanderCounts {
 export interface Commander {
   readonly counts: Readonly<CommanderCounts>
   start(): void
-  /** Asks an agent what it would change for an application. Throws Unavailable when it does not answer in time, or answers too much; Aborted when the signal does. */
+  /** Asks an agent what it would change for an application; questions to one agent follow each other. Throws Unavailable when it falls silent, answers too much, or too many questions wait; Aborted when the signal does. */
   preview(clusterId: string, application: string, signal?: AbortSignal): Promise<PreviewAnswer>
   stop(): void
 }
 
 /** 32 MB: enough for 100,000 objects. */
 const MAX_PARTS = 512
-/** Questions that wait at the same time. */
-const MAX_WAITING = 64
+/** Messages of one answer that are looked at, repeated ones too. */
+const MAX_MESSAGES = 2 * MAX_PARTS
+/** Questions at the same time, those included that wait for their turn. */
+const MAX_QUESTIONS = 64
 const PUBLISH_TIMEOUT_MS = 5_000
 
 /** Makes a commander. */
@@ -63,17 +67,24 @@ export function createCommander(options: CommanderOptions): Commander {
 
 interface Waiting {
   readonly clusterId: string
+  readonly id: string
   readonly parts: Map<number, CommandAnswer>
   last: number | undefined
+  messages: number
+  /** Something came: the time for the next part begins. */
+  renew: () => void
   readonly done: PromiseWithResolvers<PreviewAnswer>
 }
 
 class AnswerCollector implements Commander {
   readonly counts: CommanderCounts = { malformed: 0, unasked: 0, excessive: 0 }
   readonly #options: CommanderOptions
+  /** By cluster. */
   readonly #waiting = new Map<string, Waiting>()
-  /** One question at a time for each cluster: only its latest command is kept. */
-  readonly #turns = new Map<string, Promise<unknown>>()
+  /** One question at a time for each cluster: only its latest command is kept. Over when all questions so far are. */
+  readonly #turns = new Map<string, Promise<void>>()
+  #questions = 0
+  readonly #stop = new AbortController()
   #unsubscribe: () => void = () => {}
 
   constructor(options: CommanderOptions) {
@@ -91,80 +102,94 @@ class AnswerCollector implements Commander {
 
   stop(): void {
     this.#unsubscribe()
-    for (const { done } of this.#waiting.values()) done.reject(new AppError('Aborted', 'the hub stops'))
-    this.#waiting.clear()
+    this.#stop.abort()
   }
 
-  async preview(clusterId: string, application: string, signal?: AbortSignal): Promise<PreviewAnswer> {
-    if (this.#waiting.size >= MAX_WAITING)
+  async preview(clusterId: string, application: string, caller?: AbortSignal): Promise<PreviewAnswer> {
+    if (this.#questions >= MAX_QUESTIONS)
       throw new AppError('Unavailable', 'too many questions wait for an answer; try again')
-    const before = this.#turns.get(clusterId)
-    const turn = (async () => {
-      await before?.catch(() => {})
-      return await this.#ask(
-        clusterId,
-        { case: 'preview', value: { $typeName: 'fairlead.v1.PreviewCommand', application } },
-        signal,
-      )
-    })()
+    const signal = caller ? AbortSignal.any([caller, this.#stop.signal]) : this.#stop.signal
+    const before = this.#turns.get(clusterId) ?? Promise.resolve()
+    const own = Promise.withResolvers<void>()
+    const turn = before.then(() => own.promise)
     this.#turns.set(clusterId, turn)
+    this.#questions++
     try {
-      return await turn
+      await unlessAborted(before, signal)
+      const value = { $typeName: 'fairlead.v1.PreviewCommand' as const, application }
+      return await this.#ask(clusterId, { case: 'preview', value }, signal)
     } finally {
-      if (this.#turns.get(clusterId) === turn) this.#turns.delete(clusterId)
+      this.#questions--
+      own.resolve()
+      void turn.then(() => {
+        if (this.#turns.get(clusterId) === turn) this.#turns.delete(clusterId)
+      })
     }
   }
 
-  async #ask(clusterId: string, verb: Command['verb'], caller?: AbortSignal): Promise<PreviewAnswer> {
-    const { timeoutMs = 20_000, repeatMs = 5_000, signingKey } = this.#options
-    caller?.throwIfAborted()
+  async #ask(clusterId: string, verb: Command['verb'], signal: AbortSignal): Promise<PreviewAnswer> {
+    const { timeoutMs = 20_000, wholeTimeoutMs = 300_000, repeatMs = 5_000, signingKey } = this.#options
     const id = crypto.randomUUID()
     const [issuedAt, deadline] = [timestampFromMs(Date.now()), timestampFromMs(Date.now() + timeoutMs)]
     const bytes = encodeCommand(create(CommandSchema, { clusterId, id, issuedAt, deadline, verb }), signingKey)
-    const waiting: Waiting = { clusterId, parts: new Map(), last: undefined, done: Promise.withResolvers() }
-    this.#waiting.set(id, waiting)
+    const done = Promise.withResolvers<PreviewAnswer>()
+    const timer = setTimeout(() => done.reject(silentError(waiting, timeoutMs)), timeoutMs)
+    const renew = (): void => void timer.refresh()
+    const waiting: Waiting = { clusterId, id, parts: new Map(), last: undefined, messages: 0, renew, done }
+    this.#waiting.set(clusterId, waiting)
     const store = async (): Promise<void> => {
       const js = jetstream(this.#options.connection)
       await js.publish(desiredSubject(clusterId, 'cmd'), bytes, { timeout: PUBLISH_TIMEOUT_MS })
     }
-    const giveUp = (): void => waiting.done.reject(new AppError('Aborted', 'the question was given up'))
-    const timer = setTimeout(() => waiting.done.reject(lateError(waiting, timeoutMs)), timeoutMs)
+    const whole = setTimeout(() => done.reject(lateError(wholeTimeoutMs)), wholeTimeoutMs)
     const repeat = setInterval(() => {
       if (waiting.parts.size === 0) store().catch(() => {})
     }, repeatMs)
-    caller?.addEventListener('abort', giveUp, { once: true })
     try {
       store().catch((cause: unknown) =>
-        waiting.done.reject(new AppError('Unavailable', 'the question could not be stored in NATS', { cause })),
+        done.reject(new AppError('Unavailable', 'the question could not be stored in NATS', { cause })),
       )
-      return await waiting.done.promise
+      return await unlessAborted(done.promise, signal)
     } finally {
       clearTimeout(timer)
+      clearTimeout(whole)
       clearInterval(repeat)
-      caller?.removeEventListener('abort', giveUp)
-      this.#waiting.delete(id)
+      this.#waiting.delete(clusterId)
     }
   }
 
   #take(message: Msg): void {
-    const clusterId = findClusterId(message.subject)
-    const answer = this.#decode(message.data)
-    if (!answer) return
-    const waiting = this.#waiting.get(answer.commandId)
-    if (!waiting || waiting.clusterId !== clusterId) {
+    // Before it is read: what nobody asked for must cost next to nothing.
+    const waiting = this.#waiting.get(findClusterId(message.subject) ?? '')
+    if (!waiting) {
       this.counts.unasked++
       return
     }
-    if (answer.part >= MAX_PARTS) {
-      this.counts.excessive++
-      waiting.done.reject(new AppError('Unavailable', `the agent's answer has more than ${MAX_PARTS} parts`))
+    if (++waiting.messages > MAX_MESSAGES) {
+      this.#refuse(waiting, `comes in more than ${MAX_MESSAGES} messages`)
       return
     }
+    const answer = this.#decode(message.data)
+    if (!answer) return
+    if (answer.commandId !== waiting.id) this.counts.unasked++
+    else if (answer.part >= MAX_PARTS) this.#refuse(waiting, `has more than ${MAX_PARTS} parts`)
+    else this.#add(waiting, answer)
+  }
+
+  #add(waiting: Waiting, answer: CommandAnswer): void {
     // The first of its number counts; a part after the last one is none.
     if (waiting.parts.has(answer.part) || (waiting.last !== undefined && answer.part > waiting.last)) return
     waiting.parts.set(answer.part, answer)
+    waiting.renew()
     if (answer.last) waiting.last ??= answer.part
     if (waiting.last !== undefined && isWhole(waiting)) waiting.done.resolve(join(waiting, waiting.last))
+  }
+
+  #refuse({ clusterId, done }: Waiting, why: string): void {
+    this.counts.excessive++
+    // From now on nobody waits for what comes.
+    this.#waiting.delete(clusterId)
+    done.reject(new AppError('Unavailable', `the agent's answer ${why}`))
   }
 
   #decode(data: Uint8Array): CommandAnswer | undefined {
@@ -189,7 +214,28 @@ function join({ parts }: Waiting, last: number): PreviewAnswer {
   return { changes: whole.flatMap(({ changes }) => changes), problems: whole.flatMap(({ problems }) => problems) }
 }
 
-function lateError({ parts }: Waiting, timeoutMs: number): AppError {
-  const what = parts.size === 0 ? 'did not answer' : `sent only ${parts.size} parts of its answer`
-  return new AppError('Unavailable', `the agent ${what} within ${timeoutMs / 1_000} s`)
+function silentError({ parts }: Waiting, timeoutMs: number): AppError {
+  const seconds = `${timeoutMs / 1_000} s`
+  const what =
+    parts.size === 0
+      ? `did not answer within ${seconds}`
+      : `sent ${parts.size} parts of its answer, and then nothing for ${seconds}`
+  return new AppError('Unavailable', `the agent ${what}`)
+}
+
+function lateError(timeoutMs: number): AppError {
+  return new AppError('Unavailable', `the agent had not answered as a whole within ${timeoutMs / 1_000} s`)
+}
+
+/** As the promise, or Aborted as soon as the signal does. */
+async function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  const aborted = Promise.withResolvers<never>()
+  const giveUp = (): void => aborted.reject(new AppError('Aborted', 'the question was given up'))
+  if (signal.aborted) giveUp()
+  signal.addEventListener('abort', giveUp, { once: true })
+  try {
+    return await Promise.race([promise, aborted.promise])
+  } finally {
+    signal.removeEventListener('abort', giveUp)
+  }
 }
