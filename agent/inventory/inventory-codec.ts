@@ -27,8 +27,8 @@ type ObjectRow = [
   declared: string,
   entry: string,
   wave: number,
-  /** Present when its deletion was approved. */
-  approved?: 1,
+  /** Present when its deletion was approved: with what else may go with it, if anything may. */
+  approved?: 1 | readonly string[],
 ]
 
 type HookRow = [
@@ -134,9 +134,9 @@ function encodeRows(records: readonly InventoryRecord[]): Pick<PartDocument, 'ki
     const key = row.join('/')
     const index = indexes.get(key) ?? kinds.push(row) - 1
     indexes.set(key, index)
-    const { namespace, name, uid, declaredHash, entryHash, wave, isPruneApproved } = record
+    const { namespace, name, uid, declaredHash, entryHash, wave, isPruneApproved, approvedTakes = [] } = record
     const object: ObjectRow = [index, namespace, name, uid, declaredHash, entryHash, wave]
-    if (isPruneApproved) object.push(1)
+    if (isPruneApproved) object.push(approvedTakes.length > 0 ? approvedTakes : 1)
     return object
   })
   return { kinds, objects }
@@ -223,6 +223,7 @@ function decodeRows({ kinds, objects }: PartDocument): InventoryRecord[] {
     const [group, version, kind, plural, namespaced] = row
     const type = { group, version, kind, plural, namespaced: namespaced === 1 }
     const stored = { ...type, namespace, name, uid, declaredHash, entryHash, wave }
+    if (Array.isArray(approved)) return { ...stored, isPruneApproved: true, approvedTakes: approved.map(String) }
     return approved === 1 ? { ...stored, isPruneApproved: true } : stored
   })
 }

@@ -95,7 +95,7 @@ function contentOf(inventory: Inventory): string {
   } = inventory
   const rows = records.map((record) => {
     const { group, version, kind, plural, namespace, name, wave, uid, declaredHash, entryHash } = record
-    const approved = record.isPruneApproved ? 'approved' : ''
+    const approved = record.isPruneApproved ? `approved ${(record.approvedTakes ?? []).join(',')}` : ''
     return [group, kind, namespace, name, version, plural, wave, uid, declaredHash, entryHash, approved].join(' ')
   })
   const runs = hooks.map(({ namespace, name, version, uid, run, state, message }) =>

@@ -39,6 +39,16 @@ test.for([0, 1, 100, 13_000])('%s objects are read back as they were written', (
   for (const { data } of maps) expect(JSON.stringify({ data }).length).toBeLessThan(1_300_000)
 })
 
+test('an approval is read back with what it covers', () => {
+  const written = [
+    record('a'),
+    record('b', { isPruneApproved: true }),
+    record('c', { isPruneApproved: true, approvedTakes: ['?widgets.e.com', 'x'] }),
+  ]
+  const [read] = decodeInventories(encodeInventory(inventory(written), 'n', 1), refuse).values()
+  expect(byName(read?.records)).toEqual(written)
+})
+
 test('what is large is split, and no part is larger than a Secret may be', { timeout: 30_000 }, () => {
   const written = inventory(Array.from({ length: 30_000 }, () => record(randomBytes(60).toString('hex'))))
   const maps = encodeInventory(written, 'fairlead-system', 1)

@@ -22,6 +22,8 @@ export interface InventoryRecord {
   readonly entryHash: string
   /** An administrator approved the deletion of this object. */
   readonly isPruneApproved?: boolean
+  /** What else may go with it by that approval, sorted; absent when nothing may. */
+  readonly approvedTakes?: readonly string[]
 }
 
 /** How far the run of a hook has come: `starting` is written down before the Job is created. */

@@ -43,7 +43,7 @@ export function createKubeClient(options: KubeOptions): Kube {
     server: access.server,
     request,
     resolve: async (kind, options) => await discovery.resolve(kind, options),
-    resourceTypes: async (options) => await discovery.resourceTypes(options),
+    servedTypes: async (options) => await discovery.servedTypes(options),
     forgetDiscovery: (group) => discovery.forget(group),
     ...objectVerbs(request),
     ...listVerbs(request),

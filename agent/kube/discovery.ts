@@ -2,7 +2,7 @@
 import { AppError } from '@fairlead/shared/errors'
 import { joinApiVersion, splitApiVersion } from '@fairlead/shared/object-reference'
 import { JSON_TYPE } from './caller.ts'
-import type { CallOptions, GroupVersionKind, KubeRequest, KubeResponse, ResourceType } from './kube.ts'
+import type { CallOptions, GroupVersionKind, KubeRequest, KubeResponse, ResourceType, ServedTypes } from './kube.ts'
 import { KubeError, parseStatus } from './kube-error.ts'
 import { groupVersionPath } from './resource-path.ts'
 
@@ -47,8 +47,8 @@ export class Discovery {
     }
   }
 
-  /** Everything that is served in its preferred version. */
-  async resourceTypes(options: CallOptions = {}): Promise<readonly ResourceType[]> {
+  /** Everything that is served, each kind in the version that its group prefers of those that serve it, and which groups did not say. Throws as Kube does, also when the API server does not answer the question. */
+  async servedTypes(options: CallOptions = {}): Promise<ServedTypes> {
     const accept = ['v2', 'v2beta1']
       .map((version) => `${JSON_TYPE};g=apidiscovery.k8s.io;v=${version};as=APIGroupDiscoveryList`)
       .join(',')
@@ -56,21 +56,25 @@ export class Discovery {
       ['/api', '/apis'].map(async (path) => {
         const answer = await this.#send({ ...options, method: 'GET', path, accept })
         if (answer.status !== 200) throw new KubeError(parseStatus(answer.status, answer.body))
-        return (answer.body as AggregatedDiscovery).items ?? []
+        const { kind, items } = answer.body as AggregatedDiscovery
+        // Old servers answer with something else: that is no answer, not an empty one.
+        if (kind === 'APIGroupDiscoveryList') return items ?? []
+        throw new AppError('ApiServerUnavailable', `the API server does not say what it serves under ${path}`)
       }),
     )
-    return answers.flat().flatMap(({ metadata, versions = [] }) => {
-      const preferred = versions[0]
-      if (!preferred) return []
-      return (preferred.resources ?? []).map((resource) => ({
-        group: metadata?.name ?? '',
-        version: preferred.version,
-        kind: resource.responseKind?.kind ?? '',
-        plural: resource.resource,
-        namespaced: resource.scope === 'Namespaced',
-        verbs: resource.verbs ?? [],
-      }))
-    })
+    const types = new Map<string, ResourceType>()
+    const unread = new Set<string>()
+    for (const { metadata, versions = [] } of answers.flat()) {
+      const group = metadata?.name ?? ''
+      for (const { version, resources = [], freshness } of versions) {
+        if (freshness === 'Stale' && resources.length === 0) unread.add(group)
+        for (const resource of resources) {
+          const key = `${group}/${resource.resource}`
+          if (!types.has(key)) types.set(key, toResourceType(group, version, resource))
+        }
+      }
+    }
+    return { types: [...types.values()], unread: [...unread] }
   }
 
   /** Those who ask at the same time share one request, which therefore does not end with the signal of one of them. */
@@ -101,6 +105,11 @@ export class Discovery {
   }
 }
 
+function toResourceType(group: string, version: string, found: DiscoveredResource): ResourceType {
+  const { resource: plural, responseKind, scope, verbs = [] } = found
+  return { group, version, kind: responseKind?.kind ?? '', plural, namespaced: scope === 'Namespaced', verbs }
+}
+
 /** An entry of an APIResourceList. */
 interface ApiResource {
   readonly name: string
@@ -111,16 +120,21 @@ interface ApiResource {
 
 /** An APIGroupDiscoveryList (aggregated discovery, on by default since Kubernetes 1.27). */
 interface AggregatedDiscovery {
+  readonly kind?: string
   readonly items?: readonly {
     readonly metadata?: { readonly name?: string }
     readonly versions?: readonly {
       readonly version: string
-      readonly resources?: readonly {
-        readonly resource: string
-        readonly responseKind?: { readonly kind?: string }
-        readonly scope: string
-        readonly verbs?: readonly string[]
-      }[]
+      readonly resources?: readonly DiscoveredResource[]
+      /** `Stale`: of an aggregated API that does not answer now; without resources it never did. */
+      readonly freshness?: string
     }[]
   }[]
+}
+
+interface DiscoveredResource {
+  readonly resource: string
+  readonly responseKind?: { readonly kind?: string }
+  readonly scope: string
+  readonly verbs?: readonly string[]
 }

@@ -262,7 +262,7 @@ test('a kind whose CRD appears later is found', async () => {
     async () => await kube.resolve({ group, version: 'v1', kind: 'Gadget' }),
   )
   expect(found).toMatchObject({ plural: 'gadgets', namespaced: true })
-  const types = await kube.resourceTypes()
+  const { types } = await kube.servedTypes()
   expect(types).toContainEqual(expect.objectContaining({ group: 'apps', kind: 'Deployment', plural: 'deployments' }))
   expect(types.filter((type) => type.kind === 'ConfigMap')).toHaveLength(1)
 })

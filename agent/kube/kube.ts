@@ -109,6 +109,14 @@ export interface DeleteOptions extends CallOptions {
   readonly dryRun?: boolean
 }
 
+/** What the API server serves. */
+export interface ServedTypes {
+  /** Each kind once, in the version that its group prefers of those that serve it. */
+  readonly types: readonly ResourceType[]
+  /** Groups of aggregated APIs that do not answer: nobody knows what they serve. */
+  readonly unread: readonly string[]
+}
+
 /** What a delete found: gone now, going (finalizers, grace period or foreground deletion), or not there to begin with. */
 export type DeleteOutcome = 'deleted' | 'terminating' | 'absent'
 
@@ -164,8 +172,8 @@ export interface Kube {
   request(request: KubeRequest): Promise<KubeResponse>
   /** The served resource of a kind. Cached; a kind not yet known is looked up anew, at most once a second a group and version. Throws AppError UnknownKind. */
   resolve(kind: GroupVersionKind, options?: CallOptions): Promise<ResourceType>
-  /** Everything that is served, in every group's preferred version. Asks the API server each time. */
-  resourceTypes(options?: CallOptions): Promise<readonly ResourceType[]>
+  /** Everything that is served, each kind once. Asks the API server each time. */
+  servedTypes(options?: CallOptions): Promise<ServedTypes>
   /** Forgets what discovery said of a group, of all groups when none is given: after a CRD was changed or deleted. */
   forgetDiscovery(group?: string): void
   /** Server-side apply by field manager `fairlead`. */

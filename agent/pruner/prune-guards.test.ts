@@ -1,7 +1,9 @@
+import { AppError } from '@fairlead/shared/errors'
 import { expect, test } from 'vitest'
 import {
   decidePrune,
   type GuardedObject,
+  isCovered,
   joinReasons,
   type OwnedObject,
   type PruneCandidate,
@@ -94,7 +96,8 @@ test.for<[string, PruneFacts, { held?: number; kept?: number }]>([
 ])('%s', ([, given, { held = 0, kept = 0 }]) => {
   const decision = decidePrune(given)
   expect({ held: decision.held.length, kept: decision.kept.length }).toEqual({ held, kept })
-  const all = [...decision.prune, ...[...decision.held, ...decision.kept].map((guarded) => guarded.candidate)]
+  const { prune, undecided } = decision
+  const all = [...prune, ...[...decision.held, ...decision.kept, ...undecided].map((guarded) => guarded.candidate)]
   expect(new Set(all)).toEqual(new Set(given.candidates))
   expect(all).toHaveLength(given.candidates.length)
 })
@@ -128,4 +131,55 @@ test('a digest is of exactly these objects of this application on this cluster, 
     pruneDigest({ ...where, clusterId: 'c2' }, [a, b]),
   ]
   expect(new Set([digest, ...others]).size).toBe(6)
+})
+
+test('a digest is of exactly what a namespace would take with it, too', () => {
+  const where = { application: 'web', clusterId: 'c1' }
+  const digests = [[], ['a'], ['a', 'b'], ['?widgets.e.com']].map((takenMarks) =>
+    pruneDigest(where, [namespace('shop', { takenMarks })]),
+  )
+  expect(new Set(digests).size).toBe(4)
+  expect(digests[0]).toBe(pruneDigest(where, [namespace('shop')]))
+})
+
+test('an approval covers less than what it was given for, never more', () => {
+  expect(isCovered([], [])).toBe(true)
+  expect(isCovered([], ['a'])).toBe(true)
+  expect(isCovered(['b'], ['a', 'b'])).toBe(true)
+  expect(isCovered(['a'], [])).toBe(false)
+  expect(isCovered(['a', 'c'], ['a', 'b'])).toBe(false)
+})
+
+const undecided = new AppError('ApiServerUnavailable', 'not now')
+
+test('what could not be looked at is not deleted, nor what it lives in, and all else goes', () => {
+  const decision = decidePrune(
+    facts([candidate('ConfigMap', 'a', { undecided }), namespace('shop'), namespace('web'), candidate('Secret', 'b')]),
+  )
+  expect(decision.prune.map(({ name }) => name)).toEqual(['b', 'web'])
+  expect(decision.undecided.map(({ reason }) => reason)).toEqual([
+    'not now',
+    'Namespace shop would take ConfigMap a with it, which could not be looked at',
+  ])
+  expect([...decision.held, ...decision.kept]).toEqual([])
+})
+
+test('what could not be looked at counts, and does not change what an approval is asked for', () => {
+  const all = many(12)
+  const where = { application: 'web', clusterId: 'c1' }
+  const digestOf = (candidates: PruneCandidate[]) =>
+    pruneDigest(
+      where,
+      decidePrune(facts(candidates, { ownedCount: 13 })).held.map((one) => one.candidate),
+    )
+  const shaken = all.map((one, index) => (index < 3 ? { ...one, undecided } : one))
+  expect(digestOf(shaken)).toBe(digestOf(all))
+  // Of what was never seen there is nothing to approve yet.
+  const unseen = all.map((one, index) => (index < 3 ? { ...one, uid: '', undecided } : one))
+  const decision = decidePrune(facts(unseen, { ownedCount: 13 }))
+  expect([decision.prune.length, decision.held.length, decision.undecided.length]).toEqual([0, 9, 3])
+  // What is held stays held while it cannot be looked at; what was approved waits.
+  const held = namespace('shop', { takes: 'Secret x', undecided })
+  expect(decidePrune(facts([held])).held).toHaveLength(1)
+  expect(decidePrune(facts([{ ...held, isApproved: true }])).undecided).toHaveLength(1)
 })

@@ -1,5 +1,6 @@
 // Which objects that are no longer declared may be deleted. Pure; when in doubt an object is held, never deleted.
 import { createHash } from 'node:crypto'
+import type { AppError } from '@fairlead/shared/errors'
 import type { Orderable } from '../applier/apply-order.ts'
 
 /** An object that is no longer declared. */
@@ -13,6 +14,10 @@ export interface PruneCandidate extends Orderable {
   readonly isApproved: boolean
   /** Of a Namespace or a CustomResourceDefinition: what else would go with it, in words; undefined when nothing would. */
   readonly takes?: string | undefined
+  /** Names exactly what would go with it, sorted; empty when nothing would. */
+  readonly takenMarks?: readonly string[] | undefined
+  /** Why it could not be looked at: it is not deleted now, and what is known of it from before holds or keeps it. */
+  readonly undecided?: AppError | undefined
   /** For a CustomResourceDefinition: the kind it defines. */
   readonly definedKind?: string | undefined
 }
@@ -53,6 +58,8 @@ export interface PruneDecision {
   readonly held: readonly GuardedObject[]
   /** No approval deletes these. */
   readonly kept: readonly GuardedObject[]
+  /** Not deleted now, for not enough is known of them. They count like all others. */
+  readonly undecided: readonly GuardedObject[]
 }
 
 /** So many objects at once, and more than half of what there is, are held: an accident is more likely than an intent. Taking them away in smaller steps is not held. */
@@ -64,7 +71,7 @@ const SYSTEM_NAMESPACES = new Set(['default', 'kube-system', 'kube-public', 'kub
 
 /** Decides for each object that is no longer declared. */
 export function decidePrune(facts: PruneFacts): PruneDecision {
-  const guarded = { kept: [] as GuardedObject[], held: [] as GuardedObject[] }
+  const guarded = { kept: [] as GuardedObject[], held: [] as GuardedObject[], undecided: [] as GuardedObject[] }
   const free: PruneCandidate[] = []
   // What a Namespace or a CRD would take with it must be known before it is decided on.
   const ordered = [...facts.candidates.filter((one) => !isContainer(one)), ...facts.candidates.filter(isContainer)]
@@ -73,23 +80,41 @@ export function decidePrune(facts: PruneFacts): PruneDecision {
     if (found !== undefined) guarded.kept.push({ candidate, reason: found })
     else {
       const reason = candidate.isApproved ? undefined : findHoldReason(candidate, guarded.held)
-      if (reason === undefined) free.push(candidate)
+      const doubt = reason ?? findDoubt(candidate, guarded.undecided)
+      if (doubt === undefined) free.push(candidate)
+      else if (reason === undefined) guarded.undecided.push({ candidate, reason: doubt })
       else guarded.held.push({ candidate, reason })
     }
   }
-  const mass = findMassReason([...free, ...guarded.held.map(({ candidate }) => candidate)], facts)
+  const { kept, held, undecided } = guarded
+  const mass = findMassReason([...free, ...[...held, ...undecided].map(({ candidate }) => candidate)], facts)
   if (mass === undefined) return { prune: free, ...guarded }
   const prune = free.filter(({ isApproved }) => isApproved)
-  const swept = free.filter(({ isApproved }) => !isApproved).map((candidate) => ({ candidate, reason: mass }))
-  return { prune, kept: guarded.kept, held: [...guarded.held, ...swept] }
+  // What is approved must not change because one of many could not be looked at for a moment.
+  const isSwept = ({ isApproved, uid, undecided }: PruneCandidate): boolean => !isApproved && (!undecided || uid !== '')
+  const swept = [...free, ...undecided.map(({ candidate }) => candidate)].filter(isSwept)
+  return {
+    prune,
+    kept,
+    held: [...held, ...swept.map((candidate) => ({ candidate, reason: mass }))],
+    undecided: undecided.filter(({ candidate }) => !isSwept(candidate)),
+  }
 }
 
-/** Names what would be deleted, in lower-case hexadecimal: equal exactly for the same objects of the same application on the same cluster. */
+/** True when an approval that covered `approved` covers what would go now: nothing more, less is fine. */
+export function isCovered(taken: readonly string[], approved: readonly string[]): boolean {
+  const known = new Set(approved)
+  return taken.every((mark) => known.has(mark))
+}
+
+/** Names what would be deleted, in lower-case hexadecimal: equal exactly for the same objects of the same application on the same cluster that take the same with them. */
 export function pruneDigest(
   where: { readonly application: string; readonly clusterId: string },
-  objects: readonly Pick<PruneCandidate, 'key' | 'uid'>[],
+  objects: readonly Pick<PruneCandidate, 'key' | 'uid' | 'takenMarks'>[],
 ): string {
-  const sorted = objects.map(({ key, uid }) => [key, uid]).sort(([a = ''], [b = '']) => (a < b ? -1 : 1))
+  const sorted = objects
+    .map(({ key, uid, takenMarks = [] }) => [key, uid, ...takenMarks])
+    .sort(([a = ''], [b = '']) => (a < b ? -1 : 1))
   const text = JSON.stringify(['fairlead.prune.v1', where.clusterId, where.application, sorted])
   return createHash('sha256').update(text).digest('hex')
 }
@@ -126,15 +151,24 @@ function findHoldReason(candidate: PruneCandidate, held: readonly GuardedObject[
   return findReasonInside(candidate, held)
 }
 
+/** Why not enough is known to delete it. */
+function findDoubt(candidate: PruneCandidate, undecided: readonly GuardedObject[]): string | undefined {
+  return candidate.undecided?.message ?? findReasonInside(candidate, undecided, 'which could not be looked at')
+}
+
 /** What is guarded must not go with its namespace or its kind. */
-function findReasonInside(candidate: PruneCandidate, guarded: readonly GuardedObject[]): string | undefined {
+function findReasonInside(
+  candidate: PruneCandidate,
+  guarded: readonly GuardedObject[],
+  state = 'which is held',
+): string | undefined {
   const inside = guarded.find(({ candidate: { group, kind, namespace } }) => {
     if (isNamespace(candidate)) return namespace === candidate.name
     return isCrd(candidate) && isDefinedBy(candidate, { group, kind })
   })
   if (!inside) return undefined
   const { kind, name } = inside.candidate
-  return `${candidate.kind} ${candidate.name} would take ${kind} ${name} with it, which is held`
+  return `${candidate.kind} ${candidate.name} would take ${kind} ${name} with it, ${state}`
 }
 
 function findNamespaceReason({ name }: PruneCandidate, facts: PruneFacts): string | undefined {

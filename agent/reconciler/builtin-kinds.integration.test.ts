@@ -22,7 +22,7 @@ beforeAll(async () => {
   cluster = await startCluster({ name: 'kinds', full: true })
   const access = await kubeconfigAccess(cluster.kubeconfigPath)
   const kube = createKube({ access, userAgent: 'fairlead-agent/discovery', logger: silentLogger })
-  served = await kube.resourceTypes()
+  served = (await kube.servedTypes()).types
   await kube.close()
   const names = new Set(served.map(nameOf))
   manifests = makeBuiltinKinds({ namespace, prefix: 'shop' }).filter((manifest) => names.has(nameOfManifest(manifest)))

@@ -75,5 +75,6 @@ function redeclare(record: ObjectRecord, declared: ObjectRecord['declared']): vo
   if (record.declared?.hash !== declared?.hash || record.failure?.error.code === 'PruneHeld') record.failure = undefined
   record.declared = declared
   record.approvedUid = ''
+  record.approvedTakes = []
   record.wave = declared?.wave ?? record.wave
 }

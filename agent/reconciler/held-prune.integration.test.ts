@@ -3,7 +3,11 @@ import { type Cluster, startCluster } from '@fairlead/e2e/harness/cluster'
 import { waitFor } from '@fairlead/e2e/harness/wait'
 import { SyncState } from '@fairlead/proto/common'
 import type { ApplicationReport, HeldPrune } from '@fairlead/proto/report'
+import { silentLogger } from '@fairlead/shared/logger'
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
+import { kubeconfigAccess } from '../kube/access.ts'
+import { createKube, type Kube } from '../kube/kube.ts'
+import { KubeError } from '../kube/kube-error.ts'
 import type { ReconcilerOptions } from '../reconciler.ts'
 import { ReconcilerBed, type TestObject } from './reconciler-bed.ts'
 
@@ -260,6 +264,200 @@ test('a custom resource definition is held for the objects of others', async () 
     const found = await cluster.admin.find(crd)
     return !found || found.metadata.deletionTimestamp !== undefined
   })
+})
+
+/** A definition of a kind Widget; versions as `{ v1: 'storage' }`. */
+const definition = (group: string, plural: string, versions: Record<string, 'storage' | 'served' | 'hidden'>) => ({
+  apiVersion: 'apiextensions.k8s.io/v1',
+  kind: 'CustomResourceDefinition',
+  metadata: { name: `${plural}.${group}` },
+  spec: {
+    group,
+    scope: 'Namespaced',
+    names: { plural, singular: plural.slice(0, -1), kind: `${plural.slice(0, 1).toUpperCase()}${plural.slice(1, -1)}` },
+    versions: Object.entries(versions).map(([name, how]) => ({
+      name,
+      served: how !== 'hidden',
+      storage: how !== 'served',
+      schema: { openAPIV3Schema: { type: 'object', 'x-kubernetes-preserve-unknown-fields': true } },
+    })),
+  },
+})
+const spaceOf = (): TestObject => ({ apiVersion: 'v1', kind: 'Namespace', metadata: { name: `${namespace}-space` } })
+
+test('objects of a kind that its group’s preferred version does not serve are seen by the guards', async () => {
+  const bed = await start({ limits: { userBaseMs: 300, userMaxMs: 300 } })
+  const group = `${namespace}.example.com`
+  const [space, inside] = [spaceOf(), `${namespace}-space`]
+  const crd = definition(group, 'routes', { v1alpha2: 'storage' })
+  await cluster.admin.apply(definition(group, 'gates', { v1: 'storage' }))
+  bed.update({ web: { objects: [configMap('a'), crd, space] } })
+  await bed.synced('web', { healthy: true })
+  const route = { apiVersion: `${group}/v1alpha2`, kind: 'Route', metadata: { name: 'by-hand', namespace: inside } }
+  await waitFor('the kind to be served', async () => await cluster.admin.apply(route).catch(() => undefined))
+  bed.update({ web: { objects: [configMap('a'), crd] } })
+  const one = await held(bed, 1)
+  expect(one.reason).toBe(`Namespace ${inside} would take Route ${inside}/by-hand with it`)
+  bed.update({ web: { objects: [configMap('a')] } })
+  const both = await held(bed, 2)
+  expect(both.reason).toContain(`CustomResourceDefinition routes.${group} would take Route ${inside}/by-hand with it`)
+  for (const object of [crd, space]) expect(await isGoing(object)).toBe(false)
+})
+
+test('a custom resource definition of which no version is served is held: nobody can say what it would take', async () => {
+  const bed = await start({ limits: { userBaseMs: 300, userMaxMs: 300, pruneHealthTimeoutMs: 100 } })
+  const crd = definition(`${namespace}.example.com`, 'routes', { v1: 'hidden' })
+  bed.update({ web: { objects: [configMap('a'), crd] } })
+  await bed.synced('web')
+  bed.update({ web: { objects: [configMap('a')] } })
+  const prune = await held(bed, 1)
+  expect(prune.reason).toContain('would take what cannot be listed')
+  expect(await isGoing(crd)).toBe(false)
+  bed.update({ web: { objects: [configMap('a')], approve: [prune.digest] } })
+  await waitFor('the definition to go', async () => await isGoing(crd))
+})
+
+/** The API server, through a client that can be made to fail. */
+async function connect(faults: (kube: Kube) => Partial<Kube>): Promise<Kube> {
+  const access = await kubeconfigAccess(cluster.kubeconfigPath)
+  const kube = createKube({ access, userAgent: 'fairlead-agent/faults', logger: silentLogger })
+  return { ...kube, ...faults(kube) }
+}
+const refusal = (status: number) =>
+  new KubeError({ status, reason: 'Refused', message: 'not now', causes: [], subject: '' })
+
+test('an approval covers what a namespace would have taken then and no more, also after a restart', async () => {
+  let [attempts, isRefusing] = [0, true]
+  const kube = await connect((real) => ({
+    delete: async (resource, target, options) => {
+      if (resource.kind === 'Namespace') attempts++
+      if (resource.kind === 'Namespace' && isRefusing) throw refusal(403)
+      return await real.delete(resource, target, options)
+    },
+  }))
+  const options = { kube, limits: { userBaseMs: 200, userMaxMs: 200, transientBaseMs: 50, transientMaxMs: 100 } }
+  let bed = await start(options)
+  const space = spaceOf()
+  const inside = space.metadata.name
+  const put = async (object: TestObject) => {
+    const placed = { ...object, metadata: { ...object.metadata, namespace: inside } }
+    await cluster.admin.apply(placed)
+    return placed
+  }
+  bed.update({ web: { objects: [configMap('a'), space] } })
+  await bed.synced('web')
+  await put(configMap('first'))
+  bed.update({ web: { objects: [configMap('a')] } })
+  const first = await held(bed, 1)
+  bed = await restart(options)
+  bed.update({ web: { objects: [configMap('a')] } })
+  expect((await held(bed, 1)).digest).toBe(first.digest)
+
+  const data = await put(claim('data'))
+  bed.update({ web: { objects: [configMap('a')], approve: [first.digest] } })
+  const takes = (name: string) => (report: ApplicationReport) => heldOf(report)?.reason.includes(name) === true
+  const second = heldOf(await bed.reported('web', 'held for the claim', takes(`PersistentVolumeClaim ${inside}/data`)))
+  expect(second?.digest).not.toBe(first.digest)
+  expect(attempts).toBe(0)
+
+  bed.update({ web: { objects: [configMap('a')], approve: [second?.digest ?? ''] } })
+  await bed.reported('web', 'refused', ({ heldPrunes }) => heldPrunes.length === 0 && attempts > 0)
+  bed = await restart(options)
+  const before = attempts
+  bed.update({ web: { objects: [configMap('a')] } })
+  await bed.reported('web', 'refused again', ({ heldPrunes }) => heldPrunes.length === 0 && attempts > before)
+  const late = await put(claim('late'))
+  await bed.reported('web', 'held for what came later', takes('late'))
+  isRefusing = false
+  const since = performance.now()
+  await bed.reported('web', 'tried again some times', () => performance.now() - since > 1_000)
+  expect(await isGoing(space)).toBe(false)
+  // Made anew it is not what was approved either.
+  await cluster.admin.patch(data, { metadata: { finalizers: null } }, { type: 'merge' })
+  await cluster.admin.delete(data)
+  for (const object of [late, await put(claim('data'))]) {
+    await bed.reported('web', 'tried again some times', () => performance.now() - since > 1_500)
+    expect(await isGoing(space)).toBe(false)
+    await cluster.admin.patch(object, { metadata: { finalizers: null } }, { type: 'merge' })
+    await cluster.admin.delete(object)
+  }
+  await waitFor('the namespace to go, for what is left was approved', async () => await isGoing(space))
+}, 60_000)
+
+test('what comes into a namespace while the rest of its application is being deleted holds it', async () => {
+  const inside = () => `${namespace}-space`
+  const kube = await connect((real) => ({
+    delete: async (resource, target, options) => {
+      if (target.name === 'web-old') {
+        await cluster.admin.apply({ ...configMap('late'), metadata: { name: 'late', namespace: inside() } })
+      }
+      return await real.delete(resource, target, options)
+    },
+  }))
+  const bed = await start({ kube, limits: { userBaseMs: 200, userMaxMs: 200 } })
+  bed.update({ web: { objects: [configMap('a'), configMap('web-old'), spaceOf()] } })
+  await bed.synced('web')
+  bed.update({ web: { objects: [configMap('a')] } })
+  expect((await held(bed, 1)).reason).toBe(`Namespace ${inside()} would take ConfigMap ${inside()}/late with it`)
+  expect(await isGoing(spaceOf())).toBe(false)
+})
+
+test('a kind that cannot be listed holds the namespace and nothing else', async () => {
+  const bed = await start({ limits: { userBaseMs: 300, userMaxMs: 300 } })
+  const group = `${namespace}.example.com`
+  const space = spaceOf()
+  const inside = space.metadata.name
+  await cluster.admin.apply(definition(group, 'parts', { v1: 'storage' }))
+  bed.update({ web: { objects: [configMap('a'), configMap('old'), space] } })
+  await bed.synced('web')
+  const part = { apiVersion: `${group}/v1`, kind: 'Part', metadata: { name: 'by-hand', namespace: inside } }
+  await waitFor('the kind to be served', async () => await cluster.admin.apply(part).catch(() => undefined))
+  // What is stored must be converted, and nobody is there who can.
+  const crd: TestObject & { spec: object } = definition(group, 'parts', { v1: 'storage', v2: 'served' })
+  const clientConfig = { url: 'https://127.0.0.1:9/convert' }
+  const conversion = { strategy: 'Webhook', webhook: { clientConfig, conversionReviewVersions: ['v1'] } }
+  const converted: TestObject = { ...crd, spec: { ...crd.spec, conversion } }
+  await cluster.admin.apply(converted)
+  await waitFor('listing to fail', async () => {
+    const found = await cluster.admin.find({ ...part, apiVersion: `${group}/v2` }).then(
+      () => false,
+      (error: Error) => error.message.includes('conversion'),
+    )
+    return found
+  })
+  bed.update({ web: { objects: [configMap('a')] } })
+  const prune = await held(bed, 1)
+  expect(prune.reason).toBe(`Namespace ${inside} would take what cannot be listed (parts.${group}) with it`)
+  await waitFor('the rest to be pruned', async () => !(await find(configMap('old'))))
+  expect(await isGoing(space)).toBe(false)
+  bed.update({ web: { objects: [configMap('a')], approve: [prune.digest] } })
+  await waitFor('the namespace to go', async () => await isGoing(space))
+})
+
+test('an object that cannot be looked at is tried again, and holds up nothing else', async () => {
+  let isBroken = true
+  const kube = await connect((real) => ({
+    apply: async (resource, target, ...rest) => {
+      if (target.name === 'unsure') throw refusal(403)
+      return await real.apply(resource, target, ...rest)
+    },
+    get: async (resource, target, options) => {
+      if (target.name === 'unsure' && isBroken) throw refusal(503)
+      return await real.get(resource, target, options)
+    },
+  }))
+  const limits = { transientBaseMs: 50, transientMaxMs: 100, pruneHealthTimeoutMs: 100 }
+  const bed = await start({ kube, limits })
+  bed.update({ web: { objects: [configMap('a'), configMap('old'), configMap('unsure')] } })
+  await bed.reported('web', 'refused', ({ problems }) => problems.length === 1)
+  await waitFor('the rest to be there', async () => await find(configMap('old')))
+  bed.update({ web: { objects: [configMap('a')] } })
+  await bed.reported('web', 'undecided', ({ problems }) =>
+    problems.some(({ code, object }) => code === 'PruneFailed' && object?.name === 'unsure'),
+  )
+  await waitFor('the rest to be pruned', async () => !(await find(configMap('old'))))
+  isBroken = false
+  await bed.synced('web')
 })
 
 test('an application that declares nothing any more keeps what it has until that is approved', async () => {

@@ -104,6 +104,8 @@ export interface ObjectRecord {
   deleting: '' | 'pruned' | 'remade'
   /** uid of the object whose deletion was approved; empty when none was. */
   approvedUid: string
+  /** What else may go with it by that approval: Taken.marks. */
+  approvedTakes: readonly string[]
   /** The write that is under way; writes of one object follow each other. */
   writing: Promise<void> | undefined
   /** The last event that came during a write. */
@@ -137,6 +139,7 @@ export function recordFromInventory(stored: InventoryRecord, application: string
     application,
     applied,
     approvedUid,
+    approvedTakes: stored.approvedTakes ?? [],
   }
 }
 
@@ -159,6 +162,7 @@ function emptyRecord() {
     yieldUntilMs: 0,
     deleting: '' as const,
     approvedUid: '',
+    approvedTakes: [] as readonly string[],
     writing: undefined,
     held: undefined,
   }
@@ -170,8 +174,10 @@ export function toInventoryRecord(record: ObjectRecord): InventoryRecord {
   const { group, version, kind, plural, namespaced } = resource
   const type = { group, version, kind, plural, namespaced }
   const { uid = '', declaredHash = '', entryHash = '' } = applied ?? {}
-  const isPruneApproved = uid !== '' && record.approvedUid === uid
-  return { ...type, namespace, name, wave, uid, declaredHash, entryHash, ...(isPruneApproved && { isPruneApproved }) }
+  const stored = { ...type, namespace, name, wave, uid, declaredHash, entryHash }
+  if (uid === '' || record.approvedUid !== uid) return stored
+  const { approvedTakes } = record
+  return { ...stored, isPruneApproved: true, ...(approvedTakes.length > 0 && { approvedTakes }) }
 }
 
 /** The reference of a record's object. */

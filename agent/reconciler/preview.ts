@@ -191,7 +191,7 @@ async function previewPrune({ application, target, loaded }: PreviewRun): Promis
   const { context } = application
   const dropped = application.records().filter(({ key }) => !loaded.declared.has(key) && !loaded.leftAlone.has(key))
   if (dropped.length === 0 || !target.policy.prune) return []
-  const found = await inspectCandidates(application, dropped, () => true)
+  const found = await inspectCandidates(application, dropped, { signal: context.signal })
   const candidates = [...found.values()].filter((candidate) => candidate !== undefined)
   const leaving = new Set(candidates.map(({ key }) => key))
   const decision = decidePrune({
@@ -202,7 +202,9 @@ async function previewPrune({ application, target, loaded }: PreviewRun): Promis
     isTombstone: false,
     ownNamespace: context.ownNamespace,
   })
-  const reasons = new Map([...decision.held, ...decision.kept].map(({ candidate, reason }) => [candidate.key, reason]))
+  const reasons = new Map(
+    [...decision.held, ...decision.kept, ...decision.undecided].map(({ candidate, reason }) => [candidate.key, reason]),
+  )
   return [...found].flatMap(([record, candidate]) => {
     if (!candidate) return []
     const { group, kind, namespace, name, resource } = record

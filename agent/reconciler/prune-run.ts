@@ -8,6 +8,7 @@ import {
   decidePrune,
   type GuardedObject,
   joinReasons,
+  type PruneCandidate,
   type PruneDecision,
   pruneDigest,
 } from '../pruner/prune-guards.ts'
@@ -16,7 +17,7 @@ import { fail } from './apply-run.ts'
 import type { DesiredTarget, Target } from './context.ts'
 import { isPending, isWorking, type ObjectRecord, observeGone } from './object-record.ts'
 import { mayBeRefused } from './prepare-manifests.ts'
-import { inspectCandidates } from './prune-inspect.ts'
+import { inspectCandidates, takesMore } from './prune-inspect.ts'
 
 const WORKERS = 8
 
@@ -102,10 +103,11 @@ export async function pruneRecords(
     if (next !== undefined) application.context.neighbours.get(next)?.wake()
     return next === undefined
   })
-  const decision = await decide(application, mine, target)
-  if (signal.aborted) throw new AppError('Aborted', 'something newer came')
+  const decision = await decide(application, mine, target, signal)
+  throwIfAborted(signal)
   const kept = decision.kept.filter(({ candidate }) => note(application, candidate.key, decision.kept))
   noteHeld(application, decision.held)
+  for (const { candidate, reason } of decision.undecided) noteUndecided(application, candidate, reason)
   const order = decision.prune.toSorted((a, b) => compareApplyOrder(b, a)).map(({ key }) => table.find(key))
   const queue = order.filter((record) => record !== undefined).filter((record) => isDue(application, record))
   await deleteAll(
@@ -119,10 +121,19 @@ export async function pruneRecords(
 }
 
 /** Decides; what was approved is written down before anything is deleted, so that it holds until all of it is gone. */
-async function decide(application: Application, mine: readonly ObjectRecord[], target: Target): Promise<PruneDecision> {
+async function decide(
+  application: Application,
+  mine: readonly ObjectRecord[],
+  target: Target,
+  signal: AbortSignal,
+): Promise<PruneDecision> {
   const { table, ownNamespace, clusterId } = application.context
   const judge = async (): Promise<PruneDecision> => {
-    const found = await inspectCandidates(application, mine, (record) => isDue(application, record))
+    const found = await inspectCandidates(application, mine, {
+      signal,
+      isDue: (record) => isDue(application, record),
+    })
+    throwIfAborted(signal)
     for (const [record, candidate] of found) if (!candidate) forgetUnlessWanted(application, record)
     const candidates = [...found.values()].filter((candidate) => candidate !== undefined)
     const leaving = new Set(candidates.map(({ key }) => key))
@@ -138,10 +149,11 @@ async function decide(application: Application, mine: readonly ObjectRecord[], t
   const held = decision.held.map(({ candidate }) => candidate)
   const digest = pruneDigest({ application: application.name, clusterId: clusterId() }, held)
   if (held.length === 0 || !target.approvedPrunes.includes(digest)) return decision
-  for (const { key, uid } of held) {
+  for (const { key, uid, takenMarks = [] } of held) {
     const record = table.find(key)
     if (!record || record.declared || record.application !== application.name) continue
     record.approvedUid = uid
+    record.approvedTakes = takenMarks
     record.failure = undefined
   }
   application.context.logger.info({ application: application.name, digest, objects: held.length }, 'prune approved')
@@ -156,6 +168,12 @@ function note(application: Application, key: string, guarded: readonly GuardedOb
   if (!record || !isDue(application, record)) return false
   fail(application, record, new AppError('PruneHeld', `no longer declared, but kept: ${reason}`))
   return true
+}
+
+function noteUndecided(application: Application, { key, undecided }: PruneCandidate, reason: string): void {
+  const record = application.context.table.find(key)
+  if (!record || !isDue(application, record)) return
+  fail(application, record, undecided ? toPruneError(undecided) : new AppError('PruneFailed', reason))
 }
 
 function noteHeld(application: Application, held: readonly GuardedObject[]): void {
@@ -187,18 +205,23 @@ async function deleteAll(
   const work = async (): Promise<void> => {
     for (let record = queue.shift(); record; record = queue.shift()) {
       if (signal.aborted) return
-      await deleteOne(application, record)
+      await deleteOne(application, record, signal)
     }
   }
   await Promise.all(Array.from({ length: Math.min(WORKERS, records.length) }, work))
+  throwIfAborted(signal)
+}
+
+/** A newer slice may declare what waits for its turn here. Throws Aborted. */
+export function throwIfAborted(signal: AbortSignal): void {
   if (signal.aborted) throw new AppError('Aborted', 'something newer came')
 }
 
-async function deleteOne(application: Application, record: ObjectRecord): Promise<void> {
+async function deleteOne(application: Application, record: ObjectRecord, signal: AbortSignal): Promise<void> {
   const { context } = application
   try {
     await context.applies.run(
-      async () => await context.writer.exclusively(record, async () => await remove(application, record)),
+      async () => await context.writer.exclusively(record, async () => await remove(application, record, signal)),
     )
   } catch (thrown) {
     const error = toAppError(thrown)
@@ -213,8 +236,9 @@ export function toPruneError(error: AppError): AppError {
   return isClear ? error : new AppError('PruneFailed', error.message, { cause: error })
 }
 
-async function remove(application: Application, record: ObjectRecord): Promise<void> {
+async function remove(application: Application, record: ObjectRecord, signal: AbortSignal): Promise<void> {
   const { context } = application
+  throwIfAborted(signal)
   // Declared again while it waited for its turn.
   if (record.declared || record.application !== application.name) return
   // The watch tells when it is gone; until then there is nothing to ask.
@@ -226,8 +250,16 @@ async function remove(application: Application, record: ObjectRecord): Promise<v
   // What we may not touch, we did not make.
   const uid = refusal ? undefined : await findUid(application, record)
   if (uid === undefined || record.declared) return forgetUnlessWanted(application, record)
+  if (await isMoreAtStake(application, record, signal)) {
+    // Decided on anew, at once.
+    record.failure = undefined
+    return application.wake()
+  }
   try {
     const kube = await context.kubeFor(application.name)
+    throwIfAborted(signal)
+    // Wanted again, or taken over, while it was looked at.
+    if (record.declared || record.application !== application.name) return forgetUnlessWanted(application, record)
     const outcome = await kube.delete(record.resource, record, { uid, signal: context.signal })
     if (outcome !== 'absent') context.recorder.pruned(record)
     if (outcome === 'terminating') {
@@ -244,6 +276,11 @@ async function remove(application: Application, record: ObjectRecord): Promise<v
   }
   observeGone(record)
   forgetUnlessWanted(application, record)
+}
+
+/** True when it was annotated to be kept, or would take more with it, since that was decided on. */
+async function isMoreAtStake(application: Application, record: ObjectRecord, signal: AbortSignal): Promise<boolean> {
+  return (await takesMore(application, record, signal)) || record.live?.keep === true
 }
 
 /** Forgets an object that is not ours any more. What was declared again, or taken over, while the request was under way must come back. */
