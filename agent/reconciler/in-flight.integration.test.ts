@@ -95,6 +95,49 @@ test('an object declared again while it is being deleted comes back, and is owne
   await waitFor('b to be pruned', async () => (await find(b)) === undefined, { timeoutMs: 5_000 })
 })
 
+test.each<'prune' | 'orphan'>(['prune', 'orphan'])(
+  'an object declared again while its %s waits for its turn is not touched',
+  async (how) => {
+    // Behind a slow webhook for the objects of another application.
+    const released = Promise.withResolvers<void>()
+    let [waiting, touched] = [0, 0]
+    const slow: Kube = {
+      ...kube,
+      apply: async (resource, target, ...rest) => {
+        if (target.name.startsWith('slow-') && ++waiting) await released.promise
+        return await kube.apply(resource, target, ...rest)
+      },
+      delete: async (...given) => {
+        touched++
+        return await kube.delete(...given)
+      },
+      patchJson: async (...given) => {
+        touched++
+        return await kube.patchJson(...given)
+      },
+    }
+    const bed = await start({ kube: slow })
+    const [a, b] = [configMap('a'), configMap('b')]
+    bed.update({ web: { objects: [a, b] } })
+    await bed.synced('web')
+    const uid = (await find(b))?.metadata.uid
+    const shop = { objects: Array.from({ length: 70 }, (_, index) => configMap(`slow-${index}`)) }
+    bed.update({ web: { objects: [a, b] }, shop })
+    await waitFor('all places to be taken', () => waiting >= 64, { timeoutMs: 15_000 })
+    const queue = (): number => bed.reconciler.inspect().queues.apply ?? 0
+    const queued = queue()
+    bed.update({ web: how === 'prune' ? { objects: [a] } : { tombstone: 'orphan' }, shop })
+    await waitFor('it to wait for its turn', () => queue() > queued, { timeoutMs: 5_000 })
+    bed.update({ web: { objects: [a, b] }, shop })
+    released.resolve()
+    await bed.synced('shop')
+    await bed.synced('web')
+    expect(touched).toBe(0)
+    expect(await find(b)).toMatchObject({ metadata: { uid, labels: { 'fairlead.dev/application': 'web' } } })
+  },
+  60_000,
+)
+
 test('an older revision that comes back while the newer one is being written wins', async () => {
   const held = holdBack('apply', 'a', 'newer')
   const bed = await start({ kube: held.kube })
