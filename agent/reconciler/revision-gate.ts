@@ -244,8 +244,8 @@ export class RevisionGate {
     const declared = new Map<string, Declared>()
     for (const record of application.records()) {
       // What came while nothing was written is not in force before it passes.
-      const inForce = this.#isUnproven && isPending(record) ? undefined : record.declared
-      const kept = inForce ?? unchanged(record, candidate)
+      const letIn = this.#isUnproven && isPending(record) ? undefined : record.declared
+      const kept = letIn ?? unchanged(record, candidate)
       if (kept) declared.set(record.key, kept)
     }
     for (const object of more) declared.set(object.key, object)
