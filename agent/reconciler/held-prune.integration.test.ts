@@ -402,6 +402,20 @@ test('what comes into a namespace while the rest of its application is being del
   expect(await isGoing(spaceOf())).toBe(false)
 })
 
+test('a namespace whose labels were taken off by hand is looked into all the same', async () => {
+  const bed = await start({ limits: { userBaseMs: 300, userMaxMs: 300 } })
+  const space = spaceOf()
+  const inside = space.metadata.name
+  bed.update({ web: { objects: [configMap('a'), space], remediate: false } })
+  await bed.synced('web')
+  await cluster.admin.apply({ ...configMap('of-a-person'), metadata: { name: 'of-a-person', namespace: inside } })
+  await cluster.admin.patch(space, { metadata: { labels: null } }, { type: 'merge' })
+  await bed.reported('web', 'missing it', ({ drifted }) => drifted === 1)
+  bed.update({ web: { objects: [configMap('a')], remediate: false } })
+  expect((await held(bed, 1)).reason).toContain(`would take ConfigMap ${inside}/of-a-person with it`)
+  expect(await isGoing(space)).toBe(false)
+})
+
 test('a kind that cannot be listed holds the namespace and nothing else', async () => {
   const bed = await start({ limits: { userBaseMs: 300, userMaxMs: 300 } })
   const group = `${namespace}.example.com`
