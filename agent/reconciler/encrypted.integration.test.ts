@@ -282,21 +282,22 @@ test('what the API server says of a decrypted value when it is asked about drift
       template: { metadata: { labels }, spec: { containers: [{ name: 'c', image: 'nginx' }] } },
     },
   }
-  const target = { web: { objects: [await encrypt(deployment, '^(matchLabels|labels)$')], remediate: false } }
-  bed.update(target)
+  const target = { objects: [await encrypt(deployment, '^(matchLabels|labels)$')], remediate: false }
+  bed.update({ web: target })
   await bed.synced('web')
   await bed.stop()
   await makeAnew(deployment)
   bed = await start()
-  bed.update(target)
+  await bed.updateOnceSeen('web', target, 1)
   const report = await bed.reported('web', 'drifted', ({ drifted, drifts }) => drifted === 1 && drifts.length === 1)
   expect(report).toMatchObject({ problems: [], drifts: [{ object: { name: 'd' } }] })
   expect(isTold(await told())).toBe(false)
 })
 
-/** By others, with another selector: which cannot be changed, and which a refusal quotes. */
+/** As a restore makes it, our labels among what it has, with another selector: which cannot be changed, and which a refusal quotes. */
 async function makeAnew(deployment: TestObject): Promise<void> {
-  const where = { ...deployment, metadata: { ...deployment.metadata, namespace } }
+  const labels = { 'app.kubernetes.io/managed-by': 'fairlead', 'fairlead.dev/application': 'web' }
+  const where = { ...deployment, metadata: { ...deployment.metadata, namespace, labels } }
   await cluster.admin.delete(where)
   const other = JSON.parse(JSON.stringify(where).replaceAll(needle, 'other')) as typeof where
   await cluster.admin.create(other as never, { fieldManager: 'restore' })

@@ -220,6 +220,17 @@ test('a value that a person puts back by hand is Synced again, whoever owns it, 
   expect(getField(await live(configMap('a')), 'data.a')).toBe('7')
 })
 
+/** As a restore makes it, our labels among what it has, with another selector: which cannot be changed. */
+async function makeAnew(): Promise<void> {
+  await cluster.admin.delete(at(deployment()))
+  const labels = { 'app.kubernetes.io/managed-by': 'fairlead', 'fairlead.dev/application': 'web' }
+  const { metadata, ...rest } = at(deployment())
+  const other = JSON.parse(
+    JSON.stringify({ ...rest, metadata: { ...metadata, labels } }).replaceAll('"app":"d"', '"app":"o"'),
+  )
+  await cluster.admin.create(other, { fieldManager: 'restore' })
+}
+
 for (const [how, entry] of [
   ['by policy', left],
   ['of a suspended application', suspended],
@@ -231,13 +242,11 @@ for (const [how, entry] of [
     await first.synced('web')
     beds.pop()
     await first.stop()
-    // Made anew by a tool with another selector, which cannot be changed; what comes after it differs too.
-    await cluster.admin.delete(at(deployment()))
-    const other = JSON.parse(JSON.stringify(at(deployment())).replaceAll('"app":"d"', '"app":"other"'))
-    await cluster.admin.create(other, { fieldManager: 'restore' })
+    // What comes after it differs too.
+    await makeAnew()
     await cluster.admin.patch(at(configMap('b')), { data: { a: '9' } }, { type: 'merge', fieldManager: 'kubectl-edit' })
     const second = await start()
-    second.update(entry(objects))
+    await second.updateOnceSeen('web', entry(objects).web as TestEntry, objects.length)
     const report = await second.reported('web', 'drifted', (one) => isDrifted(2)(one) && one.drifts.length === 2)
     expect(report.problems).toEqual([])
     expect(report.drifts.map(({ object }) => object?.name).sort()).toEqual(['b', 'd'])
@@ -250,11 +259,9 @@ test('one object that differs beyond repair does not keep the others of its revi
   await first.synced('web')
   beds.pop()
   await first.stop()
-  await cluster.admin.delete(at(deployment()))
-  const other = JSON.parse(JSON.stringify(at(deployment())).replaceAll('"app":"d"', '"app":"other"'))
-  await cluster.admin.create(other, { fieldManager: 'restore' })
+  await makeAnew()
   const second = await start()
-  second.update(left([deployment(), configMap('new')]))
+  await second.updateOnceSeen('web', left([deployment(), configMap('new')]).web as TestEntry, 1)
   const report = await second.reported('web', 'applied', ({ appliedAt }) => appliedAt !== undefined)
   expect(report).toMatchObject({ problems: [], drifted: 1, sync: SyncState.OUT_OF_SYNC })
   expect(await live(configMap('new'))).toBeDefined()

@@ -137,6 +137,17 @@ export class ReconcilerBed {
     return slice
   }
 
+  /** As update, but the artifact comes only when all that the application owned before a restart was seen by the watches. */
+  async updateOnceSeen(application: string, entry: TestEntry, owned: number): Promise<void> {
+    this.unavailable.add(application)
+    this.update({ [application]: entry })
+    const areSeen = ({ objects, unhealthy }: ApplicationReport): boolean =>
+      objects === owned && unhealthy.every(({ health }) => health !== HealthState.MISSING)
+    await this.reported(application, 'seen', areSeen)
+    this.unavailable.delete(application)
+    this.update({ [application]: entry })
+  }
+
   #intent(application: string, entry: TestEntry) {
     if ('tombstone' in entry) return { case: 'tombstone' as const, value: { prune: entry.tombstone === 'prune' } }
     const {
