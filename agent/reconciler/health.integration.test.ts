@@ -183,14 +183,7 @@ test('an object that is Progressing past the deadline is Degraded with the time 
   await plain.reported('slow', 'with its cause', degraded(/; pod slow-[a-z0-9-]+: /))
   const after = plain.requests().slice(requests)
   const seen = new Set(after.map(({ verb, resource }) => `${verb} ${resource}`))
-  const allowed = [
-    'get deployments',
-    'list pods',
-    'list replicasets',
-    'list events',
-    'create configmaps',
-    'patch configmaps',
-  ]
+  const allowed = ['get deployments', 'list pods', 'list replicasets', 'list events', 'create secrets', 'patch secrets']
   expect([...seen].filter((request) => !allowed.includes(request))).toEqual([])
   expect(after.filter(({ verb, resource }) => verb === 'get' && resource === 'deployments')).toHaveLength(1)
 

@@ -77,10 +77,10 @@ export class ProgressDeadlines {
     }
     const known = this.#progress.get(record)
     const uid = object.metadata.uid ?? ''
-    if (known?.uid === uid) known.health = health
-    else if (record.declared) this.#progress.set(record, { uid, health, sinceMs: this.#since(record, object) })
-    const progress = this.#progress.get(record)
-    if (!progress) return
+    // Declared or not: at a start the first list comes before it is known what is declared, and no event may follow.
+    const progress = known?.uid === uid ? known : { uid, health, sinceMs: this.#since(record, object) }
+    progress.health = health
+    this.#progress.set(record, progress)
     this.#judge(record, progress)
     this.#schedule()
   }
@@ -130,8 +130,8 @@ export class ProgressDeadlines {
 
   #expire(): void {
     for (const [record, progress] of this.#progress) {
-      // Gone, replaced, or given to nobody since.
-      if (!record.declared || record.live?.uid !== progress.uid) this.#progress.delete(record)
+      // Gone or replaced since.
+      if (record.live?.uid !== progress.uid) this.#progress.delete(record)
       else if (record.health === progress.health && this.#dueMs(record, progress) <= this.#options.clock()) {
         this.#judge(record, progress)
         this.#options.onExpired(record)

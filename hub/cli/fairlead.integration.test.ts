@@ -202,7 +202,7 @@ describe('a person with a fresh hub', () => {
 
   test('suspends an application and lets it go on', async () => {
     expect((await fairlead('application', 'suspend', 'web')).stdout).toBe('application/web suspended\n')
-    expect((await fairlead('application', 'list')).stdout).toMatch(/^web .* Suspended /m)
+    expect((await fairlead('application', 'list')).stdout).toMatch(/^web .* Suspended[, ]/m)
     expect((await fairlead('application', 'resume', 'web')).stdout).toBe('application/web resumed\n')
     expect((await fairlead('application', 'list')).stdout).not.toContain('Suspended')
     expect(await fairlead('application', 'suspend', 'nobody')).toMatchObject({ code: 3, stdout: '' })
