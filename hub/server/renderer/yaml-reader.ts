@@ -1,7 +1,7 @@
 // Reads YAML files as kubectl does, with lines for every message and limits against hostile files. js-yaml finds the
 // structure; the values are composed here, because its own constructor knows neither positions nor kubectl's rules.
-import { mayHoldVariables } from '@fairlead/shared/variables'
 import { EVENT_ID, type Event, getScalarValue, parseEvents, type ScalarEvent, YAMLException } from 'js-yaml'
+import { YamlPositions } from './yaml-positions.ts'
 import {
   isRawInteger,
   resolvePlainScalar,
@@ -67,12 +67,13 @@ export const YAML_MAX_MARKS = 1_000_000
 /** Reads all documents of a file; documents without content are left out. Throws YamlError. */
 export function readYaml(source: string): YamlFile {
   checkMarks(source)
-  const composer = new Composer(source, parse(source))
+  const positions = new YamlPositions(source)
+  const composer = new Composer(source, parse(source), positions)
   const documents = composer.compose()
   return {
     documents,
-    lineOf: (value) => composer.lineOf(value),
-    lineOfPart: (container, key, part) => composer.lineOfPart(container, key, part),
+    lineOf: (value) => positions.lineOf(value),
+    lineOfPart: (container, key, part) => positions.lineOfPart(container, key, part),
     stringify: (value) => composer.stringify(value),
   }
 }
@@ -127,20 +128,18 @@ interface Growth {
 class Composer {
   readonly #source: string
   readonly #events: readonly Event[]
-  readonly #starts = new WeakMap<object, number>()
-  /** Where texts with variables begin, by what holds them. */
-  readonly #textStarts = new WeakMap<object, Map<string | number, number>>()
+  readonly #positions: YamlPositions
   /** Keys in the order of the file, of mappings that have another. */
   readonly #keyOrders = new WeakMap<object, string[]>()
   readonly #path: (string | number)[] = []
-  #lineStarts: number[] | undefined
   #next = 0
   #anchors: Anchors = new Map()
   #expansion = 0
 
-  constructor(source: string, events: readonly Event[]) {
+  constructor(source: string, events: readonly Event[], positions: YamlPositions) {
     this.#source = source
     this.#events = events
+    this.#positions = positions
   }
 
   compose(): YamlDocument[] {
@@ -151,24 +150,11 @@ class Composer {
       const event = this.#peek()
       if (event.type !== EVENT_ID.POP) {
         const { value } = this.#node()
-        if (value !== null) documents.push({ value, line: this.#lineAt(startOf(event)) })
+        if (value !== null) documents.push({ value, line: this.#positions.lineAt(startOf(event)) })
       }
       this.#next++
     }
     return documents
-  }
-
-  lineOf(value: JsonValue): number | undefined {
-    if (value === null || typeof value !== 'object') return undefined
-    const start = this.#starts.get(value)
-    return start === undefined ? undefined : this.#lineAt(start)
-  }
-
-  lineOfPart(container: object, key: string | number, part: string): number | undefined {
-    const start = this.#textStarts.get(container)?.get(key)
-    if (start === undefined) return undefined
-    const at = this.#source.indexOf(part, start)
-    return this.#lineAt(at < 0 ? start : at)
   }
 
   stringify(value: JsonValue): string {
@@ -177,12 +163,6 @@ class Composer {
     const keys = [...new Set([...(this.#keyOrders.get(value) ?? []), ...Object.keys(value)])]
     const fields = keys.map((key) => `${JSON.stringify(key)}:${this.stringify(value[key] ?? null)}`)
     return `{${fields.join(',')}}`
-  }
-
-  #noteText(container: object, key: string | number, { value }: Composed, start: number): void {
-    if (typeof value !== 'string' || !mayHoldVariables(value)) return
-    const starts = this.#textStarts.get(container) ?? new Map<string | number, number>()
-    this.#textStarts.set(container, starts.set(key, start))
   }
 
   #peek(): Event {
@@ -216,12 +196,12 @@ class Composer {
   #sequence(start: number): Composed {
     const value: JsonValue[] = []
     const growth: Growth = { weight: 1, height: 0 }
-    this.#starts.set(value, start)
+    this.#positions.noteCollection(value, start)
     while (this.#peek().type !== EVENT_ID.POP) {
       this.#path.push(value.length)
       const start = startOf(this.#peek())
       const item = this.#node()
-      this.#noteText(value, value.length, item, start)
+      this.#positions.noteValue(value, value.length, item.value, start)
       value.push(grow(growth, item))
       this.#path.pop()
     }
@@ -233,7 +213,7 @@ class Composer {
     const value: JsonObject = {}
     const growth: Growth = { weight: 1, height: 0 }
     const merges: { from: JsonValue; at: number }[] = []
-    this.#starts.set(value, start)
+    this.#positions.noteCollection(value, start)
     while (this.#peek().type !== EVENT_ID.POP) {
       const at = startOf(this.#peek())
       const key = this.#key()
@@ -241,7 +221,7 @@ class Composer {
       if (key !== undefined && Object.hasOwn(value, key)) throw this.#error('this key is given twice', at)
       const start = startOf(this.#peek())
       const item = this.#node()
-      if (key !== undefined) this.#noteText(value, key, item, start)
+      if (key !== undefined) this.#positions.noteValue(value, key, item.value, start)
       growth.height = Math.max(growth.height, item.height)
       if (key === undefined) merges.push({ from: item.value, at })
       else {
@@ -329,19 +309,7 @@ class Composer {
   }
 
   #error(message: string, at: number, code: 'InvalidYaml' | 'LimitExceeded' = 'InvalidYaml'): YamlError {
-    return new YamlError(code, message, { line: this.#lineAt(at), field: formatPath(this.#path) })
-  }
-
-  #lineAt(position: number): number {
-    this.#lineStarts ??= findLineStarts(this.#source)
-    let low = 0
-    let high = this.#lineStarts.length - 1
-    while (low < high) {
-      const middle = (low + high + 1) >>> 1
-      if ((this.#lineStarts[middle] ?? 0) <= position) low = middle
-      else high = middle - 1
-    }
-    return low + 1
+    return new YamlError(code, message, { line: this.#positions.lineAt(at), field: formatPath(this.#path) })
   }
 }
 
@@ -398,13 +366,4 @@ function formatPath(path: readonly (string | number)[]): string {
     (text, part) => (typeof part === 'number' ? `${text}[${part}]` : text === '' ? part : `${text}.${part}`),
     '',
   )
-}
-
-function findLineStarts(source: string): number[] {
-  const starts = [0]
-  for (let position = 0; position < source.length; position++) {
-    const character = source.charCodeAt(position)
-    if (character === 10 || (character === 13 && source.charCodeAt(position + 1) !== 10)) starts.push(position + 1)
-  }
-  return starts
 }
