@@ -45,7 +45,7 @@ async function start(options: Partial<ReconcilerOptions> = {}): Promise<Reconcil
   return bed
 }
 
-/** As main.ts wires it. */
+/** As agent.ts wires it. */
 async function startWithPolicy(): Promise<{ bed: ReconcilerBed; states: PolicyState[] }> {
   const states: PolicyState[] = []
   const stopping = new AbortController()
