@@ -1,41 +1,41 @@
 // The flow of a slice on one page: targets for applications, objects applied, watched, repaired and pruned, and what
 // came of it reported. The applications' own steps are in reconciler/.
-import { equals } from '@bufbuild/protobuf'
 import { durationMs } from '@bufbuild/protobuf/wkt'
-import { HealthState, RevisionSchema } from '@fairlead/proto/common'
-import { type ApplicationReport, ApplicationReportSchema, type ObjectChange } from '@fairlead/proto/report'
-import { type Slice, type SliceEntry, SyncPolicySchema } from '@fairlead/proto/slice'
+import type { ApplicationReport, ObjectChange } from '@fairlead/proto/report'
+import type { Slice } from '@fairlead/proto/slice'
 import { backoffMs, sleep } from '@fairlead/shared/backoff'
 import { canonicalJson } from '@fairlead/shared/digest'
-import { AppError, type ErrorCode, isAborted } from '@fairlead/shared/errors'
+import { AppError, isAborted } from '@fairlead/shared/errors'
 import { MANAGED_BY, MANAGED_BY_LABEL } from '@fairlead/shared/labels'
 import type { Logger } from '@fairlead/shared/logger'
 import type { KubernetesObject } from '@fairlead/shared/object-reference'
-import { isCrd, isFoundation } from './applier/apply-order.ts'
 import { Limiter } from './applier/limiter.ts'
-import { type ClusterVariables, variablesOf } from './applier/variables.ts'
+import { variablesOf } from './applier/variables.ts'
 import { Decryptor } from './decryptor/decryptor.ts'
 import type { ArtifactLoader, InspectedObject, Inspection, Preview, Reconciler, ReportSink } from './desired-state.ts'
 import { InventoryStore } from './inventory/inventory-store.ts'
-import type { Kube, ResourceType } from './kube/kube.ts'
+import type { Kube } from './kube/kube.ts'
 import { OPEN_POLICY } from './policy/cluster-policy.ts'
 import type { PolicyState } from './policy/policy-watch.ts'
 import { Application } from './reconciler/application.ts'
-import { buildReport, toDrift } from './reconciler/application-report.ts'
+import { toDrift } from './reconciler/application-report.ts'
 import { Autoscalers } from './reconciler/autoscalers.ts'
 import { CauseReader } from './reconciler/cause-reader.ts'
-import type { DesiredTarget, ReconcilerContext, ReconcilerLimits, Target } from './reconciler/context.ts'
+import type { ReconcilerContext, ReconcilerLimits } from './reconciler/context.ts'
 import { DriftRepair, type SeenDrift } from './reconciler/drift-repair.ts'
+import { Foundations } from './reconciler/foundations.ts'
 import { HealthJudge, type HealthPolicy } from './reconciler/health-judge.ts'
 import { LeftDrift } from './reconciler/left-drift.ts'
 import { createLocalPolicy } from './reconciler/local-policy.ts'
-import { type ObjectRecord, observeGone, recordFromInventory } from './reconciler/object-record.ts'
+import { type ObjectRecord, recordFromInventory, retryAtOnce } from './reconciler/object-record.ts'
 import { ObjectTable } from './reconciler/object-table.ts'
 import { ObjectWriter } from './reconciler/object-writer.ts'
 import { previewApplication } from './reconciler/preview.ts'
+import { ReportSchedule, refreshReport } from './reconciler/report-schedule.ts'
 import { isScalable, noteScaling } from './reconciler/scaled-objects.ts'
 import { ServiceAccounts } from './reconciler/service-accounts.ts'
 import { isDriftLeft } from './reconciler/suspension.ts'
+import { type DesiredTarget, isSameTarget, type Target, toTarget } from './reconciler/target.ts'
 import { WatchedKinds } from './reconciler/watched-kinds.ts'
 import { type Recorder, silentRecorder } from './recorder.ts'
 import type { Scaling } from './remediator/autoscaling.ts'
@@ -83,11 +83,6 @@ const LIMITS: ReconcilerLimits = {
   establishedTimeoutMs: 30_000,
   reportDelayMs: 25,
 }
-/** What failed for want of a kind or a namespace is tried again when one comes to be. */
-const FOUNDATION_CODES = new Set(['UnknownKind', 'NamespaceNotFound', 'DependencyFailed', 'ApplyRefused'])
-
-/** What may have failed for want of a kind, or of permission for it. */
-const ACCESS_CODES: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['UnknownKind', 'ApplyForbidden', 'PruneFailed'])
 
 /** Makes a reconciler and begins to read the inventories in the cluster, until it succeeds; slices may be given at once. */
 export function createReconciler(options: ReconcilerOptions): Reconciler {
@@ -104,11 +99,10 @@ class ClusterReconciler implements Reconciler {
   readonly #left: LeftDrift
   readonly #judge: HealthJudge
   readonly #autoscalers: Autoscalers
-  readonly #reportTimers = new Map<Application, NodeJS.Timeout>()
+  readonly #foundations: Foundations
+  readonly #reports: ReportSchedule
   /** Applications whose tombstone was carried out: confirmed again when the hub asks again. */
   readonly #removed = new Set<string>()
-  /** CRDs that are established and Namespaces that are there, with what they were last seen as. */
-  readonly #foundations = new WeakMap<ObjectRecord, string>()
   #hasSlice = false
   /** The inventories of the cluster are known. */
   #isReady = false
@@ -117,50 +111,49 @@ class ClusterReconciler implements Reconciler {
 
   constructor(options: ReconcilerOptions) {
     this.#options = options
-    const {
-      kube,
-      ownNamespace,
-      logger,
-      persons = PERSON_MANAGERS,
-      clock = Date.now,
-      recorder = silentRecorder,
-    } = options
-    const table = new ObjectTable()
-    const fights = new FightLedger(options.fightLimits)
+    const { kube, ownNamespace, namespaces, logger, policy = () => OPEN, policyReady } = options
+    const { persons = PERSON_MANAGERS, clock = Date.now, recorder = silentRecorder, podLogs = false } = options
     const { signal } = this.#stop
-    const onIdle = (record: ObjectRecord): void => this.#repair.flush(record)
-    const { policy = () => OPEN } = options
+    const table = new ObjectTable()
     const accountOf = (name: string): string => this.#applications.get(name)?.account ?? ''
-    const localPolicy = createLocalPolicy({ ownNamespace, namespaces: options.namespaces, policy, accountOf })
     const accounts = new ServiceAccounts({ kube, accountOf, signal })
-    const kubeFor = async (name: string): Promise<Kube> => await accounts.kubeFor(name)
-    const onChange = (record: ObjectRecord): void => this.#noteChange(record)
-    const causes = new CauseReader({ kube, clock, signal, podLogs: options.podLogs ?? false, onChange })
-    this.#judge = new HealthJudge({ kube, table, causes, persons, clock, signal, onChange })
-    const onObserved = (record: ObjectRecord, object: KubernetesObject): void => this.#judge.note(record, object)
-    const writer = new ObjectWriter({ kubeFor, persons, clock, signal, localPolicy, recorder, onObserved, onIdle })
-    this.#left = new LeftDrift({
-      kubeFor,
-      persons,
-      clock,
-      signal,
-      isLeft: (name) => this.#policyOf(name)?.remediate === false,
-      onDrift: (drift) => this.#noteDrift(drift),
-      onChange: (record) => this.#noteChange(record),
-    })
-    this.#autoscalers = new Autoscalers({
+    const localPolicy = createLocalPolicy({ ownNamespace, namespaces, policy, accountOf })
+    const shared = {
       kube,
-      namespaces: options.namespaces,
+      kubeFor: async (name: string): Promise<Kube> => await accounts.kubeFor(name),
+      table,
+      localPolicy,
+      persons,
+      namespaces,
+      recorder,
       logger,
       clock,
       signal,
-      onTarget: (key, scaling) => this.#noteScaling(key, scaling),
+      policyOf: (name: string) => this.#policyOf(name),
+      onObserved: (record: ObjectRecord, object: KubernetesObject): void => this.#judge.note(record, object),
+      onChange: (record: ObjectRecord): void => this.#noteChange(record),
+      onDrift: (drift: SeenDrift): void => this.#noteDrift(drift),
+    }
+    this.#judge = new HealthJudge({ ...shared, causes: new CauseReader({ ...shared, podLogs }) })
+    const writer = new ObjectWriter({ ...shared, onIdle: (record) => this.#repair.flush(record) })
+    this.#left = new LeftDrift({ ...shared, isLeft: (name) => this.#policyOf(name)?.remediate === false })
+    const onTarget = (key: string, scaling: Scaling): void => this.#noteScaling(key, scaling)
+    this.#autoscalers = new Autoscalers({ ...shared, onTarget })
+    this.#repair = new DriftRepair({
+      ...shared,
+      writer,
+      fights: new FightLedger(options.fightLimits),
+      left: this.#left,
+      onAttention: ({ application }) => this.#applications.get(application)?.wake(),
+      onInventoryChange: ({ application }) => this.#applications.get(application)?.wakeSoon(),
     })
+    this.#foundations = new Foundations({ kube, table, applications: this.#applications })
     this.#watcher = this.#watch(options)
+    const limits = { ...LIMITS, ...options.limits }
+    this.#reports = new ReportSchedule(options.reports, limits.reportDelayMs)
     this.#context = {
-      kube,
+      ...shared,
       store: new InventoryStore({ kube, namespace: ownNamespace, logger }),
-      table,
       kinds: new WatchedKinds(this.#watcher),
       writer,
       left: this.#left,
@@ -168,41 +161,20 @@ class ClusterReconciler implements Reconciler {
       applies: new Limiter(),
       artifacts: options.artifacts,
       decryptor: new Decryptor({ kube, namespace: ownNamespace, secret: options.ageSecret }),
-      limits: { ...LIMITS, ...options.limits },
+      limits,
       ownNamespace,
       clusterId: () => this.#clusterId,
       variables: () => this.#variables,
-      localPolicy,
       isPaused: () => this.#isPaused(),
-      kubeFor,
-      logger,
-      recorder,
-      clock,
-      signal,
       ready: Promise.resolve().then(async () => {
-        await untilSettled(options.policyReady, signal)
+        await untilSettled(policyReady, signal)
         await this.#adoptInventories()
       }),
       neighbours: this.#applications,
-      noteChange: (record) => this.#noteChange(record),
+      noteChange: shared.onChange,
     }
     // Each application awaits it too; without any, an abort must not count as unhandled.
     this.#context.ready.catch(() => undefined)
-    this.#repair = new DriftRepair({
-      table,
-      writer,
-      fights,
-      persons,
-      clock,
-      recorder,
-      onObserved,
-      policyOf: (name) => this.#policyOf(name),
-      left: this.#left,
-      onDrift: (drift) => this.#noteDrift(drift),
-      onChange: (record) => this.#noteChange(record),
-      onAttention: (record) => this.#applications.get(record.application)?.wake(),
-      onInventoryChange: (record) => this.#applications.get(record.application)?.wakeSoon(),
-    })
   }
 
   update(slice: Slice): void {
@@ -239,7 +211,7 @@ class ClusterReconciler implements Reconciler {
   policyChanged(): void {
     for (const application of this.#applications.values()) {
       for (const record of application.records()) {
-        if (record.failure?.error.code === 'PolicyForbids') record.failure = { ...record.failure, retryAtMs: 0 }
+        if (record.failure?.error.code === 'PolicyForbids') retryAtOnce(record)
       }
       application.wake()
     }
@@ -254,7 +226,7 @@ class ClusterReconciler implements Reconciler {
   reports(): readonly ApplicationReport[] {
     return [...this.#applications.values()]
       .filter((application) => application.target || this.#hasSlice)
-      .map((application) => this.#refreshReport(application))
+      .map(refreshReport)
   }
 
   inspect(): Inspection {
@@ -278,7 +250,7 @@ class ClusterReconciler implements Reconciler {
     this.#repair.stop()
     this.#left.stop()
     this.#judge.stop()
-    for (const timer of this.#reportTimers.values()) clearTimeout(timer)
+    this.#reports.stop()
     await Promise.all([this.#watcher.stop(), this.#autoscalers.stop()])
     await Promise.all([...this.#applications.values()].map(async (application) => await application.stopped()))
   }
@@ -291,7 +263,7 @@ class ClusterReconciler implements Reconciler {
       namespaces,
       onEvent: (event) => this.#repair.handle(event),
       onState: (state) => this.#noteWatchState(state),
-      onSynced: (resource) => this.#noteSynced(resource),
+      onSynced: (resource) => this.#foundations.kindListed(resource),
       ...(onWatchReopened && { onReopened: onWatchReopened }),
       logger,
     })
@@ -299,30 +271,7 @@ class ClusterReconciler implements Reconciler {
 
   #noteWatchState(state: WatchState): void {
     this.#context.kinds.noteState(state)
-    if (state.state !== 'gone') return
-    // With the CRD all its objects went; they are tried again until there is one.
-    for (const record of this.#context.table.all()) {
-      if (!isOfKind(record, state.resource) || !record.declared) continue
-      observeGone(record)
-      record.dirty = true
-    }
-    this.#wakeOwners(state.resource)
-  }
-
-  /** What can be listed is served, and may be seen: what failed because it was not is tried again at once. */
-  #noteSynced(resource: ResourceType): void {
-    for (const record of this.#context.table.all()) {
-      if (!isOfKind(record, resource) || !record.failure || !ACCESS_CODES.has(record.failure.error.code)) continue
-      record.failure = { ...record.failure, retryAtMs: 0 }
-    }
-    this.#wakeOwners(resource)
-  }
-
-  /** What is there of a kind is known anew: those who own some of it compare. */
-  #wakeOwners(resource: ResourceType): void {
-    for (const application of this.#applications.values()) {
-      if (application.records().some((record) => isOfKind(record, resource))) application.wake()
-    }
+    if (state.state === 'gone') this.#foundations.kindGone(state.resource)
   }
 
   #updateEntry(target: Target | undefined, name: string): void {
@@ -342,7 +291,7 @@ class ClusterReconciler implements Reconciler {
     const known = this.#applications.get(name)
     if (known) return known
     const application = new Application(name, this.#context, {
-      onChange: (changed) => this.#scheduleReport(changed),
+      onChange: (changed) => this.#noteReport(changed),
       onRemoved: (removed) => this.#forget(removed),
     })
     this.#applications.set(name, application)
@@ -351,14 +300,12 @@ class ClusterReconciler implements Reconciler {
 
   #forget(application: Application): void {
     this.#applications.delete(application.name)
-    clearTimeout(this.#reportTimers.get(application))
-    this.#reportTimers.delete(application)
     this.#removed.add(application.name)
     this.#judge.setPolicy(application.name, undefined)
     this.#context.kinds.releaseUnused(this.#context.table.all())
     if (![...this.#context.table.all()].some(isScalable)) this.#autoscalers.release()
     this.#options.logger.info({ application: application.name }, 'application removed')
-    this.#options.reports.removed(application.name)
+    this.#reports.removed(application)
   }
 
   async #adoptInventories(): Promise<void> {
@@ -404,60 +351,12 @@ class ClusterReconciler implements Reconciler {
 
   #noteChange(record: ObjectRecord): void {
     this.#applications.get(record.application)?.noteChange()
-    if (!isFoundation(record)) return
-    const state = foundationState(record)
-    const before = this.#foundations.get(record)
-    if (state === before) return
-    if (state === undefined) this.#foundations.delete(record)
-    else {
-      this.#foundations.set(record, state)
-      // The name of a CRD is <plural>.<group>.
-      this.#noteFoundation(isCrd(record) ? record.name.slice(record.name.indexOf('.') + 1) : '')
-    }
+    this.#foundations.note(record)
   }
 
-  #noteFoundation(group: string): void {
-    if (group !== '') this.#context.kube.forgetDiscovery(group)
-    for (const application of this.#applications.values()) {
-      let isWaiting = false
-      for (const record of application.records()) {
-        if (!record.failure || !FOUNDATION_CODES.has(record.failure.error.code)) continue
-        record.failure = { ...record.failure, retryAtMs: 0 }
-        isWaiting = true
-      }
-      if ((application.loaded?.unresolved.length ?? 0) > 0 || application.gate.isHeld) application.retryUnresolved()
-      else if (isWaiting) application.wake()
-    }
+  #noteReport(application: Application): void {
+    if (this.#hasSlice && !this.#stop.signal.aborted) this.#reports.note(application)
   }
-
-  #scheduleReport(application: Application): void {
-    if (!this.#hasSlice || this.#reportTimers.has(application) || this.#stop.signal.aborted) return
-    const send = (): void => {
-      this.#reportTimers.delete(application)
-      const last = application.report
-      const report = this.#refreshReport(application)
-      if (report !== last) this.#options.reports.put(report)
-    }
-    // Large reports cost more to make: they are merged for longer.
-    const delayMs = Math.max(this.#context.limits.reportDelayMs, (application.loaded?.declared.size ?? 0) / 10)
-    this.#reportTimers.set(application, setTimeout(send, delayMs))
-  }
-
-  /** The application's report; the same object as before while nothing in it changed. */
-  #refreshReport(application: Application): ApplicationReport {
-    const report = buildReport(application)
-    if (!application.report || !isSameReport(application.report, report)) application.report = report
-    return application.report
-  }
-}
-
-/** What a CRD that is established or a Namespace that takes objects was last seen as; undefined when others must wait for it. A CRD that is applied anew may serve another version. */
-function foundationState(record: ObjectRecord): string | undefined {
-  if (isCrd(record)) {
-    const isEstablished = record.health.health === HealthState.HEALTHY
-    return isEstablished ? `${record.live?.uid ?? ''} ${record.applied?.declaredHash ?? ''}` : undefined
-  }
-  return record.live && !record.live.terminating ? record.live.uid : undefined
 }
 
 /** Throws Aborted when the signal does before. */
@@ -469,43 +368,13 @@ async function untilSettled(promise: Promise<void> | undefined, signal: AbortSig
   await Promise.race([promise, aborted]).finally(() => signal.removeEventListener('abort', abort))
 }
 
-function isOfKind(record: ObjectRecord, { group, kind }: ResourceType): boolean {
-  return record.group === group && record.kind === kind
-}
-
 function toInspected({ application, group, kind, namespace, name, applied }: ObjectRecord): InspectedObject {
   const { uid = '', declaredHash = '', entryHash = '' } = applied ?? {}
   return { application, group, kind, namespace, name, uid, declaredHash, entryHash }
-}
-
-function toTarget(
-  { intent, approvedPrunes }: SliceEntry,
-  generation: bigint,
-  variables: ClusterVariables,
-): Target | undefined {
-  if (intent.case === 'tombstone') return { kind: 'tombstone', prune: intent.value.prune, generation, approvedPrunes }
-  if (intent.case !== 'desired') return undefined
-  const { revision, artifact, policy } = intent.value
-  return artifact && policy
-    ? { kind: 'desired', revision, artifact, policy, variables, generation, approvedPrunes }
-    : undefined
 }
 
 function toHealthPolicy({ policy, artifact }: DesiredTarget): HealthPolicy {
   const { healthRules: rules, progressDeadline } = policy
   const progressDeadlineMs = progressDeadline && durationMs(progressDeadline)
   return { rules, progressDeadlineMs, digest: artifact.digest }
-}
-
-function isSameTarget(a: Target | undefined, b: Target): boolean {
-  if (a?.approvedPrunes.join() !== b.approvedPrunes.join()) return false
-  if (a?.kind === 'tombstone' && b.kind === 'tombstone') return a.prune === b.prune
-  if (a?.kind !== 'desired' || b.kind !== 'desired') return false
-  const isSameRevision =
-    a.revision && b.revision ? equals(RevisionSchema, a.revision, b.revision) : a.revision === b.revision
-  return isSameRevision && a.artifact.digest === b.artifact.digest && equals(SyncPolicySchema, a.policy, b.policy)
-}
-
-function isSameReport(a: ApplicationReport, b: ApplicationReport): boolean {
-  return equals(ApplicationReportSchema, a, b)
 }

@@ -1,28 +1,27 @@
 // One application on this cluster: a loop that brings it to its newest target, wakes when something needs it, and
 // otherwise waits. A newer target pre-empts the work on the older at once.
-import { toJson } from '@bufbuild/protobuf'
-import { IgnoreRuleSchema } from '@fairlead/proto/common'
 import type { ApplicationReport, Drift } from '@fairlead/proto/report'
-import type { SyncPolicy } from '@fairlead/proto/slice'
-import { backoffMs } from '@fairlead/shared/backoff'
 import { canonicalJson, sha256Hex } from '@fairlead/shared/digest'
-import { AppError, isAborted, toAppError } from '@fairlead/shared/errors'
+import { type AppError, isAborted, toAppError } from '@fairlead/shared/errors'
 import { retryDelayMs } from '../applier/retry.ts'
 import { type ClusterVariables, differIn } from '../applier/variables.ts'
 import type { Inventory } from '../inventory/inventory.ts'
 import { toDrift } from './application-report.ts'
 import { applyDeclared } from './apply-run.ts'
 import { claimDeclared } from './claim.ts'
-import type { DesiredTarget, Neighbour, ReconcilerContext, Target } from './context.ts'
+import type { Neighbour, ReconcilerContext } from './context.ts'
+import { Declaration } from './declaration.ts'
 import { addDrift, closeDrifts } from './drift-list.ts'
 import type { SeenDrift } from './drift-repair.ts'
 import { leave } from './leave-run.ts'
-import { type LoadedManifests, loadDeclared, resolveManifests } from './load-declared.ts'
-import { type ObjectRecord, toInventoryRecord } from './object-record.ts'
+import type { LoadedManifests } from './load-declared.ts'
+import { type ObjectRecord, retryAtOnce, toInventoryRecord } from './object-record.ts'
 import { type HeldPruneState, pruneDropped } from './prune-run.ts'
 import { RevisionGate } from './revision-gate.ts'
 import { awaitAutoscalers, noteAutoscalers } from './scaled-objects.ts'
 import { inspectLeft, isDriftLeft } from './suspension.ts'
+import { accountOf, type DesiredTarget, isSameContent, type Target } from './target.ts'
+import { WakeSignal } from './wake-signal.ts'
 
 /** What applications tell the reconciler. */
 export interface ApplicationEvents {
@@ -40,22 +39,14 @@ export interface NotedFailure {
 
 /** How many drifts are kept for reports. */
 const DRIFTS_KEPT = 10
-/** How long changes of the inventory by repairs are gathered, in milliseconds. */
-const SOON_MS = 250
 /** Never sooner than this after a pass, unless woken, in milliseconds. */
 const RETRY_MIN_MS = 200
-/** How soon and how seldom manifests of kinds that are not served are looked at again. */
-const UNRESOLVED_RETRY = { baseMs: 250, maxMs: 60_000 }
-/** How soon and how seldom manifests that no key opens are looked at again. */
-const KEY_RETRY = { baseMs: 1_000, maxMs: 60_000 }
 
 /** One application. */
 export class Application implements Neighbour {
   readonly name: string
   readonly context: ReconcilerContext
   target: Target | undefined
-  /** What it declares; undefined while that is not known. */
-  loaded: LoadedManifests | undefined
   /** Objects that it declares and another application owns. */
   contested: readonly string[] = []
   /** Why the application as a whole cannot be brought to its target. */
@@ -79,18 +70,11 @@ export class Application implements Neighbour {
   /** What its newest revision must pass, and its hooks. */
   readonly gate: RevisionGate
   readonly #events: ApplicationEvents
-  /** What the newest revision declares, while it is not in force yet. */
-  #candidate: LoadedManifests | undefined
+  readonly #declaration: Declaration
+  readonly #waking = new WakeSignal()
   #controller = new AbortController()
   #loop: Promise<void> | undefined
-  #isAwake = false
-  #soon: NodeJS.Timeout | undefined
   #attempts = 0
-  #unresolvedAttempts = 0
-  readonly #waiters = new Set<() => void>()
-  #keyAttempts = 0
-  /** When manifests that could not be decrypted are looked at again; Infinity when there are none. */
-  #keyRetryAtMs = Infinity
   #saving: Promise<void> = Promise.resolve()
 
   constructor(name: string, context: ReconcilerContext, events: ApplicationEvents) {
@@ -98,15 +82,21 @@ export class Application implements Neighbour {
     this.context = context
     this.#events = events
     this.gate = new RevisionGate(this)
+    this.#declaration = new Declaration(name, context)
+  }
+
+  /** What it declares in force; undefined while that is not known. */
+  get loaded(): LoadedManifests | undefined {
+    return this.#declaration.inForce
   }
 
   /** Whether it is known what it declares. */
   get isLoaded(): boolean {
-    return this.target?.kind === 'tombstone' || this.loaded !== undefined || this.#candidate !== undefined
+    return this.target?.kind === 'tombstone' || this.#declaration.known !== undefined
   }
 
   declares(key: string): boolean {
-    return (this.loaded ?? this.#candidate)?.declared.has(key) === true
+    return this.#declaration.known?.declared.has(key) === true
   }
 
   /** What was completely applied before this process began is all that it declares, also while its artifact cannot be had. */
@@ -137,8 +127,7 @@ export class Application implements Neighbour {
     this.target = target
     if (target?.kind === 'desired') this.account = accountOf(target)
     if (!isSame || !keepsVariables) {
-      this.loaded = undefined
-      this.#candidate = undefined
+      this.#declaration.forget()
       this.context.table.contest(this.name, [])
       this.contested = []
       this.pruneWaitSinceMs = 0
@@ -148,13 +137,12 @@ export class Application implements Neighbour {
       if (!target) record.declared = undefined
       // What others own by then is taken back, though it may have the value of Git.
       if (target?.kind === 'desired' && !isDriftLeft(target)) record.equalAt = ''
-      if (record.failure) record.failure = { ...record.failure, retryAtMs: 0 }
+      retryAtOnce(record)
     }
     this.failure = undefined
     this.gate.reset()
     this.#attempts = 0
-    this.#unresolvedAttempts = 0
-    this.#keyAttempts = 0
+    this.#declaration.hurry()
     this.#controller.abort()
     this.wake()
     this.#start()
@@ -182,7 +170,7 @@ export class Application implements Neighbour {
   recheck(): void {
     for (const record of this.records()) {
       record.dirty = true
-      if (record.failure) record.failure = { ...record.failure, retryAtMs: 0 }
+      retryAtOnce(record)
     }
     this.gate.hurry()
     this.wake()
@@ -190,26 +178,22 @@ export class Application implements Neighbour {
 
   /** Looks after itself again, soon. */
   wake(): void {
-    this.#isAwake = true
-    this.nudge()
+    this.#waking.wake()
   }
 
-  /** Looks after itself again in a quarter of a second: what repairs change of the inventory is written together. A crash before that leaves an older uid there, which the first list puts right. */
+  /** Looks after itself again in a moment: what repairs change of the inventory is written together. A crash before that leaves an older uid there, which the first list puts right. */
   wakeSoon(): void {
-    this.#soon ??= setTimeout(() => {
-      this.#soon = undefined
-      this.wake()
-    }, SOON_MS).unref()
+    this.#waking.wakeSoon()
   }
 
   /** Looks again at what it waits for. */
   nudge(): void {
-    for (const look of [...this.#waiters]) look()
+    this.#waking.nudge()
   }
 
   /** Kinds came to be: manifests that wait for theirs are looked at again, soon. */
   retryUnresolved(): void {
-    this.#unresolvedAttempts = 0
+    this.#declaration.hurryUnresolved()
     this.gate.hurry()
     this.wake()
   }
@@ -275,14 +259,7 @@ export class Application implements Neighbour {
 
   /** Waits until the condition holds; false after the time limit. Throws Aborted, also when the application was woken for something else: then it begins anew. */
   async waitUntil(condition: () => boolean, timeoutMs: number, signal: AbortSignal): Promise<boolean> {
-    const deadline = performance.now() + timeoutMs
-    while (!condition()) {
-      const remainingMs = deadline - performance.now()
-      if (remainingMs <= 0) return false
-      if (this.#isAwake) throw new AppError('Aborted', 'woken')
-      await this.#waitForChange(remainingMs, signal)
-    }
-    return true
+    return await this.#waking.until(condition, timeoutMs, signal)
   }
 
   async #run(): Promise<void> {
@@ -290,10 +267,10 @@ export class Application implements Neighbour {
     while (!stop.aborted && this.target) {
       this.#controller = new AbortController()
       const signal = AbortSignal.any([stop, this.#controller.signal])
-      this.#isAwake = false
+      this.#waking.begin()
       const nextMs = await this.#attempt(signal)
       this.noteChange()
-      await this.#sleep(nextMs, signal)
+      await this.#waking.sleep(nextMs, signal)
     }
   }
 
@@ -324,12 +301,11 @@ export class Application implements Neighbour {
       return
     }
     if (target?.kind !== 'desired') return
-    const candidate = await this.#load(target, signal)
+    const candidate = await this.#declaration.load(target, signal)
     if (!(await this.gate.passes(target, candidate, signal))) return
     await awaitAutoscalers(this.context, candidate.declared.values())
     signal.throwIfAborted()
-    this.loaded = candidate
-    this.#candidate = undefined
+    this.#declaration.bringIntoForce(candidate)
     claimDeclared(this, candidate)
     this.gate.hooks.dropOthers(candidate, candidate.declared)
     await this.watchKinds(signal)
@@ -340,24 +316,6 @@ export class Application implements Neighbour {
     await inspectLeft(this, target, signal)
     await this.#settle(target)
     await this.gate.finish(target, candidate, signal)
-  }
-
-  /** What the target declares, be it in force or not; kinds that were not served are looked up again. */
-  async #load(target: DesiredTarget, signal: AbortSignal): Promise<LoadedManifests> {
-    const known = this.#isKeyDue() ? undefined : (this.loaded ?? this.#candidate)
-    const loaded = known ?? (await loadDeclared(this.context, this.name, target, signal))
-    signal.throwIfAborted()
-    if (!known) {
-      const isLocked = loaded.refused.some(({ error }) => error.code === 'DecryptionFailed')
-      this.#keyRetryAtMs = isLocked ? this.context.clock() + backoffMs(this.#keyAttempts++, KEY_RETRY) : Infinity
-    }
-    const resolved = known && known.unresolved.length > 0 ? await this.#resolveAgain(target, known) : loaded
-    signal.throwIfAborted()
-    if (this.loaded) this.loaded = resolved
-    else this.#candidate = resolved
-    // Others may wait to hear what this one declares.
-    if (!known) for (const neighbour of this.context.neighbours.values()) neighbour.nudge()
-    return resolved
   }
 
   /** Suspended: what differs is found and told, and nothing is written. */
@@ -371,17 +329,6 @@ export class Application implements Neighbour {
     if (this.target !== target) return
     this.target = undefined
     this.#events.onRemoved(this)
-  }
-
-  async #resolveAgain({ policy }: DesiredTarget, loaded: LoadedManifests): Promise<LoadedManifests> {
-    const parsed = loaded.unresolved.map((unresolved) => unresolved.parsed)
-    // The pace is set here; what was remembered as unknown must be asked for again.
-    for (const { group } of parsed) this.context.kube.forgetDiscovery(group)
-    const again = await resolveManifests(this.context, this.name, policy, parsed)
-    const declared = new Map([...again.declared, ...loaded.declared])
-    const hooks = new Map([...again.hooks, ...loaded.hooks])
-    const leftAlone = new Set([...again.leftAlone, ...loaded.leftAlone])
-    return { ...loaded, declared, hooks, leftAlone, unresolved: again.unresolved }
   }
 
   /** Watches the kinds of which it owns something, and waits until they were listed. Throws Aborted. */
@@ -416,60 +363,11 @@ export class Application implements Neighbour {
     return this.records().every(({ declared, applied }) => !declared || declared.hash === applied?.declaredHash)
   }
 
-  /** A key may have come that opens what could not be decrypted. */
-  #isKeyDue(): boolean {
-    return this.#keyRetryAtMs <= this.context.clock()
-  }
-
   #nextRetryMs(startedAtMs: number): number {
     const failures = this.records().map(({ failure }) => failure?.retryAtMs ?? Infinity)
-    const times = [...this.gate.retryTimes(), this.#keyRetryAtMs, ...failures]
+    const times = [...this.gate.retryTimes(), this.#declaration.keyRetryAtMs, ...failures]
     // What the pass found due and did not try waits for something else, which wakes the application.
     const nextAtMs = times.reduce((next, time) => (time < startedAtMs ? next : Math.min(next, time)), Infinity)
-    let next = nextAtMs - this.context.clock()
-    if (this.loaded && this.loaded.unresolved.length > 0) {
-      next = Math.min(next, backoffMs(this.#unresolvedAttempts++, UNRESOLVED_RETRY))
-    }
-    return Math.max(RETRY_MIN_MS, next)
+    return Math.max(RETRY_MIN_MS, Math.min(nextAtMs - this.context.clock(), this.#declaration.nextUnresolvedMs()))
   }
-
-  async #sleep(ms: number, signal: AbortSignal): Promise<void> {
-    const deadline = performance.now() + ms
-    while (!this.#isAwake && !signal.aborted) {
-      const remainingMs = deadline - performance.now()
-      if (remainingMs <= 0) return
-      await this.#waitForChange(remainingMs, signal).catch(() => undefined)
-    }
-  }
-
-  async #waitForChange(timeoutMs: number, signal: AbortSignal): Promise<void> {
-    const { promise, resolve } = Promise.withResolvers<void>()
-    const timer = timeoutMs < 2 ** 31 ? setTimeout(resolve, timeoutMs) : undefined
-    this.#waiters.add(resolve)
-    const abort = (): void => resolve()
-    signal.addEventListener('abort', abort, { once: true })
-    if (signal.aborted) resolve()
-    await promise
-    clearTimeout(timer)
-    // The signal lives as long as the application is left in peace, and each change comes by here.
-    signal.removeEventListener('abort', abort)
-    this.#waiters.delete(resolve)
-    if (signal.aborted) throw new AppError('Aborted', 'something newer came')
-  }
-}
-
-function accountOf({ policy }: DesiredTarget): string {
-  return policy.serviceAccount === '' ? '' : `${policy.namespace || 'default'}/${policy.serviceAccount}`
-}
-
-function isSameContent(a: Target | undefined, b: Target | undefined): boolean {
-  if (a?.kind !== 'desired' || b?.kind !== 'desired') return false
-  return a.artifact.digest === b.artifact.digest && isSameDeclaration(a.policy, b.policy)
-}
-
-/** Whether the same artifact declares the same objects under both policies. */
-function isSameDeclaration(a: SyncPolicy, b: SyncPolicy): boolean {
-  const rules = ({ ignoreFields }: SyncPolicy): string =>
-    canonicalJson(ignoreFields.map((rule) => toJson(IgnoreRuleSchema, rule)))
-  return a.namespace === b.namespace && a.substitute === b.substitute && rules(a) === rules(b)
 }

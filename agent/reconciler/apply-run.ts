@@ -8,8 +8,8 @@ import { retryDelayMs } from '../applier/retry.ts'
 import type { ResourceType } from '../kube/kube.ts'
 import { KubeError } from '../kube/kube-error.ts'
 import type { Application } from './application.ts'
-import type { DesiredTarget } from './context.ts'
 import { findDifference, isPending, isWorking, needsApply, type ObjectRecord } from './object-record.ts'
+import type { DesiredTarget } from './target.ts'
 
 /** At work for one application. The limiter holds all applications together to eight in flight; more are needed here so that what is slow can give its place to the next object of the same application. */
 const WORKERS = 64

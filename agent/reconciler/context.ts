@@ -1,11 +1,8 @@
 // What the applications of one agent share.
 
-import type { Revision } from '@fairlead/proto/common'
-import type { ArtifactReference, SyncPolicy } from '@fairlead/proto/slice'
 import type { Logger } from '@fairlead/shared/logger'
 import type { Limiter } from '../applier/limiter.ts'
 import type { RetryLimits } from '../applier/retry.ts'
-import type { ClusterVariables } from '../applier/variables.ts'
 import type { Decryptor } from '../decryptor/decryptor.ts'
 import type { ArtifactLoader } from '../desired-state.ts'
 import type { InventoryStore } from '../inventory/inventory-store.ts'
@@ -17,34 +14,8 @@ import type { LocalPolicy } from './local-policy.ts'
 import type { ObjectRecord } from './object-record.ts'
 import type { ObjectTable } from './object-table.ts'
 import type { ObjectWriter } from './object-writer.ts'
+import type { Target } from './target.ts'
 import type { WatchedKinds } from './watched-kinds.ts'
-
-/** An application that must run. */
-export interface DesiredTarget {
-  readonly kind: 'desired'
-  readonly revision: Revision | undefined
-  readonly artifact: ArtifactReference
-  readonly policy: SyncPolicy
-  /** Of the cluster, as the newest slice has them. */
-  readonly variables: ClusterVariables
-  /** Of the slice that asked for it first. */
-  readonly generation: bigint
-  /** Digests of held prunes that were approved. */
-  readonly approvedPrunes: readonly string[]
-}
-
-/** An application that must leave. */
-export interface TombstoneTarget {
-  readonly kind: 'tombstone'
-  /** False: its objects stay and only the ownership is given up. */
-  readonly prune: boolean
-  readonly generation: bigint
-  /** Digests of held prunes that were approved. */
-  readonly approvedPrunes: readonly string[]
-}
-
-/** What the slice says of an application. */
-export type Target = DesiredTarget | TombstoneTarget
 
 /** What applications know of each other. */
 export interface Neighbour {

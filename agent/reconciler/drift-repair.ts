@@ -13,7 +13,7 @@ import type { ObjectEvent } from '../watcher/watcher.ts'
 import { describeRepair } from './describe-drift.ts'
 import type { LeftDrift } from './left-drift.ts'
 import { findLeft, leftFields } from './left-fields.ts'
-import { isOlder, isPending, type ObjectRecord, observe, observeGone } from './object-record.ts'
+import { isOlder, isPending, type ObjectRecord, observe, observeGone, retryAtOnce } from './object-record.ts'
 import type { ObjectTable } from './object-table.ts'
 import type { ObjectWriter } from './object-writer.ts'
 
@@ -109,7 +109,7 @@ export class DriftRepair {
     // What is not applied as declared is its application's; it may have waited for the old object to go.
     if (!record.declared || record.deleting || !applied || isPending(record)) {
       const isAwaited = !record.declared || record.deleting !== ''
-      if (record.failure && isAwaited) record.failure = { ...record.failure, retryAtMs: 0 }
+      if (isAwaited) retryAtOnce(record)
       this.#options.onAttention(record)
       return
     }

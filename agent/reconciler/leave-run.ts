@@ -4,9 +4,9 @@ import { APPLICATION_LABEL, MANAGED_BY_LABEL } from '@fairlead/shared/labels'
 import type { JsonPatchOperation } from '../kube/kube.ts'
 import type { Application } from './application.ts'
 import { fail } from './apply-run.ts'
-import type { TombstoneTarget } from './context.ts'
 import type { ObjectRecord } from './object-record.ts'
 import { awaitNeighbours, forgetUnlessWanted, isDue, pruneRecords, throwIfAborted, toPruneError } from './prune-run.ts'
+import type { TombstoneTarget } from './target.ts'
 
 /** One try; true when nothing is owned any more and the inventory is gone. Throws Aborted, or as Kube does. */
 export async function leave(application: Application, target: TombstoneTarget, signal: AbortSignal): Promise<boolean> {

@@ -8,8 +8,9 @@ import { type DeclaredHook, findHookPhase, type HookPhase } from '../applier/hoo
 import { isLeftAlone, leaveOut } from '../applier/ignored-fields.ts'
 import type { GroupVersionKind, ResourceType } from '../kube/kube.ts'
 import { KubeError } from '../kube/kube-error.ts'
-import type { DesiredTarget, ReconcilerContext } from './context.ts'
+import type { ReconcilerContext } from './context.ts'
 import { prepareManifests, type RefusedManifest } from './prepare-manifests.ts'
+import type { DesiredTarget } from './target.ts'
 
 /** A manifest that cannot be applied for now. */
 export interface Unresolved {

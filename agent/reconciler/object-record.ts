@@ -239,6 +239,11 @@ export function observeGone(record: ObjectRecord): void {
   record.healthProblem = undefined
 }
 
+/** What failed is tried again in the next pass. */
+export function retryAtOnce(record: ObjectRecord): void {
+  if (record.failure) record.failure = { ...record.failure, retryAtMs: 0 }
+}
+
 /** What the decision to apply looks at besides the record. */
 export interface ApplyFacts {
   readonly nowMs: number

@@ -18,12 +18,12 @@ import { decidePrune } from '../pruner/prune-guards.ts'
 import { formatFieldPaths, subtractFields } from '../remediator/field-set.ts'
 import { fieldsOf, findOurEntry, findPersonEntries } from '../remediator/managed-fields.ts'
 import type { Application } from './application.ts'
-import type { DesiredTarget } from './context.ts'
 import { diffFields } from './field-diff.ts'
 import { bodyOf } from './left-fields.ts'
 import { type LoadedManifests, loadDeclared } from './load-declared.ts'
 import { newRecord } from './object-record.ts'
 import { inspectCandidates } from './prune-inspect.ts'
+import type { DesiredTarget } from './target.ts'
 import { toldFields } from './told-fields.ts'
 
 /** How an application is looked at. */

@@ -14,10 +14,10 @@ import {
 } from '../pruner/prune-guards.ts'
 import type { Application } from './application.ts'
 import { fail } from './apply-run.ts'
-import type { DesiredTarget, Target } from './context.ts'
 import { isPending, isWorking, type ObjectRecord, observeGone } from './object-record.ts'
 import { mayBeRefused } from './prepare-manifests.ts'
 import { inspectCandidates, takesMore } from './prune-inspect.ts'
+import type { DesiredTarget, Target } from './target.ts'
 
 const WORKERS = 8
 

@@ -14,11 +14,11 @@ import type { Inventory } from '../inventory/inventory.ts'
 import type { Application } from './application.ts'
 import { applyDeclared } from './apply-run.ts'
 import { claimDeclared } from './claim.ts'
-import type { DesiredTarget } from './context.ts'
 import { type HookedRevision, HookRuns, type ObjectProblem } from './hook-runs.ts'
 import type { LoadedManifests, Unresolved } from './load-declared.ts'
 import { isPending, isWorking, type ObjectRecord } from './object-record.ts'
 import { awaitAutoscalers, noteAutoscalers } from './scaled-objects.ts'
+import type { DesiredTarget } from './target.ts'
 import { type Refused, refuseUnresolved, validateDeclared } from './validate-run.ts'
 
 /** A revision that waits for a kind or a namespace of another application is not called failed before this, in ms. */

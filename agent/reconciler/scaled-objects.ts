@@ -4,8 +4,9 @@ import type { Declared } from '../applier/declared.ts'
 import type { Scaling } from '../remediator/autoscaling.ts'
 import type { Application } from './application.ts'
 import type { Autoscalers } from './autoscalers.ts'
-import type { DesiredTarget, ReconcilerContext } from './context.ts'
+import type { ReconcilerContext } from './context.ts'
 import type { ObjectRecord } from './object-record.ts'
+import type { DesiredTarget } from './target.ts'
 
 /** The controller behind HorizontalPodAutoscalers: what it has scaled, one of them targeted. */
 const HPA_CONTROLLER = 'kube-controller-manager'

@@ -1,7 +1,7 @@
 // Applications of which nothing is put back, for now or by policy: what differs is found, and left.
 import type { Application } from './application.ts'
-import type { DesiredTarget } from './context.ts'
 import { findDifference, isPending, type ObjectRecord } from './object-record.ts'
+import type { DesiredTarget } from './target.ts'
 
 /** More are only counted. */
 const INSPECTED_MAX = 20
