@@ -8,6 +8,7 @@ import { kubeconfigAccess } from '@fairlead/agent/kube/access'
 import { createKube, type Kube } from '@fairlead/agent/kube/kube'
 import { writeVerbs } from '@fairlead/e2e/harness/audit'
 import { type Cluster, startCluster } from '@fairlead/e2e/harness/cluster'
+import type { KubeObject } from '@fairlead/e2e/harness/kube-client'
 import { type NatsServer, startNats } from '@fairlead/e2e/harness/nats'
 import { takePort } from '@fairlead/e2e/harness/ports'
 import { waitFor } from '@fairlead/e2e/harness/wait'
@@ -43,7 +44,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import type { Reconciler } from './desired-state.ts'
 import { PulledArtifacts } from './puller/artifact-loader.ts'
 import { Connection } from './puller/connection.ts'
-import { ARTIFACT_SECRET_PREFIX, KeptState, SLICE_SECRET } from './puller/kept-state.ts'
+import { KeptState, SLICE_SECRET } from './puller/kept-state.ts'
 import { Puller } from './puller/puller.ts'
 import { createReconciler } from './reconciler.ts'
 import { Reporter } from './reporter/reporter.ts'
@@ -275,12 +276,16 @@ async function publishSlice(slice: Slice, key: SigningKeyPair = signingKey, to =
   await store(desiredSubject(to, 'main'), encodeSlice(slice, key))
 }
 
-async function keptSecrets(clusterChunks: readonly SealedArtifact[]): Promise<number> {
-  const names = (await cluster.admin.list({ apiVersion: 'v1', kind: 'Secret', metadata: { namespace } as never })).map(
-    ({ metadata }) => metadata.name,
-  )
-  const digests = clusterChunks.flatMap(({ chunks }) => [...chunks.keys()])
-  return digests.filter((digest) => names.includes(`${ARTIFACT_SECRET_PREFIX}${digest.slice(0, 32)}`)).length
+/** The Secret that holds a chunk. */
+async function findPack(digest: string): Promise<KubeObject | undefined> {
+  const secrets = await cluster.admin.list({ apiVersion: 'v1', kind: 'Secret', metadata: { namespace } as never })
+  return secrets.find(({ data }) => data?.[digest] !== undefined)
+}
+
+/** How many of the chunks are kept. */
+async function countKept(artifacts: readonly SealedArtifact[]): Promise<number> {
+  const digests = artifacts.flatMap(({ chunks }) => [...chunks.keys()])
+  return (await Promise.all(digests.map(findPack))).filter((pack) => pack !== undefined).length
 }
 
 const sliceSecret = { apiVersion: 'v1', kind: 'Secret', metadata: { namespace, name: SLICE_SECRET } }
@@ -408,13 +413,13 @@ describe('what is kept', () => {
     const agent = await new TestAgent(clusterId).join()
     await publishSlice(makeSlice(clusterId, 1n, [first, second]))
     await untilKept(1n)
-    await waitFor('both artifacts to be kept', async () => (await keptSecrets([first, second])) === 2)
+    await waitFor('both artifacts to be kept', async () => (await countKept([first, second])) === 2)
     await publishSlice(makeSlice(clusterId, 2n, [first, large]))
     await untilKept(2n)
-    await waitFor('the dropped artifact to be deleted', async () => (await keptSecrets([second])) === 0)
+    await waitFor('the dropped artifact to be deleted', async () => (await countKept([second])) === 0)
     expect(large.chunks.size).toBeGreaterThan(1)
     const kept = 1 + large.chunks.size
-    await waitFor('the new artifact to be kept', async () => (await keptSecrets([first, large])) === kept)
+    await waitFor('the new artifact to be kept', async () => (await countKept([first, large])) === kept)
     await agent.stop()
 
     // A new process that reaches nobody.
@@ -448,7 +453,7 @@ describe('what is kept', () => {
     await publishSlice(create(SliceSchema, slice as never))
     await untilApplied(first.reconciler, 3_000)
     await untilKept(1n)
-    await waitFor('the artifact to be kept', async () => (await keptSecrets([artifact])) === artifact.chunks.size)
+    await waitFor('the artifact to be kept', async () => (await countKept([artifact])) === artifact.chunks.size)
     await first.stop()
 
     await cluster.admin.patch(at('o7'), { data: { a: 'edited' } }, { type: 'merge', fieldManager: 'kubectl-edit' })
@@ -512,7 +517,7 @@ describe('what is kept', () => {
     await publishArtifact(artifact)
     const before = (await cluster.admin.get(sliceSecret)).metadata.resourceVersion
     await new TestAgent(clusterId, key).join()
-    await waitFor('the artifact to be kept', async () => (await keptSecrets([artifact])) === 1)
+    await waitFor('the artifact to be kept', async () => (await countKept([artifact])) === 1)
     expect((await cluster.admin.get(sliceSecret)).metadata.resourceVersion).toBe(before)
   })
 
@@ -523,12 +528,13 @@ describe('what is kept', () => {
     const agent = await new TestAgent(clusterId).join()
     await publishSlice(makeSlice(clusterId, 7n, [artifact]))
     await untilKept(7n)
-    await waitFor('the artifact to be kept', async () => (await keptSecrets([artifact])) === 1)
+    await waitFor('the artifact to be kept', async () => (await countKept([artifact])) === 1)
     await agent.stop()
     const [digest = ''] = artifact.chunks.keys()
-    const name = `${ARTIFACT_SECRET_PREFIX}${digest.slice(0, 32)}`
-    const truncated = { data: { chunk: Buffer.from('broken').toString('base64') } }
-    await cluster.admin.patch({ apiVersion: 'v1', kind: 'Secret', metadata: { namespace, name } }, truncated)
+    const pack = await findPack(digest)
+    if (!pack) throw new Error('the chunk is in no pack')
+    const broken = Buffer.from('broken').toString('base64')
+    await cluster.admin.patch(pack, { data: { [digest]: broken } })
     await cluster.admin.patch(sliceSecret, { data: { document: Buffer.from('broken').toString('base64') } })
 
     const restarted = new TestAgent(clusterId)
@@ -537,10 +543,21 @@ describe('what is kept', () => {
     await waitFor('generation 7', () => restarted.generation === 7n)
     const loaded = await restarted.artifacts.load(artifact.reference, AbortSignal.timeout(5_000))
     expect(loaded.manifests.length).toBe(1)
-    await waitFor('the artifact to be kept again', async () => {
-      const found = await cluster.admin.get({ apiVersion: 'v1', kind: 'Secret', metadata: { namespace, name } })
-      return found.data?.chunk !== truncated.data.chunk
-    })
+    await waitFor('the artifact to be kept again', async () => (await findPack(digest))?.data?.[digest] !== broken)
+  })
+
+  test('an artifact that cannot be had keeps none of the others from being kept', async () => {
+    const artifacts = Array.from({ length: 12 }, (_, index) => makeArtifact(`a${index}`))
+    const [lost, ...others] = artifacts
+    for (const artifact of others) await publishArtifact(artifact)
+    const clusterId = createTestClusterId()
+    const agent = await new TestAgent(clusterId).join()
+    await publishSlice(makeSlice(clusterId, 1n, artifacts))
+    await waitFor('the others to be kept', async () => (await countKept(others)) === 11)
+    await waitFor('the problem to be told', () => agent.keepingProblem?.message.includes('is not stored'))
+    if (lost) await publishArtifact(lost)
+    await waitFor('all to be kept', async () => (await countKept(artifacts)) === 12)
+    await waitFor('the problem to be forgotten', () => agent.keepingProblem === undefined)
   })
 
   test('a quota that refuses the cache is told and harms nothing, what is not needed makes room, and it is kept later', async () => {
@@ -549,7 +566,7 @@ describe('what is kept', () => {
     const clusterId = createTestClusterId()
     const agent = await new TestAgent(clusterId).join()
     await publishSlice(makeSlice(clusterId, 1n, [old]))
-    await waitFor('the artifact to be kept', async () => (await keptSecrets([old])) === 1)
+    await waitFor('the artifact to be kept', async () => (await countKept([old])) === 1)
     const quota = { apiVersion: 'v1', kind: 'ResourceQuota', metadata: { name: 'secrets', namespace } }
     const status = { hard: { 'count/secrets': '1' }, used: { 'count/secrets': '1' } }
     await cluster.admin.create({ ...quota, spec: { hard: status.hard } } as never)
@@ -566,9 +583,9 @@ describe('what is kept', () => {
     expect(agent.keepingProblem?.message).toContain('exceeded quota')
     expect(agent.generation).toBe(2n)
     expect((await agent.artifacts.load(next.reference, AbortSignal.timeout(5_000))).manifests.length).toBe(1)
-    expect([await keptSecrets([old]), await keptSecrets([next])]).toEqual([0, 0])
+    expect([await countKept([old]), await countKept([next])]).toEqual([0, 0])
     await cluster.admin.delete(quota)
-    await waitFor('the new artifact to be kept', async () => (await keptSecrets([next])) === 1)
+    await waitFor('the new artifact to be kept', async () => (await countKept([next])) === 1)
     await waitFor('the problem to be forgotten', () => agent.keepingProblem === undefined)
   })
 

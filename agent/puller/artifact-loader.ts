@@ -8,6 +8,7 @@ import type { Logger } from '@fairlead/shared/logger'
 import { blobGetSubject } from '@fairlead/shared/subjects'
 import type { ArtifactLoader } from '../desired-state.ts'
 import type { Connection } from './connection.ts'
+import { ChunkBatch } from './kept-chunks.ts'
 import type { KeptState } from './kept-state.ts'
 
 /** What the loader needs. */
@@ -55,15 +56,37 @@ export class PulledArtifacts implements ArtifactLoader {
     return artifact
   }
 
-  /** Keeps every chunk of an artifact that is not kept yet. Rejects as load does, and when the API server does not do it. */
-  async keep(reference: ArtifactReference, signal: AbortSignal): Promise<void> {
-    const { kept } = this.#options
-    for (const digest of reference.chunks) {
-      if (!(await kept.hasChunk(digest, signal))) {
-        await kept.writeChunk(digest, await this.#getChunk(digest, signal), signal)
-      }
-      this.#release(digest)
+  /** Keeps all these chunks, each that can be had. Rejects as load does when one cannot, and when the API server does not do it. */
+  async keep(digests: ReadonlySet<string>, signal: AbortSignal): Promise<void> {
+    const { chunks } = this.#options.kept
+    const missing = new Set(await chunks.findSparse(digests, signal))
+    for (const digest of digests) if (!(await chunks.has(digest, signal))) missing.add(digest)
+    let batch = new ChunkBatch()
+    const write = async (): Promise<void> => {
+      if (batch.chunks.size > 0) await chunks.write(batch, signal)
+      batch = new ChunkBatch()
     }
+    const failures: unknown[] = []
+    const queue = [...missing]
+    while (queue.length > 0) {
+      const next = queue.splice(0, IN_FLIGHT)
+      const found = await Promise.allSettled(next.map(async (digest) => await this.#getToKeep(digest, signal)))
+      for (const [index, outcome] of found.entries()) {
+        if (outcome.status === 'rejected') failures.push(outcome.reason)
+        else if (!batch.add(next[index] ?? '', outcome.value)) {
+          await write()
+          batch.add(next[index] ?? '', outcome.value)
+        }
+      }
+    }
+    await write()
+    for (const digest of digests) if (await chunks.has(digest, signal)) this.#release(digest)
+    if (failures.length > 0) throw failures[0]
+  }
+
+  /** A chunk that is kept in a pack that is to go, or from elsewhere. */
+  async #getToKeep(digest: string, signal: AbortSignal): Promise<Uint8Array> {
+    return (await this.#options.kept.chunks.read(digest, signal)) ?? (await this.#getChunk(digest, signal))
   }
 
   /** Lets waiting fetches go on: NATS is connected. */
@@ -75,7 +98,8 @@ export class PulledArtifacts implements ArtifactLoader {
   /** Replaces a damaged kept chunk; that it cannot be is no reason not to go on with the good one. */
   async #keepAgain(digest: string, bytes: Uint8Array | undefined, signal: AbortSignal): Promise<void> {
     try {
-      if (bytes) await this.#options.kept.writeChunk(digest, bytes, signal)
+      const batch = new ChunkBatch()
+      if (bytes && batch.add(digest, bytes)) await this.#options.kept.chunks.write(batch, signal)
     } catch (error) {
       if (!(error instanceof AppError) || error.kind === 'bug') throw error
       this.#options.logger.warn({ error }, 'a damaged kept artifact cannot be replaced')
@@ -87,8 +111,8 @@ export class PulledArtifacts implements ArtifactLoader {
     const { kept, logger } = this.#options
     const chunks: Uint8Array[] = []
     for (const digest of reference.chunks) {
-      const wasKept = this.#held.has(digest) ? false : await kept.hasChunk(digest, signal)
-      const chunk = wasKept ? await kept.readChunk(digest, signal) : this.#held.get(digest)
+      const wasKept = this.#held.has(digest) ? false : await kept.chunks.has(digest, signal)
+      const chunk = wasKept ? await kept.chunks.read(digest, signal) : this.#held.get(digest)
       if (wasKept && !chunk) {
         damaged.push(digest)
         logger.warn({ artifact: reference.digest }, 'a kept artifact is damaged, fetching it again')

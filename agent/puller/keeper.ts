@@ -9,8 +9,6 @@ import type { KeptState } from './kept-state.ts'
 
 /** How long a slice that cannot be kept holds up its being obeyed. */
 const FIRST_TIMEOUT_MS = 5_000
-/** Artifacts kept at the same time. */
-const CONCURRENCY = 4
 
 /** Runs one keeping at a time. */
 export class Keeper {
@@ -86,18 +84,15 @@ export class Keeper {
   }
 
   async #keepOnce(slice: Slice, document: Uint8Array, signal: AbortSignal): Promise<void> {
-    const references = listArtifacts(slice)
-    const digests = new Set(references.flatMap(({ chunks }) => chunks))
+    const digests = new Set(listArtifacts(slice).flatMap(({ chunks }) => chunks))
     this.#artifacts.releaseOthers(digests)
     const { clusterId, generation } = slice
     await this.#kept.writeSlice({ clusterId, generation, document }, signal)
     // Nothing that can be obeyed names them any more. Before the new ones: a quota or a full etcd may wait for the room.
-    await this.#kept.dropOtherChunks(digests, signal)
-    const queue = [...references]
-    const work = async (): Promise<void> => {
-      for (let next = queue.shift(); next; next = queue.shift()) await this.#artifacts.keep(next, signal)
-    }
-    await Promise.all(Array.from({ length: CONCURRENCY }, work))
+    await this.#kept.chunks.dropOthers(digests, signal)
+    await this.#artifacts.keep(digests, signal)
+    // What was only there for a few that are now kept elsewhere.
+    await this.#kept.chunks.dropOthers(digests, signal)
   }
 }
 

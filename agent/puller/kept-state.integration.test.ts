@@ -2,6 +2,7 @@
 import { randomBytes } from 'node:crypto'
 import { create } from '@bufbuild/protobuf'
 import { type Cluster, startCluster } from '@fairlead/e2e/harness/cluster'
+import { waitFor } from '@fairlead/e2e/harness/wait'
 import { ArtifactSchema } from '@fairlead/proto/slice'
 import { artifactDigest, type SealedArtifact, sealArtifact } from '@fairlead/shared/artifact'
 import { createLogger, silentLogger } from '@fairlead/shared/logger'
@@ -10,7 +11,8 @@ import { kubeconfigAccess } from '../kube/access.ts'
 import { createKube, type Kube } from '../kube/kube.ts'
 import { PulledArtifacts } from './artifact-loader.ts'
 import { Connection } from './connection.ts'
-import { ARTIFACT_SECRET_PREFIX, KeptState } from './kept-state.ts'
+import { ChunkBatch, PACK_SECRET_PREFIX } from './kept-chunks.ts'
+import { KeptState } from './kept-state.ts'
 
 let cluster: Cluster
 let kube: Kube
@@ -52,9 +54,23 @@ const manifest = (name: string, data: Record<string, string>) => ({
 const seal = (manifests: readonly { json: Uint8Array }[]): SealedArtifact =>
   sealArtifact(create(ArtifactSchema, { manifests: [...manifests] as never }))
 
-async function keep({ chunks }: SealedArtifact): Promise<void> {
+/** Keeps the chunks, in as few packs as they need. */
+async function keep({ chunks }: Pick<SealedArtifact, 'chunks'>): Promise<void> {
   const kept = new KeptState(kube, namespace)
-  for (const [digest, bytes] of chunks) await kept.writeChunk(digest, bytes, signal)
+  let batch = new ChunkBatch()
+  for (const [digest, bytes] of chunks) {
+    if (batch.add(digest, bytes)) continue
+    await kept.chunks.write(batch, signal)
+    batch = new ChunkBatch()
+    batch.add(digest, bytes)
+  }
+  await kept.chunks.write(batch, signal)
+}
+
+/** Names of the Secrets that hold chunks. */
+async function packs(): Promise<string[]> {
+  const secrets = await cluster.admin.list({ apiVersion: 'v1', kind: 'Secret', metadata: { namespace } as never })
+  return secrets.map(({ metadata }) => metadata.name).filter((name) => name.startsWith(PACK_SECRET_PREFIX))
 }
 
 const random = (bytes: number): string =>
@@ -112,18 +128,63 @@ describe('a damaged part is noticed and told, is not used, and harms no other ar
     // Listed while all were there.
     await offline.load(small.reference, signal)
     const [, second = '', third = ''] = large.chunks.keys()
-    const reference = (digest: string) => ({
-      apiVersion: 'v1',
-      kind: 'Secret',
-      metadata: { name: `${ARTIFACT_SECRET_PREFIX}${digest.slice(0, 32)}`, namespace },
-    })
-    const chunkOf = async (digest: string): Promise<string> =>
-      ((await cluster.admin.get(reference(digest))).data as { chunk: string }).chunk
-    const damaged = damage(await chunkOf(second), await chunkOf(third))
-    if (damaged === undefined) await cluster.admin.delete(reference(second))
-    else await cluster.admin.patch(reference(second), { data: { chunk: damaged } })
+    const [pack] = (
+      await cluster.admin.list({ apiVersion: 'v1', kind: 'Secret', metadata: { namespace } as never })
+    ).filter(({ data }) => data?.[second] !== undefined)
+    if (!pack) throw new Error('the chunk is in no pack')
+    const reference = { apiVersion: 'v1', kind: 'Secret', metadata: { name: pack.metadata.name, namespace } }
+    const damaged = damage(pack.data?.[second] ?? '', pack.data?.[third] ?? '')
+    if (damaged === undefined) await cluster.admin.delete(reference)
+    else await cluster.admin.patch(reference, { data: { [second]: damaged } })
     await expect(offline.load(large.reference, AbortSignal.timeout(500))).rejects.toMatchObject({ code: 'Aborted' })
     expect(logged).toContain('a kept artifact is damaged')
     expect((await startOffline().load(small.reference, signal)).manifests.length).toBe(1)
+  })
+})
+
+describe('many small artifacts', () => {
+  const smalls = (count: number, from = 0): SealedArtifact[] =>
+    Array.from({ length: count }, (_, index) => seal([manifest(`small-${from + index}`, { a: random(100) })]))
+  const digestsOf = (artifacts: readonly SealedArtifact[]): Set<string> =>
+    new Set(artifacts.flatMap(({ chunks }) => [...chunks.keys()]))
+  const merged = (artifacts: readonly SealedArtifact[]) => ({
+    chunks: new Map(artifacts.flatMap(({ chunks }) => [...chunks])),
+  })
+
+  test('are kept in one Secret, which is read once for all of them', async () => {
+    const artifacts = smalls(250)
+    await keep(merged(artifacts))
+    expect((await packs()).length).toBe(1)
+    const since = Date.now()
+    const offline = startOffline()
+    const loaded = await Promise.all(artifacts.map(async ({ reference }) => await offline.load(reference, signal)))
+    expect(loaded.map(artifactDigest)).toEqual(artifacts.map(({ reference }) => reference.digest))
+    const reads = await waitFor('the audit log to have the read', () => {
+      const found = cluster.auditLog({ verbs: ['get'], resource: 'secrets', namespace, since })
+      return found.length > 0 ? found : undefined
+    })
+    expect(reads.length).toBe(1)
+  })
+
+  test('go with the last that is needed, and what is left of a large pack is kept anew in a small one', async () => {
+    const artifacts = smalls(9)
+    await keep(merged(artifacts))
+    const [pack] = await packs()
+    const offline = startOffline()
+    const { chunks } = new KeptState(kube, namespace)
+    const [most, few] = [digestsOf(artifacts.slice(0, 5)), digestsOf(artifacts.slice(0, 4))]
+    await offline.keep(most, signal)
+    await chunks.dropOthers(most, signal)
+    expect(await packs()).toEqual([pack])
+    await offline.keep(few, signal)
+    const restarted = new KeptState(kube, namespace).chunks
+    await restarted.dropOthers(few, signal)
+    const [left, ...others] = await packs()
+    expect(others).toEqual([])
+    expect(left).not.toBe(pack)
+    const loader = startOffline()
+    for (const { reference } of artifacts.slice(0, 4)) await loader.load(reference, signal)
+    await restarted.dropOthers(new Set(), signal)
+    expect(await packs()).toEqual([])
   })
 })
