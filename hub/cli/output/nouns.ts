@@ -1,7 +1,7 @@
 // Clusters, repositories and applications as tables and as data, the same in every command that shows them.
 import { type Cluster, ClusterSchema } from '@fairlead/proto/clusters'
 import { ConnectionState } from '@fairlead/proto/common'
-import type { Application, Placement, Repository } from '@fairlead/proto/definitions'
+import type { Application, Placement, Repository, TrackedRef } from '@fairlead/proto/definitions'
 import { Option } from 'commander'
 import { applicationToData, messageToData, repositoryToData } from './json.ts'
 import type { Output } from './output.ts'
@@ -106,10 +106,13 @@ function repositoryState(repository: Repository, style: Output['style']): string
 }
 
 function formatRefs(repository: Repository): string {
-  const refs = repository.status?.refs ?? []
-  return (
-    refs.map((ref) => `${plain(ref.ref) || 'default branch'}@${ref.commit.slice(0, 8) || 'unknown'}`).join(',') || '-'
-  )
+  return repository.status?.refs.map(formatRef).join(',') || '-'
+}
+
+/** A range of versions with the tag that it names now. */
+function formatRef({ ref, resolved, commit }: TrackedRef): string {
+  const tag = ref.startsWith('semver:') && resolved !== '' ? ` (${plain(resolved.replace(/^refs\/tags\//, ''))})` : ''
+  return `${plain(ref) || 'default branch'}${tag}@${commit.slice(0, 8) || 'unknown'}`
 }
 
 /** Applications. */

@@ -1,6 +1,7 @@
 // What an Application must be beyond its shape.
 import type { ApplicationSource, ApplicationSpec, Placement } from '@fairlead/proto/definitions'
 import { findNameProblem, findSelectorProblems } from '../label-selector.ts'
+import { findVersionRange, isVersionRef } from '../version-range.ts'
 import type { FieldProblem } from './document-shape.ts'
 import { findHealthProblems } from './health-rules.ts'
 import { findIgnoreProblems } from './ignore-rules.ts'
@@ -76,12 +77,16 @@ function findServiceAccountProblem(name: string): string | undefined {
 function findRefProblem(ref: string): string | undefined {
   if (ref === '') return undefined
   if (ref.length > MAX_REF_LENGTH) return `is longer than ${MAX_REF_LENGTH} characters`
+  if (isVersionRef(ref)) {
+    if (findVersionRange(ref)) return undefined
+    return `${JSON.stringify(ref)} names no range of versions; write for example semver:^1.2 or semver:>=1.0 <3`
+  }
   const isWellFormed =
     !/[\x00-\x20\x7f~^:?*[\\]/.test(ref) &&
     !/\.\.|\/\/|@\{|\/\.|\.lock(\/|$)/.test(ref) &&
     !/^[-./]|[./]$/.test(ref) &&
     ref !== '@'
-  return isWellFormed ? undefined : `${JSON.stringify(ref)} is not a branch, a tag or a full commit id`
+  return isWellFormed ? undefined : `${JSON.stringify(ref)} is not a branch, a tag, a full commit id or semver:<range>`
 }
 
 function findPathProblem(path: string): string | undefined {

@@ -124,6 +124,7 @@ function readRepositoryStatus(
       create(TrackedRefSchema, {
         ref: row.ref,
         commit: row.commit,
+        resolved: row.resolved,
         ...(row.seen_at === 0 ? {} : { seenAt: timestampFromMs(row.seen_at) }),
         ...(row.problem === null ? {} : { problem: readProblem(row.problem) }),
       }),

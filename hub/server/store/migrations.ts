@@ -8,6 +8,7 @@ export const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '0002-slice-problems': { up: createSliceProblems },
   '0003-prune-approvals': { up: createPruneApprovals },
   '0004-cluster-values': { up: addClusterValues },
+  '0005-resolved-refs': { up: addResolvedRefs },
 }
 
 async function createFirstTables(db: Kysely<unknown>): Promise<void> {
@@ -30,6 +31,10 @@ async function createPruneApprovals(db: Kysely<unknown>): Promise<void> {
 
 async function addClusterValues(db: Kysely<unknown>): Promise<void> {
   await sql.raw(`ALTER TABLE clusters ADD COLUMN cluster_values TEXT NOT NULL DEFAULT '{}'`).execute(db)
+}
+
+async function addResolvedRefs(db: Kysely<unknown>): Promise<void> {
+  await sql.raw(`ALTER TABLE refs ADD COLUMN resolved TEXT NOT NULL DEFAULT ''`).execute(db)
 }
 
 // Deferred references are checked at commit, so that the order of the statements within a transaction is free.

@@ -72,6 +72,8 @@ export interface RefsTable {
   commit: string
   /** When the commit was first seen there; 0 before the first. */
   seen_at: TimeMs
+  /** Full name of the branch or tag that the commit was found at; empty for a commit id. */
+  resolved: Generated<string>
   /** fairlead.v1.Problem as proto JSON. */
   problem: Json | null
   polled_at: TimeMs

@@ -10,7 +10,7 @@ import { isObjectId } from './git-object.ts'
 import type { HostGate } from './host-gate.ts'
 import { type FetchOutcome, isOfOneCommit, type Mirror, type Want } from './mirror.ts'
 import { fromListedRefs, listRefs, type RefListing } from './ref-listing.ts'
-import { prefixesFor, resolveRef } from './ref-resolution.ts'
+import { prefixesFor, type ResolvedRef, resolveRef } from './ref-resolution.ts'
 import type { FollowedRepository, PollOutcome, RefOutcome } from './tracked-rows.ts'
 
 /** What a follower works with. */
@@ -165,18 +165,22 @@ export class Follower {
     const listing = await this.#list(remote, prefixesFor(refs), signal)
     if (listing.refs.size === 0) await this.#checkEmpty(remote, signal)
     const outcomes = new Map<string, RefOutcome>()
-    const wanted = new Map<string, string>()
+    const resolved = new Map<string, ResolvedRef>()
     for (const ref of refs) {
       try {
-        wanted.set(ref, resolveRef(listing, ref))
+        resolved.set(ref, resolveRef(listing, ref))
       } catch (error) {
         outcomes.set(ref, { ref, problem: toAppError(error) })
       }
     }
+    const wanted = new Map([...resolved].map(([ref, { oid }]) => [ref, oid]))
     const commits = await this.#bring(remote, wanted, signal)
-    for (const [ref, oid] of wanted) {
+    for (const [ref, { oid, name }] of resolved) {
       const commit = commits.get(oid) ?? new AppError('FetchFailed', 'the commit could not be fetched')
-      outcomes.set(ref, typeof commit === 'string' ? { ref, commit } : { ref, problem: describeProblem(ref, commit) })
+      outcomes.set(
+        ref,
+        typeof commit === 'string' ? { ref, commit, name } : { ref, problem: describeProblem(ref, commit) },
+      )
     }
     return refs.flatMap((ref) => outcomes.get(ref) ?? [])
   }

@@ -24,7 +24,22 @@ test.each([
   ['refs/pull/1/head', d],
   [d, d],
 ])('%j names %s', (ref, commit) => {
-  expect(resolveRef(listing, ref)).toBe(commit)
+  expect(resolveRef(listing, ref).oid).toBe(commit)
+})
+
+test('the name on the server is told, of a default branch too', () => {
+  expect(['', 'main', 'v1', d].map((ref) => resolveRef(listing, ref).name)).toEqual([
+    'refs/heads/main',
+    'refs/heads/main',
+    'refs/tags/v1',
+    '',
+  ])
+})
+
+test('a range of versions names the newest tag in it', () => {
+  const tags = ['v1.1.0', 'v1.2.0', 'v1.10.0', 'v1.11.0-rc.1', 'v2.0.0', 'v1.99', 'web-1.50.0']
+  const refs = new Map([...tags.map((tag) => [`refs/tags/${tag}`, a] as const), ['refs/heads/v1.60.0', b] as const])
+  expect(resolveRef({ refs, headTarget: undefined }, 'semver:^1.1')).toEqual({ oid: a, name: 'refs/tags/v1.10.0' })
 })
 
 test.each(['mai', 'MAIN', 'v', 'heads/main', 'd'.repeat(39), 'D'.repeat(40)])('%j names nothing', (ref) => {
@@ -43,4 +58,5 @@ test('only what is needed is listed', () => {
     'refs/pull/1/head',
     'refs/tags/main',
   ])
+  expect(prefixesFor(['semver:^1.2', 'semver:2'])).toEqual(['refs/tags/'])
 })

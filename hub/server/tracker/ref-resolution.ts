@@ -1,5 +1,6 @@
 // Which ref of the server an application's ref names. Pure.
 import { AppError } from '@fairlead/shared/errors'
+import { findVersionRange, isVersionRef, newestTag } from '../version-range.ts'
 import { isObjectId } from './git-object.ts'
 import type { RefListing } from './ref-listing.ts'
 
@@ -8,13 +9,20 @@ export function prefixesFor(refs: readonly string[]): string[] {
   return [...new Set(refs.flatMap(candidatesFor))].sort()
 }
 
-/** The commit (or the tag of it) that `ref` names: a branch before a tag; a full commit id names itself; empty is the default branch. Throws RefNotFound. */
-export function resolveRef(listing: RefListing, ref: string): string {
-  if (isObjectId(ref)) return ref
-  const names = ref === '' ? ['HEAD'] : candidatesFor(ref)
-  for (const name of names) {
+/** What a ref names. */
+export interface ResolvedRef {
+  /** Id of the commit. */
+  readonly oid: string
+  /** Full name of the branch or tag on the server, for example refs/tags/v1.2.3; empty for a commit id. */
+  readonly name: string
+}
+
+/** What `ref` names: a branch before a tag; a full commit id names itself; `semver:<range>` the newest tag in it; empty is the default branch. Throws RefNotFound. */
+export function resolveRef(listing: RefListing, ref: string): ResolvedRef {
+  if (isObjectId(ref)) return { oid: ref, name: '' }
+  for (const name of namesFor(listing, ref)) {
     const oid = listing.refs.get(name)
-    if (oid !== undefined) return oid
+    if (oid !== undefined) return { oid, name: name === 'HEAD' ? (listing.headTarget ?? name) : name }
   }
   if (ref !== '') throw new AppError('RefNotFound', `the repository has no branch or tag ${ref}`)
   const target =
@@ -24,7 +32,16 @@ export function resolveRef(listing: RefListing, ref: string): string {
   throw new AppError('RefNotFound', `the repository has ${target}`)
 }
 
+function namesFor(listing: RefListing, ref: string): string[] {
+  if (ref === '') return ['HEAD']
+  if (!isVersionRef(ref)) return candidatesFor(ref)
+  const range = findVersionRange(ref)
+  if (range === undefined) throw new AppError('InvalidArgument', `${ref} names no range of versions`)
+  return [newestTag(range, listing.refs.keys())]
+}
+
 function candidatesFor(ref: string): string[] {
   if (ref === '' || isObjectId(ref)) return []
+  if (isVersionRef(ref)) return ['refs/tags/']
   return ref.startsWith('refs/') ? [ref] : [`refs/heads/${ref}`, `refs/tags/${ref}`]
 }

@@ -20,7 +20,11 @@ export interface FollowedRepository {
 
 /** What a poll found out about one ref. */
 export type RefOutcome =
-  | { readonly ref: string; readonly commit: string }
+  | {
+      readonly ref: string
+      readonly commit: string /** The branch or tag, as ResolvedRef.name. */
+      readonly name: string
+    }
   | { readonly ref: string; readonly problem: AppError }
 
 /** What a poll found out. */
@@ -116,10 +120,11 @@ async function writeRef(db: Kysely<Schema>, repository: string, outcome: RefOutc
   const table = db.selectFrom('refs').selectAll().where('repository', '=', repository).where('ref', '=', ref)
   const before = await table.executeTakeFirst()
   const commit = 'commit' in outcome ? outcome.commit : (before?.commit ?? '')
+  const resolved = 'name' in outcome ? outcome.name : (before?.resolved ?? '')
   const problem = 'problem' in outcome ? encodeProblem(outcome.problem, before?.problem ?? null, atMs) : null
   const isNewCommit = commit !== (before?.commit ?? '')
   const seenAt = isNewCommit ? atMs : (before?.seen_at ?? 0)
-  const row = { commit, seen_at: seenAt, problem, polled_at: atMs }
+  const row = { commit, resolved, seen_at: seenAt, problem, polled_at: atMs }
   await db
     .insertInto('refs')
     .values({ repository, ref, ...row })

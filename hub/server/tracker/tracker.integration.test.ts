@@ -278,6 +278,37 @@ test('a branch, an annotated tag, a light tag, the default branch and a commit i
   expect(await textOf(second, 'web/a.yaml')).toBe('a: 2\n')
 })
 
+test('a range of versions follows the newest tag, also when it moves or goes', async () => {
+  const repository = await shop()
+  const [first, second] = [repository.head(), repository.commit({ 'web/a.yaml': 'a: 2\n' })]
+  repository.tag('v1.2.0', first)
+  await follow('shop', 'semver:^1.2')
+  await follow('shop', 'semver:^2')
+  start()
+  await seen(first, 'semver:^1.2')
+  expect(await refProblemOf('shop', 'semver:^2')).toMatchObject({
+    code: 'RefNotFound',
+    message: 'no tag is in semver:^2; the newest are v1.2.0',
+  })
+  repository.git('tag', '-a', '-m', 'release', 'v1.10.0', second)
+  repository.git('push', '-q', 'origin', 'v1.10.0')
+  tracker?.refresh('shop')
+  await seen(second, 'semver:^1.2')
+  const resolved = await store.db.selectFrom('refs').select('resolved').where('ref', '=', 'semver:^1.2').execute()
+  expect(resolved).toEqual([{ resolved: 'refs/tags/v1.10.0' }])
+  const third = repository.commit({ 'web/a.yaml': 'a: 3\n' })
+  repository.tag('v1.10.0', third)
+  tracker?.refresh('shop')
+  await seen(third, 'semver:^1.2')
+  repository.git('push', '-q', 'origin', ':refs/tags/v1.10.0')
+  tracker?.refresh('shop')
+  await seen(first, 'semver:^1.2')
+  repository.git('push', '-q', 'origin', ':refs/tags/v1.2.0')
+  tracker?.refresh('shop')
+  await waitFor('no tag', async () => (await refProblemOf('shop', 'semver:^1.2'))?.code === 'RefNotFound')
+  expect(await commitOf('shop', 'semver:^1.2')).toBe(first)
+})
+
 test('a force-push and a reset are followed without the history', async () => {
   const repository = await shop()
   const first = repository.head()

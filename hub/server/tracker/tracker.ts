@@ -253,7 +253,9 @@ class RunningTracker implements Tracker {
       this.#logger.warn({ repository, error: problem }, 'repository cannot be read')
       return
     }
-    const commits = refs.flatMap((ref) => ('commit' in ref ? [{ ref: ref.ref, commit: ref.commit }] : []))
+    const commits = refs.flatMap((ref) =>
+      'commit' in ref ? [{ ref: ref.ref, name: ref.name, commit: ref.commit }] : [],
+    )
     this.#logger.info({ repository, commits }, 'repository read')
     for (const ref of refs) {
       if ('problem' in ref) this.#logger.warn({ repository, ref: ref.ref, error: ref.problem }, 'ref cannot be read')
@@ -290,7 +292,7 @@ function summarize({ problem, refs }: PollOutcome): string {
   const describe = (error: AppError): string => `${error.code}: ${error.message}`
   return JSON.stringify([
     problem && describe(problem),
-    refs.map((ref) => [ref.ref, 'commit' in ref ? ref.commit : describe(ref.problem)]),
+    refs.map((ref) => ('commit' in ref ? [ref.ref, ref.commit, ref.name] : [ref.ref, describe(ref.problem)])),
   ])
 }
 
