@@ -4,7 +4,8 @@ const HUB_STAGES =
   'pki|nats|tracker|renderer|placer|slicer|publisher|collector|commander|approvals|view|registry|definitions|api'
 const AGENT_STAGES =
   'puller|applier|inventory|policy|pruner|watcher|remediator|health|reporter|enrolment|leader|events|metrics|status'
-const TEST = '\\.test\\.ts$'
+/** Tests, and what is only made for them. */
+const TEST = '(\\.test|-bed)\\.ts$|/testbed/|^agent/reconciler/(history|moves)\\.ts$'
 
 /** @type {import('dependency-cruiser').IConfiguration} */
 export default {

@@ -1,43 +1,14 @@
 // The reconciler as a whole against a real API server: what it applies, keeps, hands over, prunes and reports.
-
 import { writeVerbs } from '@fairlead/e2e/harness/audit'
-import { type Cluster, startCluster } from '@fairlead/e2e/harness/cluster'
 import { getField } from '@fairlead/e2e/harness/kube-client'
 import { waitFor } from '@fairlead/e2e/harness/wait'
 import { HealthState, SyncState } from '@fairlead/proto/common'
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest'
-import { ReconcilerBed, type TestObject } from './reconciler/reconciler-bed.ts'
+import { expect, test } from 'vitest'
+import { ClusterBed } from './reconciler/cluster-bed.ts'
+import type { TestObject } from './reconciler/reconciler-bed.ts'
 
-let cluster: Cluster
-let namespace: string
-let number = 0
-const beds: ReconcilerBed[] = []
+const here = ClusterBed.forFile({ name: 'reconciler' })
 
-beforeAll(async () => {
-  cluster = await startCluster({ name: 'reconciler' })
-}, 120_000)
-afterAll(async () => await cluster?.stop())
-beforeEach(async () => {
-  namespace = `t${++number}`
-  await cluster.admin.create({ apiVersion: 'v1', kind: 'Namespace', metadata: { name: namespace } })
-})
-afterEach(async () => {
-  await Promise.all(beds.splice(0).map(async (bed) => await bed.stop()))
-})
-
-const start = async (options: Parameters<typeof ReconcilerBed.start>[1] = {}): Promise<ReconcilerBed> => {
-  const bed = await ReconcilerBed.start({ cluster, namespace, waitFor }, options)
-  beds.push(bed)
-  return bed
-}
-const restart = async (
-  bed: ReconcilerBed,
-  options: Parameters<typeof ReconcilerBed.start>[1] = {},
-): Promise<ReconcilerBed> => {
-  beds.splice(beds.indexOf(bed), 1)
-  await bed.stop()
-  return await start(options)
-}
 const configMap = (name: string, data: Record<string, string> = { a: '1' }, metadata: object = {}): TestObject => ({
   apiVersion: 'v1',
   kind: 'ConfigMap',
@@ -46,17 +17,17 @@ const configMap = (name: string, data: Record<string, string> = { a: '1' }, meta
 })
 const serviceAccount = (name: string): TestObject => ({ apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name } })
 const find = async (kind: string, name: string, apiVersion = 'v1') =>
-  await cluster.admin.find({ apiVersion, kind, metadata: { name, namespace } })
+  await here.admin.find({ apiVersion, kind, metadata: { name, namespace: here.namespace } })
 const inventories = async (): Promise<string[]> => {
-  const found = await cluster.admin.list(
-    { apiVersion: 'v1', kind: 'Secret', metadata: { namespace } },
+  const found = await here.admin.list(
+    { apiVersion: 'v1', kind: 'Secret', metadata: { namespace: here.namespace } },
     { labels: 'fairlead.dev/inventory=true' },
   )
   return found.map(({ metadata }) => metadata.name)
 }
 
 test('what is declared is applied with our labels and reported Synced and Healthy at its revision', async () => {
-  const bed = await start()
+  const bed = await here.start()
   bed.update({ web: { objects: [configMap('a'), serviceAccount('b')], commit: 'c'.repeat(40) } })
   const report = await bed.synced('web', { healthy: true })
   expect(report).toMatchObject({ objects: 2, problems: [], revision: { commit: 'c'.repeat(40) } })
@@ -68,7 +39,7 @@ test('what is declared is applied with our labels and reported Synced and Health
 })
 
 test('the same slice again makes no request at all', async () => {
-  const bed = await start()
+  const bed = await here.start()
   const entry = { web: { objects: [configMap('a'), serviceAccount('b')] } }
   bed.update(entry)
   await bed.synced('web')
@@ -86,12 +57,12 @@ test('the same slice again makes no request at all', async () => {
 })
 
 test('a restart writes nothing', async () => {
-  const first = await start()
+  const first = await here.start()
   const entry = { web: { objects: [configMap('a'), serviceAccount('b'), configMap('c')] } }
   first.update(entry)
   await first.synced('web')
   const before = first.requests(writeVerbs)
-  const second = await restart(first)
+  const second = await here.restart(first)
   second.update(entry)
   const report = await second.synced('web', { healthy: true })
   expect(second.requests(writeVerbs)).toEqual(before)
@@ -99,7 +70,7 @@ test('a restart writes nothing', async () => {
 })
 
 test('the inventory is written before the first apply', async () => {
-  const bed = await start()
+  const bed = await here.start()
   bed.update({ web: { objects: [configMap('a')] } })
   await bed.synced('web')
   const writes = bed.requests(writeVerbs).map(({ name }) => name)
@@ -108,7 +79,7 @@ test('the inventory is written before the first apply', async () => {
 })
 
 test('a broken object is reported with its file and leaves the others applied', async () => {
-  const bed = await start()
+  const bed = await here.start()
   const broken = { ...configMap('broken'), data: { a: { not: 'text' } } }
   bed.update({ web: { objects: [configMap('a'), broken, configMap('c')] }, other: { objects: [configMap('o')] } })
   await bed.synced('other')
@@ -122,9 +93,9 @@ test('a broken object is reported with its file and leaves the others applied', 
 })
 
 test('an unknown kind is reported and applied when its CRD comes to be', async () => {
-  const bed = await start()
+  const bed = await here.start()
   const custom = {
-    apiVersion: `${namespace}.example.com/v1`,
+    apiVersion: `${here.namespace}.example.com/v1`,
     kind: 'Widget',
     metadata: { name: 'w' },
     spec: { size: 1 },
@@ -145,9 +116,9 @@ test('an unknown kind is reported and applied when its CRD comes to be', async (
 const crd = (plural: string, kind: string): TestObject => ({
   apiVersion: 'apiextensions.k8s.io/v1',
   kind: 'CustomResourceDefinition',
-  metadata: { name: `${plural}.${namespace}.example.com` },
+  metadata: { name: `${plural}.${here.namespace}.example.com` },
   spec: {
-    group: `${namespace}.example.com`,
+    group: `${here.namespace}.example.com`,
     scope: 'Namespaced',
     names: { plural, singular: kind.toLowerCase(), kind, listKind: `${kind}List` },
     versions: [
@@ -162,20 +133,20 @@ const crd = (plural: string, kind: string): TestObject => ({
 })
 
 test('custom resources wait for the CRD of their own application', async () => {
-  const bed = await start()
+  const bed = await here.start()
   const custom = {
-    apiVersion: `${namespace}.example.com/v1`,
+    apiVersion: `${here.namespace}.example.com/v1`,
     kind: 'Gadget',
     metadata: { name: 'g' },
     spec: { size: 1 },
   }
   bed.update({ web: { objects: [custom, crd('gadgets', 'Gadget')] } })
   await bed.synced('web')
-  expect(await find('Gadget', 'g', `${namespace}.example.com/v1`)).toBeDefined()
+  expect(await find('Gadget', 'g', `${here.namespace}.example.com/v1`)).toBeDefined()
 })
 
 test('an object that leaves Git is pruned, the others stay', async () => {
-  const bed = await start()
+  const bed = await here.start()
   bed.update({ web: { objects: [configMap('a'), configMap('b')] } })
   await bed.synced('web')
   bed.update({ web: { objects: [configMap('a')] } })
@@ -185,7 +156,7 @@ test('an object that leaves Git is pruned, the others stay', async () => {
 })
 
 test('a tombstone deletes what the application owns, and is confirmed again when asked again', async () => {
-  const bed = await start()
+  const bed = await here.start()
   bed.update({ web: { objects: [configMap('a'), serviceAccount('b')] } })
   await bed.synced('web')
   bed.update({ web: { tombstone: 'prune' } })
@@ -203,7 +174,7 @@ test('a tombstone deletes what the application owns, and is confirmed again when
 })
 
 test('an orphaning tombstone leaves the objects and gives up the ownership', async () => {
-  const bed = await start()
+  const bed = await here.start()
   bed.update({ web: { objects: [configMap('a')] } })
   await bed.synced('web')
   const before = await find('ConfigMap', 'a')
@@ -217,7 +188,7 @@ test('an orphaning tombstone leaves the objects and gives up the ownership', asy
 })
 
 test('an application that is not in the slice any more is left alone', async () => {
-  const bed = await start()
+  const bed = await here.start()
   bed.update({ web: { objects: [configMap('a')] }, other: { objects: [configMap('o')] } })
   await bed.synced('web')
   bed.update({ other: { objects: [configMap('o')] } })
@@ -227,7 +198,7 @@ test('an application that is not in the slice any more is left alone', async () 
 })
 
 test('an object that moves to another application is adopted as it is', async () => {
-  const bed = await start()
+  const bed = await here.start()
   bed.update({ web: { objects: [configMap('a'), configMap('b')] }, shop: { objects: [configMap('s')] } })
   await bed.synced('web')
   await bed.synced('shop')
@@ -252,7 +223,7 @@ test('an object that moves to another application is adopted as it is', async ()
 })
 
 test('nothing is pruned while it is not known whether another application takes it over', async () => {
-  const bed = await start()
+  const bed = await here.start()
   bed.update({ web: { objects: [configMap('a'), configMap('b')] } })
   await bed.synced('web')
   const before = await find('ConfigMap', 'b')
@@ -267,7 +238,7 @@ test('nothing is pruned while it is not known whether another application takes 
 })
 
 test('of two applications that declare one object the first keeps it, and both are told', async () => {
-  const bed = await start()
+  const bed = await here.start()
   bed.update({ web: { objects: [configMap('a', { from: 'web' })] } })
   await bed.synced('web')
   const both = {
@@ -286,28 +257,28 @@ test('of two applications that declare one object the first keeps it, and both a
 })
 
 test('the process ends between apply and inventory: nothing is leaked', async () => {
-  const first = await start()
+  const first = await here.start()
   first.update({ web: { objects: Array.from({ length: 40 }, (_, index) => configMap(`a${index}`)) } })
   await waitFor('the first objects', async () => await find('ConfigMap', 'a0'))
-  const second = await restart(first)
+  const second = await here.restart(first)
   second.update({ web: { tombstone: 'prune' } })
   await waitFor('the confirmation', () => second.removed.includes('web'))
-  const left = await cluster.admin.list(
-    { apiVersion: 'v1', kind: 'ConfigMap', metadata: { namespace } },
+  const left = await here.admin.list(
+    { apiVersion: 'v1', kind: 'ConfigMap', metadata: { namespace: here.namespace } },
     { labels: 'app.kubernetes.io/managed-by=fairlead' },
   )
   expect(left.map(({ metadata }) => metadata.name)).toEqual([])
 })
 
 test('a newer slice pre-empts the older in the middle', async () => {
-  const bed = await start()
+  const bed = await here.start()
   const many = (value: string) => Array.from({ length: 300 }, (_, index) => configMap(`m${index}`, { value }))
   bed.update({ web: { objects: many('1') } })
   await waitFor('some of the first', async () => await find('ConfigMap', 'm5'))
   bed.update({ web: { objects: [...many('1').slice(0, 290), configMap('new')] } })
   await bed.synced('web', { timeoutMs: 30_000 })
-  const found = await cluster.admin.list(
-    { apiVersion: 'v1', kind: 'ConfigMap', metadata: { namespace } },
+  const found = await here.admin.list(
+    { apiVersion: 'v1', kind: 'ConfigMap', metadata: { namespace: here.namespace } },
     { labels: 'fairlead.dev/application=web' },
   )
   const names = new Set(found.map(({ metadata }) => metadata.name))
@@ -316,7 +287,7 @@ test('a newer slice pre-empts the older in the middle', async () => {
 })
 
 test('an object annotated fairlead.dev/prune: disabled is kept, and that is said', async () => {
-  const bed = await start()
+  const bed = await here.start()
   const kept = configMap('kept', { a: '1' }, { annotations: { 'fairlead.dev/prune': 'disabled' } })
   bed.update({ web: { objects: [configMap('a'), kept] } })
   await bed.synced('web')
@@ -329,7 +300,7 @@ test('an object annotated fairlead.dev/prune: disabled is kept, and that is said
 })
 
 test('an object held by a finalizer is waited for without asking, and confirmed when it is gone', async () => {
-  const bed = await start()
+  const bed = await here.start()
   const held = configMap('held', { a: '1' }, { finalizers: ['example.com/hold'] })
   bed.update({ web: { objects: [held] } })
   await bed.synced('web')
@@ -339,8 +310,8 @@ test('an object held by a finalizer is waited for without asking, and confirmed 
   await bed.reported('web', 'waiting for the finalizer', waits)
   const deletes = () => bed.requests(['delete']).filter(({ name }) => name === 'held').length
   expect(deletes()).toBe(1)
-  await cluster.admin.patch(
-    { ...held, metadata: { name: 'held', namespace } },
+  await here.admin.patch(
+    { ...held, metadata: { name: 'held', namespace: here.namespace } },
     { metadata: { finalizers: null } },
     { type: 'merge' },
   )
@@ -349,13 +320,13 @@ test('an object held by a finalizer is waited for without asking, and confirmed 
 })
 
 test('a CRD deleted by hand comes back, and its custom resources with it', async () => {
-  const bed = await start()
-  const apiVersion = `${namespace}.example.com/v1`
+  const bed = await here.start()
+  const apiVersion = `${here.namespace}.example.com/v1`
   const custom = { apiVersion, kind: 'Thing', metadata: { name: 'g' }, spec: { size: 1 } }
   bed.update({ web: { objects: [custom, crd('things', 'Thing')] } })
   await bed.synced('web', { healthy: true })
   const before = await find('Thing', 'g', apiVersion)
-  await cluster.admin.delete(crd('things', 'Thing'))
+  await here.admin.delete(crd('things', 'Thing'))
   await waitFor(
     'another custom resource',
     async () => {
@@ -368,9 +339,9 @@ test('a CRD deleted by hand comes back, and its custom resources with it', async
 })
 
 test('what the agent may not do is reported, the rest is applied and repaired', async () => {
-  const { admin } = cluster
-  const account = { apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name: 'narrow', namespace } }
-  const rbac = { apiVersion: 'rbac.authorization.k8s.io/v1', metadata: { name: 'narrow', namespace } }
+  const { admin } = here
+  const account = { apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name: 'narrow', namespace: here.namespace } }
+  const rbac = { apiVersion: 'rbac.authorization.k8s.io/v1', metadata: { name: 'narrow', namespace: here.namespace } }
   await admin.create(account)
   await admin.create({
     ...rbac,
@@ -384,13 +355,11 @@ test('what the agent may not do is reported, the rest is applied and repaired', 
     ...rbac,
     kind: 'RoleBinding',
     roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'Role', name: 'narrow' },
-    subjects: [{ kind: 'ServiceAccount', name: 'narrow', namespace }],
+    subjects: [{ kind: 'ServiceAccount', name: 'narrow', namespace: here.namespace }],
   } as never)
-  const { token } = await admin.createToken(namespace, 'narrow')
-  const kubeconfigPath = cluster.writeKubeconfig(`narrow-${namespace}`, { token })
-  const narrow = { kubeconfigPath, auditLog: cluster.auditLog.bind(cluster) }
-  const bed = await ReconcilerBed.start({ cluster: narrow, namespace, waitFor }, { namespaces: [namespace] })
-  beds.push(bed)
+  const { token } = await admin.createToken(here.namespace, 'narrow')
+  const kubeconfigPath = here.cluster.writeKubeconfig(`narrow-${here.namespace}`, { token })
+  const bed = await here.start({ kube: await here.connect(kubeconfigPath), namespaces: [here.namespace] })
   const objects = [configMap('a'), configMap('far', {}, { namespace: 'default' }), serviceAccount('s')]
   bed.update({ web: { objects } })
   const report = await bed.reported('web', 'with two problems', ({ problems }) => problems.length === 2)
@@ -401,12 +370,16 @@ test('what the agent may not do is reported, the rest is applied and repaired', 
   })
   expect(report.problems.find(({ object }) => !object)?.message).toContain('serviceaccounts cannot be watched')
   await waitFor('what it may write', async () => (await find('ConfigMap', 'a')) && (await find('ServiceAccount', 's')))
-  await admin.patch({ ...configMap('a'), metadata: { name: 'a', namespace } }, { data: { a: '9' } }, { type: 'merge' })
+  await admin.patch(
+    { ...configMap('a'), metadata: { name: 'a', namespace: here.namespace } },
+    { data: { a: '9' } },
+    { type: 'merge' },
+  )
   await bed.reported('web', 'repaired', ({ remediations }) => remediations === 1n)
 })
 
 test('an immutable field that was changed is reported, and applied again when it is put back', async () => {
-  const bed = await start()
+  const bed = await here.start()
   const fixed = (a: string): TestObject => ({ ...configMap('fixed', { a }), immutable: true })
   bed.update({ web: { objects: [fixed('1'), configMap('b')] } })
   await bed.synced('web')
@@ -424,7 +397,7 @@ test('an immutable field that was changed is reported, and applied again when it
 })
 
 test('most of an application at once is held, in smaller steps it is not', async () => {
-  const bed = await start()
+  const bed = await here.start()
   const some = (count: number) =>
     Array.from({ length: count }, (_, index) => configMap(`n${String(index).padStart(2, '0')}`))
   bed.update({ web: { objects: some(30) } })
@@ -438,9 +411,9 @@ test('most of an application at once is held, in smaller steps it is not', async
 })
 
 test('existing objects are taken over only as the policy allows', async () => {
-  const bed = await start()
-  await cluster.admin.create({ ...configMap('x', { a: '1' }), metadata: { name: 'x', namespace } })
-  await cluster.admin.create({ ...configMap('y', { a: '1' }), metadata: { name: 'y', namespace } })
+  const bed = await here.start()
+  await here.admin.create({ ...configMap('x', { a: '1' }), metadata: { name: 'x', namespace: here.namespace } })
+  await here.admin.create({ ...configMap('y', { a: '1' }), metadata: { name: 'y', namespace: here.namespace } })
   bed.update({
     never: { objects: [configMap('x')], adopt: 'never' },
     equal: { objects: [configMap('y', { a: '2' })], adopt: 'ifEqual' },
@@ -459,8 +432,8 @@ test('existing objects are taken over only as the policy allows', async () => {
 })
 
 test('a missing namespace is reported, and its objects applied when it comes to be', async () => {
-  const bed = await start()
-  const other = `${namespace}-later`
+  const bed = await here.start()
+  const other = `${here.namespace}-later`
   bed.update({ web: { objects: [configMap('a'), configMap('b', {}, { namespace: other })] } })
   await bed.reported('web', 'with a problem', ({ problems }) => problems[0]?.code === 'NamespaceNotFound')
   const space = { apiVersion: 'v1', kind: 'Namespace', metadata: { name: other } }

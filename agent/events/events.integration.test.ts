@@ -43,7 +43,7 @@ async function start(options: Partial<EventRecorderOptions> = {}, token?: string
     signal: stop.signal,
     ...options,
   })
-  const bed = await ReconcilerBed.start({ cluster, namespace, waitFor }, { recorder })
+  const bed = await ReconcilerBed.start({ cluster, namespace }, { recorder })
   ends.push(async () => {
     stop.abort()
     await bed.stop()

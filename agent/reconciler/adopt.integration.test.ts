@@ -2,7 +2,6 @@
 // restarts, and the tool of before has no claim on them any more. What would change is told first.
 import { type Cluster, startCluster } from '@fairlead/e2e/harness/cluster'
 import type { KubeObject } from '@fairlead/e2e/harness/kube-client'
-import { waitFor } from '@fairlead/e2e/harness/wait'
 import type { ObjectChange } from '@fairlead/proto/report'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { ReconcilerBed, type TestObject } from './reconciler-bed.ts'
@@ -21,7 +20,7 @@ afterAll(() => cluster?.stop())
 async function start(): Promise<void> {
   namespace = `adopt-${++count}`
   await cluster.admin.create({ apiVersion: 'v1', kind: 'Namespace', metadata: { name: namespace } })
-  bed = await ReconcilerBed.start({ cluster, namespace, waitFor }, { limits: { userBaseMs: 200, userMaxMs: 200 } })
+  bed = await ReconcilerBed.start({ cluster, namespace }, { limits: { userBaseMs: 200, userMaxMs: 200 } })
 }
 
 const deployment = (image = 'nginx:1', metadata: object = {}): TestObject => ({
@@ -238,7 +237,7 @@ test('a preview writes nothing, and says in order what would be made, changed, t
   await bed.stop()
   let isOpen = false
   bed = await ReconcilerBed.start(
-    { cluster, namespace, waitFor },
+    { cluster, namespace },
     {
       policy: () => ({
         kind: 'known',

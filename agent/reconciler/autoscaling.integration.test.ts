@@ -23,7 +23,7 @@ afterAll(async () => await cluster?.stop())
 beforeEach(async () => {
   namespace = `h${++number}`
   await cluster.admin.create({ apiVersion: 'v1', kind: 'Namespace', metadata: { name: namespace } })
-  bed = await ReconcilerBed.start({ cluster, namespace, waitFor })
+  bed = await ReconcilerBed.start({ cluster, namespace })
 })
 afterEach(async () => await bed.stop())
 
@@ -112,7 +112,7 @@ test('an HPA that went while the agent was away is noticed when it is back', { t
   await scaledTo(4)
   await bed.stop()
   await cluster.admin.delete(at(autoscaler(4)))
-  bed = await ReconcilerBed.start({ cluster, namespace, waitFor })
+  bed = await ReconcilerBed.start({ cluster, namespace })
   bed.update({ web: { objects: [deployment()] } })
   await scaledTo(1)
   await bed.synced('web')
@@ -148,7 +148,7 @@ test('what was edited under an HPA while the agent was away is put back by the f
     if (resource.kind === 'Deployment') await isLoaded.promise
     yield* kube.listPages(resource, options)
   }
-  bed = await ReconcilerBed.start({ cluster, namespace, waitFor }, { kube: { ...kube, listPages } })
+  bed = await ReconcilerBed.start({ cluster, namespace }, { kube: { ...kube, listPages } })
   try {
     bed.update({ web: { objects: [deployment()] } })
     await bed.reported('web', 'loaded', ({ sync }) => sync !== SyncState.UNKNOWN)
@@ -165,7 +165,7 @@ test('what was edited under an HPA is put back without its replicas also while a
   timeout,
 }, async () => {
   const generation = await editMeanwhile()
-  bed = await ReconcilerBed.start({ cluster, namespace, waitFor })
+  bed = await ReconcilerBed.start({ cluster, namespace })
   const refused: TestObject = { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'c' }, data: { a: { b: '1' } } }
   bed.update({ web: { objects: [deployment(), refused], policy: { validate: 'server' } } })
   await bed.reported('web', 'held', ({ problems }) => problems.some(({ code }) => code === 'ValidationFailed'))
@@ -221,7 +221,7 @@ test('resources that a controller sets are left to it where a VPA targets the wo
   }
   await waitFor('the kind to be served', async () => await cluster.admin.create(at(vertical)).catch(() => undefined))
   await bed.stop()
-  bed = await ReconcilerBed.start({ cluster, namespace, waitFor })
+  bed = await ReconcilerBed.start({ cluster, namespace })
   bed.update({ web: { objects: [deployment()] } })
   await bed.synced('web')
   await resize('300m')

@@ -35,7 +35,7 @@ afterAll(async () => {
 })
 
 const start = async (): Promise<void> => {
-  bed = await ReconcilerBed.start({ cluster, namespace, waitFor }, { limits: { pruneHealthTimeoutMs: 100 } })
+  bed = await ReconcilerBed.start({ cluster, namespace }, { limits: { pruneHealthTimeoutMs: 100 } })
 }
 const nameOf = ({ group, version, kind }: ResourceType): string =>
   `${group === '' ? '' : `${group}/`}${version} ${kind}`

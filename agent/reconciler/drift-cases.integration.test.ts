@@ -52,7 +52,7 @@ const objects = [deployment, configMap, service, merging, applied]
 beforeAll(async () => {
   cluster = await startCluster({ name: 'drift' })
   await cluster.admin.create({ apiVersion: 'v1', kind: 'Namespace', metadata: { name: namespace } })
-  bed = await ReconcilerBed.start({ cluster, namespace, waitFor })
+  bed = await ReconcilerBed.start({ cluster, namespace })
   bed.update({ web: { objects } })
   await bed.synced('web')
 }, 120_000)

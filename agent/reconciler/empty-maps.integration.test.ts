@@ -19,7 +19,7 @@ afterAll(async () => await cluster?.stop())
 beforeEach(async () => {
   namespace = `empty-${++number}`
   await cluster.admin.create({ apiVersion: 'v1', kind: 'Namespace', metadata: { name: namespace } })
-  bed = await ReconcilerBed.start({ cluster, namespace, waitFor })
+  bed = await ReconcilerBed.start({ cluster, namespace })
 })
 afterEach(async () => await bed.stop())
 
@@ -86,7 +86,7 @@ test('what is put into declared empty annotations while the agent is away is no 
   await bed.stop()
   await restart()
   await isAtRevision('2')
-  bed = await ReconcilerBed.start({ cluster, namespace, waitFor })
+  bed = await ReconcilerBed.start({ cluster, namespace })
   bed.update({ web: { objects: [deployment(), marker] } })
   await bed.synced('web')
   await isOnlyDrift()

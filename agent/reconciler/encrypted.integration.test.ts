@@ -49,7 +49,7 @@ afterEach(async () => await bed?.stop())
 
 const start = async (): Promise<ReconcilerBed> =>
   await ReconcilerBed.start(
-    { cluster, namespace, waitFor },
+    { cluster, namespace },
     {
       logger: createLogger({
         name: 'test',

@@ -85,7 +85,7 @@ beforeAll(async () => {
   cluster = await startCluster({ name: 'false-drift' })
   await cluster.admin.create({ apiVersion: 'v1', kind: 'Namespace', metadata: { name: namespace } })
   owner = (await cluster.admin.create({ ...marker, metadata: { name: 'owner', namespace } })).metadata
-  bed = await ReconcilerBed.start({ cluster, namespace, waitFor })
+  bed = await ReconcilerBed.start({ cluster, namespace })
   bed.update({ web: { objects: [workload, webhook, service, marker, owned()] } })
   await bed.synced('web')
 }, 120_000)

@@ -49,7 +49,7 @@ const start = async (): Promise<ReconcilerBed> => {
   const kube = createKube({ access, userAgent: `fairlead-agent/test ${namespace}`, logger: silentLogger, ...PATIENCE })
   kubes.push(kube)
   const bed = await ReconcilerBed.start(
-    { cluster: { kubeconfigPath, auditLog: (filter) => cluster.auditLog(filter) }, namespace, waitFor },
+    { cluster: { kubeconfigPath, auditLog: (filter) => cluster.auditLog(filter) }, namespace },
     { kube, limits: { transientBaseMs: 50, transientMaxMs: 1_000 } },
   )
   beds.push(bed)

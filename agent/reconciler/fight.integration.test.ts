@@ -1,35 +1,15 @@
 // Where others stand in the way: fights, policies, autoscalers, adoption, webhooks, and what happened while nobody watched.
 import { once } from 'node:events'
 import { type AddressInfo, createServer, type Socket } from 'node:net'
-import { type Cluster, startCluster } from '@fairlead/e2e/harness/cluster'
 import { getField } from '@fairlead/e2e/harness/kube-client'
 import { waitFor } from '@fairlead/e2e/harness/wait'
 import { SyncState } from '@fairlead/proto/common'
 import { DriftKind } from '@fairlead/proto/report'
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest'
-import { ReconcilerBed, type TestObject } from './reconciler-bed.ts'
+import { expect, test } from 'vitest'
+import { ClusterBed } from './cluster-bed.ts'
+import type { TestObject } from './reconciler-bed.ts'
 
-let cluster: Cluster
-let namespace: string
-let number = 0
-const beds: ReconcilerBed[] = []
-
-beforeAll(async () => {
-  cluster = await startCluster({ name: 'fight' })
-}, 120_000)
-afterAll(async () => await cluster?.stop())
-beforeEach(async () => {
-  namespace = `f${++number}`
-  await cluster.admin.create({ apiVersion: 'v1', kind: 'Namespace', metadata: { name: namespace } })
-})
-afterEach(async () => {
-  await Promise.all(beds.splice(0).map(async (bed) => await bed.stop()))
-})
-const start = async (options: Parameters<typeof ReconcilerBed.start>[1] = {}): Promise<ReconcilerBed> => {
-  const bed = await ReconcilerBed.start({ cluster, namespace, waitFor }, options)
-  beds.push(bed)
-  return bed
-}
+const here = ClusterBed.forFile({ name: 'fight' })
 const configMap = (name: string, data: Record<string, string> = { a: '1' }): TestObject => ({
   apiVersion: 'v1',
   kind: 'ConfigMap',
@@ -46,45 +26,43 @@ const deployment = (image: string, replicas = 1): TestObject => ({
     template: { metadata: { labels: { app: 'd' } }, spec: { containers: [{ name: 'c', image }] } },
   },
 })
-const at = (object: TestObject) => ({ ...object, metadata: { ...object.metadata, namespace } })
-const live = async (object: TestObject) => await cluster.admin.find(at(object))
 
 test('a controller that keeps writing ends in back-off and one report that names it', async () => {
-  const bed = await start({ fightLimits: { threshold: 4, baseDelayMs: 60_000 } })
+  const bed = await here.start({ fightLimits: { threshold: 4, baseDelayMs: 60_000 } })
   bed.update({ web: { objects: [configMap('a')] } })
   await bed.synced('web')
   for (let round = 0; round < 10; round++) {
-    await cluster.admin.patch(
-      at(configMap('a')),
+    await here.admin.patch(
+      here.placed(configMap('a')),
       { data: { a: `rival-${round}` } },
       { type: 'merge', fieldManager: 'rival-operator' },
     )
     await waitFor('repair or back-off', async () => {
       const isFought = bed.report('web')?.problems.some(({ code }) => code === 'FieldFight')
-      return isFought || getField(await live(configMap('a')), 'data.a') === '1'
+      return isFought || getField(await here.find(configMap('a')), 'data.a') === '1'
     })
   }
   const report = await bed.reported('web', 'fighting', ({ problems }) => problems.length > 0)
   expect(report.problems).toHaveLength(1)
   expect(report.problems[0]?.message).toContain('rival-operator')
   expect(report.remediations).toBeLessThan(8n)
-  expect(getField(await live(configMap('a')), 'data.a')).toBe('rival-9')
+  expect(getField(await here.find(configMap('a')), 'data.a')).toBe('rival-9')
   // A new revision is applied all the same.
   bed.update({ web: { objects: [configMap('a', { a: 'new' })] } })
-  await waitFor('the new revision', async () => getField(await live(configMap('a')), 'data.a') === 'new')
+  await waitFor('the new revision', async () => getField(await here.find(configMap('a')), 'data.a') === 'new')
 })
 
 test('a second controller that writes ten times a second ends in back-off, with the limits as shipped, and when it stops the fight ends', {
   timeout: 60_000,
 }, async () => {
-  const bed = await start({ fightLimits: { quietMs: 500 } })
+  const bed = await here.start({ fightLimits: { quietMs: 500 } })
   bed.update({ web: { objects: [configMap('a'), configMap('b')] } })
   await bed.synced('web')
   const stopped = new AbortController()
   const rival = (async () => {
     for (let round = 0; !stopped.signal.aborted; round++) {
-      await cluster.admin.patch(
-        at(configMap('a')),
+      await here.admin.patch(
+        here.placed(configMap('a')),
         { data: { a: `r${round}` } },
         { type: 'merge', fieldManager: 'rival-operator' },
       )
@@ -96,12 +74,12 @@ test('a second controller that writes ten times a second ends in back-off, with 
   expect(report.problems[0]?.message).toContain('rival-operator')
   // Others are healed meanwhile.
   const count = bed.report('web')?.remediations ?? 0n
-  await cluster.admin.patch(at(configMap('b')), { data: { a: '9' } }, { type: 'merge' })
+  await here.admin.patch(here.placed(configMap('b')), { data: { a: '9' } }, { type: 'merge' })
   await bed.reported('web', 'repaired', ({ remediations }) => remediations > count)
-  await waitFor('the other object', async () => getField(await live(configMap('b')), 'data.a') === '1')
+  await waitFor('the other object', async () => getField(await here.find(configMap('b')), 'data.a') === '1')
   stopped.abort()
   await rival
-  await waitFor('the value of Git', async () => getField(await live(configMap('a')), 'data.a') === '1', {
+  await waitFor('the value of Git', async () => getField(await here.find(configMap('a')), 'data.a') === '1', {
     timeoutMs: 30_000,
   })
   await bed.reported('web', 'at peace', ({ problems }) => problems.length === 0, 30_000)
@@ -110,24 +88,24 @@ test('a second controller that writes ten times a second ends in back-off, with 
 test('a person who deletes or edits an object twenty times in a row is put back each time, at once', {
   timeout: 30_000,
 }, async () => {
-  const bed = await start()
+  const bed = await here.start()
   bed.update({ web: { objects: [configMap('a')] } })
   await bed.synced('web')
   for (let round = 0; round < 20; round++) {
-    const uid = (await live(configMap('a')))?.metadata.uid
-    await cluster.admin.delete(at(configMap('a')))
+    const uid = (await here.find(configMap('a')))?.metadata.uid
+    await here.admin.delete(here.placed(configMap('a')))
     await waitFor(
       'the object',
       async () => {
-        const found = await live(configMap('a'))
+        const found = await here.find(configMap('a'))
         return found && found.metadata.uid !== uid
       },
       { timeoutMs: 900, intervalMs: 2 },
     )
   }
   for (let round = 0; round < 20; round++) {
-    await cluster.admin.patch(at(configMap('a')), { data: { a: `x${round}` } }, { type: 'merge' })
-    await waitFor('the value', async () => getField(await live(configMap('a')), 'data.a') === '1', {
+    await here.admin.patch(here.placed(configMap('a')), { data: { a: `x${round}` } }, { type: 'merge' })
+    await waitFor('the value', async () => getField(await here.find(configMap('a')), 'data.a') === '1', {
       timeoutMs: 900,
       intervalMs: 2,
     })
@@ -138,13 +116,13 @@ test('a person who deletes or edits an object twenty times in a row is put back 
 test('a controller that deletes an object ten times a second for long ends in back-off', {
   timeout: 60_000,
 }, async () => {
-  const bed = await start()
+  const bed = await here.start()
   bed.update({ web: { objects: [configMap('a')] } })
   await bed.synced('web')
   const isFought = (): boolean => bed.report('web')?.problems.some(({ code }) => code === 'FieldFight') ?? false
   for (let round = 0; round < 200 && !isFought(); round++) {
-    await waitFor('the object or back-off', async () => isFought() || (await live(configMap('a'))))
-    if (!isFought()) await cluster.admin.delete(at(configMap('a')))
+    await waitFor('the object or back-off', async () => isFought() || (await here.find(configMap('a'))))
+    if (!isFought()) await here.admin.delete(here.placed(configMap('a')))
   }
   const report = await bed.reported('web', 'fighting', ({ problems }) => problems.length > 0)
   expect(report.problems).toMatchObject([{ code: 'FieldFight' }])
@@ -152,110 +130,113 @@ test('a controller that deletes an object ten times a second for long ends in ba
 })
 
 test('drift is only reported where the policy says so, and applied over by the next revision', async () => {
-  const bed = await start()
+  const bed = await here.start()
   bed.update({ web: { objects: [configMap('a')], remediate: false } })
   await bed.synced('web')
-  await cluster.admin.patch(at(configMap('a')), { data: { a: '9' } }, { type: 'merge' })
+  await here.admin.patch(here.placed(configMap('a')), { data: { a: '9' } }, { type: 'merge' })
   const report = await bed.reported('web', 'OutOfSync', ({ sync }) => sync === SyncState.OUT_OF_SYNC)
   expect(report.drifts[0]).toMatchObject({ kind: DriftKind.CHANGED, object: { name: 'a' } })
   expect(report.drifts[0]?.remediatedAt).toBeUndefined()
-  expect(getField(await live(configMap('a')), 'data.a')).toBe('9')
+  expect(getField(await here.find(configMap('a')), 'data.a')).toBe('9')
   bed.update({ web: { objects: [configMap('a', { a: '2' })], remediate: false } })
   await bed.synced('web')
-  expect(getField(await live(configMap('a')), 'data.a')).toBe('2')
+  expect(getField(await here.find(configMap('a')), 'data.a')).toBe('2')
 })
 
 test('replicas set by an autoscaler are left to it, also by later revisions', async () => {
-  const bed = await start()
+  const bed = await here.start()
   bed.update({ web: { objects: [deployment('nginx:1')] } })
   await bed.synced('web')
   const scale = { spec: { replicas: 7 } }
-  await cluster.admin.patch(at(deployment('nginx:1')), scale, {
+  await here.admin.patch(here.placed(deployment('nginx:1')), scale, {
     type: 'merge',
     subresource: 'scale',
     fieldManager: 'kube-controller-manager',
   })
   // A drift of the same object, which is seen after the scaling.
-  await cluster.admin.patch(at(deployment('')), { metadata: { annotations: { by: 'hand' } } }, { type: 'merge' })
+  await here.admin.patch(here.placed(deployment('')), { metadata: { annotations: { by: 'hand' } } }, { type: 'merge' })
   await bed.reported('web', 'repaired', ({ remediations }) => remediations === 1n)
   bed.update({ web: { objects: [deployment('nginx:2')] } })
-  await waitFor('the image', async () => JSON.stringify((await live(deployment('')))?.spec).includes('nginx:2'))
+  await waitFor('the image', async () => JSON.stringify((await here.find(deployment('')))?.spec).includes('nginx:2'))
   const report = await bed.synced('web')
-  expect(getField(await live(deployment('')), 'spec.replicas')).toBe(7)
+  expect(getField(await here.find(deployment('')), 'spec.replicas')).toBe(7)
   expect(report.remediations).toBe(1n)
 })
 
 test('what was changed while the agent was away is put back when it starts', async () => {
-  const first = await start()
+  const first = await here.start()
   const entry = { web: { objects: [configMap('a'), configMap('b'), configMap('c')] } }
   first.update(entry)
   await first.synced('web')
-  beds.pop()
-  await first.stop()
-  await cluster.admin.patch(at(configMap('a')), { data: { a: '9' } }, { type: 'merge' })
-  await cluster.admin.patch(at(configMap('b')), { data: { z: '9' } }, { type: 'merge' })
-  await cluster.admin.delete(at(configMap('c')))
-  const second = await start()
+  await here.stop(first)
+  await here.admin.patch(here.placed(configMap('a')), { data: { a: '9' } }, { type: 'merge' })
+  await here.admin.patch(here.placed(configMap('b')), { data: { z: '9' } }, { type: 'merge' })
+  await here.admin.delete(here.placed(configMap('c')))
+  const second = await here.start()
   second.update(entry)
   const report = await second.reported('web', 'repaired', ({ remediations }) => remediations === 3n)
   await second.synced('web')
   expect(report.drifts).toHaveLength(3)
-  for (const name of ['a', 'b', 'c']) expect((await live(configMap(name)))?.data).toEqual({ a: '1' })
+  for (const name of ['a', 'b', 'c']) expect((await here.find(configMap(name)))?.data).toEqual({ a: '1' })
 })
 
 test('an object made with client-side apply is adopted, and what Git does not have goes', async () => {
-  const object = at(deployment('nginx:1')) as ReturnType<typeof at> & { spec: Record<string, unknown> }
+  const object = here.placed(deployment('nginx:1')) as ReturnType<typeof here.placed> & {
+    spec: Record<string, unknown>
+  }
   const old = structuredClone(object) as unknown as {
     spec: { template: { spec: { containers: unknown[] } } }
     metadata: Record<string, unknown>
   }
   old.spec.template.spec.containers.push({ name: 'old', image: 'o' })
   old.metadata.annotations = { 'kubectl.kubernetes.io/last-applied-configuration': '{}' }
-  await cluster.admin.create(old as never, { fieldManager: 'kubectl-client-side-apply' })
-  const bed = await start()
+  await here.admin.create(old as never, { fieldManager: 'kubectl-client-side-apply' })
+  const bed = await here.start()
   bed.update({ web: { objects: [deployment('nginx:1')] } })
   await bed.synced('web')
-  const after = await live(deployment(''))
+  const after = await here.find(deployment(''))
   expect(getField(after, 'spec.template.spec.containers.length')).toBe(1)
   expect(after?.metadata.annotations ?? {}).toEqual({})
 })
 
 test('an equal object made with client-side apply is adopted by ifEqual without a new generation, one with a sidecar is refused', async () => {
-  await cluster.admin.create(at(deployment('nginx:1')), { fieldManager: 'kubectl-client-side-apply' })
-  const before = await live(deployment(''))
-  const bed = await start()
+  await here.admin.create(here.placed(deployment('nginx:1')), { fieldManager: 'kubectl-client-side-apply' })
+  const before = await here.find(deployment(''))
+  const bed = await here.start()
   bed.update({ web: { objects: [deployment('nginx:1')], adopt: 'ifEqual' } })
   await bed.synced('web')
-  expect((await live(deployment('')))?.metadata.generation).toBe(before?.metadata.generation)
+  expect((await here.find(deployment('')))?.metadata.generation).toBe(before?.metadata.generation)
   bed.update({ web: { tombstone: 'prune' } })
   await waitFor('the confirmation', () => bed.removed.includes('web'))
-  const side = structuredClone(at(deployment('nginx:1'))) as unknown as {
+  const side = structuredClone(here.placed(deployment('nginx:1'))) as unknown as {
     spec: { template: { spec: { containers: unknown[] } } }
   }
   side.spec.template.spec.containers.push({ name: 'side', image: 's' })
-  await cluster.admin.create(side as never, { fieldManager: 'kubectl-client-side-apply' })
+  await here.admin.create(side as never, { fieldManager: 'kubectl-client-side-apply' })
   bed.update({ web: { objects: [deployment('nginx:1')], adopt: 'ifEqual' } })
   await bed.reported('web', 'refused', ({ problems }) => problems[0]?.code === 'AdoptionRefused')
 })
 
 test('what is not there yet is made in one request, and what is there is never changed before the policy was asked', async () => {
-  const bed = await start()
+  const bed = await here.start()
   for (const adopt of ['never', 'ifEqual']) {
     const [name, again] = [adopt.toLowerCase(), `${adopt}-again`.toLowerCase()]
     const since = Date.now()
     bed.update({ [name]: { objects: [deployment('nginx:1'), configMap('new')], adopt } })
     await bed.synced(name)
-    const requests = cluster.auditLog({ userAgent: 'fairlead-agent/test', since })
-    const own = requests.filter(({ namespace: where, name: object }) => where === namespace && /^(d|new)$/.test(object))
+    const requests = here.cluster.auditLog({ userAgent: 'fairlead-agent/test', since })
+    const own = requests.filter(
+      ({ namespace: where, name: object }) => where === here.namespace && /^(d|new)$/.test(object),
+    )
     expect(own.map(({ verb, code }) => `${verb} ${code}`)).toEqual(['patch 201', 'patch 201'])
     bed.update({ [name]: { tombstone: 'prune' } })
     await waitFor('the confirmation', () => bed.removed.includes(name))
-    const { metadata } = await cluster.admin.create(at(configMap('new', { theirs: '1' })))
+    const { metadata } = await here.admin.create(here.placed(configMap('new', { theirs: '1' })))
     bed.removed.length = 0
     bed.update({ [again]: { objects: [configMap('new')], adopt } })
     await bed.reported(again, 'refused', ({ problems }) => problems[0]?.code === 'AdoptionRefused')
-    expect((await live(configMap('new')))?.metadata.resourceVersion).toBe(metadata.resourceVersion)
-    await cluster.admin.delete(at(configMap('new')))
+    expect((await here.find(configMap('new')))?.metadata.resourceVersion).toBe(metadata.resourceVersion)
+    await here.admin.delete(here.placed(configMap('new')))
     bed.update({ [again]: { tombstone: 'prune' } })
     await waitFor('the confirmation', () => bed.removed.includes(again))
   }
@@ -266,13 +247,13 @@ test('a webhook that hangs holds up only its own objects, which are applied when
   const webhook = {
     apiVersion: 'admissionregistration.k8s.io/v1',
     kind: 'ValidatingWebhookConfiguration',
-    metadata: { name: `slow-${namespace}` },
+    metadata: { name: `slow-${here.namespace}` },
     webhooks: [
       {
         name: 'slow.example.com',
         clientConfig: { url: `https://127.0.0.1:${silent.port}/` },
         rules: [{ apiGroups: [''], apiVersions: ['v1'], operations: ['CREATE'], resources: ['configmaps'] }],
-        objectSelector: { matchLabels: { slow: namespace } },
+        objectSelector: { matchLabels: { slow: here.namespace } },
         failurePolicy: 'Fail',
         sideEffects: 'None',
         admissionReviewVersions: ['v1'],
@@ -280,9 +261,12 @@ test('a webhook that hangs holds up only its own objects, which are applied when
       },
     ],
   }
-  await cluster.admin.create(webhook as never)
-  const slow = (name: string): TestObject => ({ ...configMap(name), metadata: { name, labels: { slow: namespace } } })
-  const bed = await start()
+  await here.admin.create(webhook as never)
+  const slow = (name: string): TestObject => ({
+    ...configMap(name),
+    metadata: { name, labels: { slow: here.namespace } },
+  })
+  const bed = await here.start()
   const some = (make: (name: string) => TestObject, prefix: string) =>
     Array.from({ length: 20 }, (_, index) => make(`${prefix}${index}`))
   // A webhook takes a moment to be known to the API server: the first of these may slip through.
@@ -292,7 +276,7 @@ test('a webhook that hangs holds up only its own objects, which are applied when
   await bed.synced('quick', { timeoutMs: 2_900 })
   const report = await bed.reported('slow', 'refused', ({ problems }) => problems.length > 0)
   expect(report.problems[0]).toMatchObject({ code: 'ApplyRefused', source: { file: 'deploy/slow.yaml' } })
-  await cluster.admin.delete(webhook)
+  await here.admin.delete(webhook)
   await bed.synced('slow', { timeoutMs: 30_000 })
 })
 
@@ -314,7 +298,7 @@ async function listenSilently() {
 }
 
 test('an object that a wave waits for holds back the later wave', async () => {
-  const bed = await start()
+  const bed = await here.start()
   const inWave = (object: TestObject, wave: string): TestObject => ({
     ...object,
     metadata: { ...object.metadata, annotations: { 'fairlead.dev/wave': wave } },
@@ -325,8 +309,8 @@ test('an object that a wave waits for holds back the later wave', async () => {
   })
   const report = await bed.reported('web', 'waiting', ({ problems }) => problems.length === 2)
   expect(report.problems.map(({ code }) => code).sort()).toContain('DependencyFailed')
-  expect(await live(configMap('later'))).toBeUndefined()
-  expect(await live(configMap('free'))).toBeDefined()
+  expect(await here.find(configMap('later'))).toBeUndefined()
+  expect(await here.find(configMap('free'))).toBeDefined()
   bed.update({
     web: { objects: [inWave(configMap('later'), '1'), inWave(configMap('first'), '0'), configMap('free')] },
   })

@@ -13,7 +13,7 @@ const own = 'fairlead-test'
 beforeAll(async () => {
   cluster = await startCluster({ name: 'full', full: true })
   await cluster.admin.create({ apiVersion: 'v1', kind: 'Namespace', metadata: { name: own } })
-  bed = await ReconcilerBed.start({ cluster, namespace: own, waitFor })
+  bed = await ReconcilerBed.start({ cluster, namespace: own })
 }, 180_000)
 afterAll(async () => {
   await bed?.stop()

@@ -205,7 +205,7 @@ class Rig {
     const limits = { transientBaseMs: 20, transientMaxMs: 200, pruneHealthTimeoutMs: 50 }
     // How fights are damped has tests of its own; here everything is put back at once.
     const options = { kube: this.#mortal(kube), limits, fightLimits: { threshold: 10_000 } }
-    this.#bed = await ReconcilerBed.start({ cluster, namespace: this.#namespace, waitFor }, options)
+    this.#bed = await ReconcilerBed.start({ cluster, namespace: this.#namespace }, options)
     this.#giveSlice()
   }
 

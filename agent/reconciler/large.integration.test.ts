@@ -24,7 +24,7 @@ afterEach(async () => {
 afterAll(async () => await cluster?.stop())
 
 async function start(namespace: string): Promise<ReconcilerBed> {
-  const bed = await ReconcilerBed.start({ cluster, namespace, waitFor })
+  const bed = await ReconcilerBed.start({ cluster, namespace })
   beds.push(bed)
   return bed
 }

@@ -1,37 +1,14 @@
 // Drift that is left: by policy, or because the application is suspended. It is told, and noticed when it is over.
-import { type Cluster, startCluster } from '@fairlead/e2e/harness/cluster'
 import { getField } from '@fairlead/e2e/harness/kube-client'
-import { waitFor } from '@fairlead/e2e/harness/wait'
 import { SyncState } from '@fairlead/proto/common'
 import { type ApplicationReport, DriftKind } from '@fairlead/proto/report'
 import { AppError } from '@fairlead/shared/errors'
-import { silentLogger } from '@fairlead/shared/logger'
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest'
-import { kubeconfigAccess } from '../kube/access.ts'
-import { createKube, type Kube } from '../kube/kube.ts'
-import { ReconcilerBed, type TestEntry, type TestObject } from './reconciler-bed.ts'
+import { expect, test } from 'vitest'
+import type { Kube } from '../kube/kube.ts'
+import { ClusterBed } from './cluster-bed.ts'
+import type { ReconcilerBed, TestEntry, TestObject } from './reconciler-bed.ts'
 
-let cluster: Cluster
-let namespace: string
-let number = 0
-const beds: ReconcilerBed[] = []
-
-beforeAll(async () => {
-  cluster = await startCluster({ name: 'left' })
-}, 120_000)
-afterAll(async () => await cluster?.stop())
-beforeEach(async () => {
-  namespace = `l${++number}`
-  await cluster.admin.create({ apiVersion: 'v1', kind: 'Namespace', metadata: { name: namespace } })
-})
-afterEach(async () => {
-  await Promise.all(beds.splice(0).map(async (bed) => await bed.stop()))
-})
-const start = async (): Promise<ReconcilerBed> => {
-  const bed = await ReconcilerBed.start({ cluster, namespace, waitFor })
-  beds.push(bed)
-  return bed
-}
+const here = ClusterBed.forFile({ name: 'left' })
 const configMap = (name: string, data: Record<string, string> = { a: '1' }): TestObject => ({
   apiVersion: 'v1',
   kind: 'ConfigMap',
@@ -53,8 +30,6 @@ const deployment = (image = 'nginx:1'): TestObject => ({
     },
   },
 })
-const at = (object: TestObject) => ({ ...object, metadata: { ...object.metadata, namespace } })
-const live = async (object: TestObject) => await cluster.admin.find(at(object))
 const suspended = (objects: TestObject[]): Record<string, TestEntry> => ({
   web: { objects, policy: { suspend: true } },
 })
@@ -66,14 +41,18 @@ const isDrifted =
     drifted === count && (count === 0 || sync === SyncState.OUT_OF_SYNC)
 
 test('a suspended application reports drift and a new revision, and writes and prunes nothing until it is resumed', async () => {
-  const bed = await start()
+  const bed = await here.start()
   bed.update({ web: { objects: [configMap('a'), configMap('b'), configMap('c')] } })
   await bed.synced('web')
   const before = writes(bed)
   bed.update(suspended([configMap('a'), configMap('b'), configMap('c')]))
   await bed.reported('web', 'suspended', ({ suspended, sync }) => suspended && sync === SyncState.SYNCED)
-  await cluster.admin.patch(at(configMap('a')), { data: { a: '9' } }, { type: 'merge', fieldManager: 'kubectl-edit' })
-  await cluster.admin.delete(at(configMap('b')))
+  await here.admin.patch(
+    here.placed(configMap('a')),
+    { data: { a: '9' } },
+    { type: 'merge', fieldManager: 'kubectl-edit' },
+  )
+  await here.admin.delete(here.placed(configMap('b')))
   const report = await bed.reported('web', 'drifted', isDrifted(2))
   expect(report.drifts).toMatchObject([
     { object: { name: 'b' }, kind: DriftKind.DELETED },
@@ -84,55 +63,58 @@ test('a suspended application reports drift and a new revision, and writes and p
   bed.update(suspended([configMap('a'), configMap('b', { a: '2' }), configMap('new')]))
   await bed.reported('web', 'behind', ({ drifted, revision }) => drifted === 4 && revision !== undefined)
   expect(bed.report('web')?.appliedAt).toBeUndefined()
-  expect(await live(configMap('new'))).toBeUndefined()
-  expect(await live(configMap('c'))).toBeDefined()
+  expect(await here.find(configMap('new'))).toBeUndefined()
+  expect(await here.find(configMap('c'))).toBeDefined()
   // Only dry-runs may have been asked for.
   expect(writes(bed) - before).toBeLessThanOrEqual(1)
   bed.update({ web: { objects: [configMap('a'), configMap('b', { a: '2' }), configMap('new')] } })
   const resumed = await bed.synced('web')
   expect(resumed).toMatchObject({ suspended: false, drifted: 0 })
-  expect(await live(configMap('c'))).toBeUndefined()
-  expect((await live(configMap('a')))?.data).toEqual({ a: '1' })
-  expect((await live(configMap('b')))?.data).toEqual({ a: '2' })
+  expect(await here.find(configMap('c'))).toBeUndefined()
+  expect((await here.find(configMap('a')))?.data).toEqual({ a: '1' })
+  expect((await here.find(configMap('b')))?.data).toEqual({ a: '2' })
   expect(resumed.drifts.every(({ remediatedAt }) => remediatedAt !== undefined)).toBe(true)
 })
 
 test('an application that is suspended in the middle of a fight is not written to again', async () => {
-  const bed = await start()
+  const bed = await here.start()
   bed.update({ web: { objects: [configMap('a')] } })
   await bed.synced('web')
   bed.update(suspended([configMap('a')]))
   await bed.reported('web', 'suspended', ({ suspended }) => suspended)
   const before = writes(bed)
   for (let round = 0; round < 10; round++)
-    await cluster.admin.patch(
-      at(configMap('a')),
+    await here.admin.patch(
+      here.placed(configMap('a')),
       { data: { a: `r${round}` } },
       { type: 'merge', fieldManager: 'rival' },
     )
   const report = await bed.reported('web', 'drifted', isDrifted(1))
   expect(report).toMatchObject({ problems: [], drifts: [{ manager: 'rival', fields: ['data.a'] }] })
-  expect((await live(configMap('a')))?.data).toEqual({ a: 'r9' })
+  expect((await here.find(configMap('a')))?.data).toEqual({ a: 'r9' })
   expect(writes(bed) - before).toBeLessThanOrEqual(2)
 })
 
 test('the agent is restarted while an application is suspended: what drifted meanwhile is found and left', async () => {
-  const first = await start()
+  const first = await here.start()
   first.update({ web: { objects: [configMap('a'), configMap('b'), configMap('c')] } })
   await first.synced('web')
-  beds.pop()
-  await first.stop()
-  await cluster.admin.patch(at(configMap('a')), { data: { a: '9' } }, { type: 'merge', fieldManager: 'kubectl-edit' })
-  await cluster.admin.delete(at(configMap('b')))
-  const second = await start()
+  await here.stop(first)
+  await here.admin.patch(
+    here.placed(configMap('a')),
+    { data: { a: '9' } },
+    { type: 'merge', fieldManager: 'kubectl-edit' },
+  )
+  await here.admin.delete(here.placed(configMap('b')))
+  const second = await here.start()
   second.update(suspended([configMap('a'), configMap('b'), configMap('c')]))
   const report = await second.reported('web', 'drifted', (one) => isDrifted(2)(one) && one.drifts.length === 2)
   expect(report.drifts.find(({ object }) => object?.name === 'a')).toMatchObject({
     manager: 'kubectl-edit',
     fields: ['data.a'],
   })
-  expect((await live(configMap('a')))?.data).toEqual({ a: '9' })
-  expect(await live(configMap('b'))).toBeUndefined()
+  expect((await here.find(configMap('a')))?.data).toEqual({ a: '9' })
+  expect(await here.find(configMap('b'))).toBeUndefined()
 })
 
 type Left = {
@@ -144,7 +126,7 @@ type Left = {
 }
 const CONTAINER = 'spec.template.spec.containers[name=c]'
 const json = async (...operations: unknown[]) =>
-  await cluster.admin.patch(at(deployment()), operations, { type: 'json' })
+  await here.admin.patch(here.placed(deployment()), operations, { type: 'json' })
 const lefts: Record<string, Left> = {
   'an image edited': {
     write: () => json({ op: 'replace', path: '/spec/template/spec/containers/0/image', value: 'evil:2' }),
@@ -176,7 +158,7 @@ const lefts: Record<string, Left> = {
 test.for(Object.entries(lefts))(
   'of drift that is left by policy the fields are told: %s',
   async ([, { write, fields, kind, manager = 'kubectl-edit' }]) => {
-    const bed = await start()
+    const bed = await here.start()
     bed.update(left([deployment()]))
     await bed.synced('web')
     await write()
@@ -189,26 +171,26 @@ test.for(Object.entries(lefts))(
 )
 
 test('a value that a person puts back by hand is Synced again, whoever owns it, and later status changes nothing', async () => {
-  const bed = await start()
+  const bed = await here.start()
   bed.update(left([deployment(), configMap('a')]))
   await bed.synced('web')
   const image = async (value: string) =>
     await json({ op: 'replace', path: '/spec/template/spec/containers/0/image', value })
   await image('evil:2')
-  await cluster.admin.patch(at(configMap('a')), { data: { a: '9' } }, { type: 'merge' })
+  await here.admin.patch(here.placed(configMap('a')), { data: { a: '9' } }, { type: 'merge' })
   await bed.reported('web', 'drifted', isDrifted(2))
   await image('nginx:1')
-  await cluster.admin.patch(at(configMap('a')), { data: { a: '1' } }, { type: 'merge' })
+  await here.admin.patch(here.placed(configMap('a')), { data: { a: '1' } }, { type: 'merge' })
   const report = await bed.reported('web', 'Synced', ({ sync, drifted }) => sync === SyncState.SYNCED && drifted === 0)
   expect(report.drifts.every(({ remediatedAt }) => remediatedAt !== undefined)).toBe(true)
   expect(report.remediations).toBe(0n)
   const before = bed.requests().length
-  await cluster.admin.patch(
-    at(deployment()),
+  await here.admin.patch(
+    here.placed(deployment()),
     { status: { observedGeneration: 3 } },
     { type: 'merge', subresource: 'status', fieldManager: 'controller' },
   )
-  await cluster.admin.patch(at(configMap('a')), { data: { a: '7' } }, { type: 'merge' })
+  await here.admin.patch(here.placed(configMap('a')), { data: { a: '7' } }, { type: 'merge' })
   await bed.reported('web', 'drifted', isDrifted(1))
   // What is asked for is about the ConfigMap alone.
   expect(
@@ -217,18 +199,18 @@ test('a value that a person puts back by hand is Synced again, whoever owns it, 
       .slice(before)
       .filter(({ name }) => name === 'd'),
   ).toEqual([])
-  expect(getField(await live(configMap('a')), 'data.a')).toBe('7')
+  expect(getField(await here.find(configMap('a')), 'data.a')).toBe('7')
 })
 
 /** As a restore makes it, our labels among what it has, with another selector: which cannot be changed. */
 async function makeAnew(): Promise<void> {
-  await cluster.admin.delete(at(deployment()))
+  await here.admin.delete(here.placed(deployment()))
   const labels = { 'app.kubernetes.io/managed-by': 'fairlead', 'fairlead.dev/application': 'web' }
-  const { metadata, ...rest } = at(deployment())
+  const { metadata, ...rest } = here.placed(deployment())
   const other = JSON.parse(
     JSON.stringify({ ...rest, metadata: { ...metadata, labels } }).replaceAll('"app":"d"', '"app":"o"'),
   )
-  await cluster.admin.create(other, { fieldManager: 'restore' })
+  await here.admin.create(other, { fieldManager: 'restore' })
 }
 
 for (const [how, entry] of [
@@ -237,15 +219,18 @@ for (const [how, entry] of [
 ] as const) {
   test(`drift that is left ${how} is found after a restart also where the API server refuses to compare an object`, async () => {
     const objects = [deployment(), configMap('a'), configMap('b')]
-    const first = await start()
+    const first = await here.start()
     first.update({ web: { objects } })
     await first.synced('web')
-    beds.pop()
-    await first.stop()
+    await here.stop(first)
     // What comes after it differs too.
     await makeAnew()
-    await cluster.admin.patch(at(configMap('b')), { data: { a: '9' } }, { type: 'merge', fieldManager: 'kubectl-edit' })
-    const second = await start()
+    await here.admin.patch(
+      here.placed(configMap('b')),
+      { data: { a: '9' } },
+      { type: 'merge', fieldManager: 'kubectl-edit' },
+    )
+    const second = await here.start()
     await second.updateOnceSeen('web', entry(objects).web as TestEntry, objects.length)
     const report = await second.reported('web', 'drifted', (one) => isDrifted(2)(one) && one.drifts.length === 2)
     expect(report.problems).toEqual([])
@@ -254,67 +239,64 @@ for (const [how, entry] of [
 }
 
 test('one object that differs beyond repair does not keep the others of its revision from being told as applied', async () => {
-  const first = await start()
+  const first = await here.start()
   first.update(left([deployment()]))
   await first.synced('web')
-  beds.pop()
-  await first.stop()
+  await here.stop(first)
   await makeAnew()
-  const second = await start()
+  const second = await here.start()
   await second.updateOnceSeen('web', left([deployment(), configMap('new')]).web as TestEntry, 1)
   const report = await second.reported('web', 'applied', ({ appliedAt }) => appliedAt !== undefined)
   expect(report).toMatchObject({ problems: [], drifted: 1, sync: SyncState.OUT_OF_SYNC })
-  expect(await live(configMap('new'))).toBeDefined()
+  expect(await here.find(configMap('new'))).toBeDefined()
 })
 
 test('what cannot be compared while the API server is out of order is compared when it is back', async () => {
-  const first = await start()
+  const first = await here.start()
   first.update(left([configMap('a')]))
   await first.synced('web')
-  beds.pop()
-  await first.stop()
+  await here.stop(first)
   // As declared, but a person owns it: only the API server can tell that.
-  await cluster.admin.patch(at(configMap('a')), { data: { a: '9' } }, { type: 'merge', fieldManager: 'kubectl-edit' })
-  await cluster.admin.patch(at(configMap('a')), { data: { a: '1' } }, { type: 'merge', fieldManager: 'kubectl-edit' })
-  const access = await kubeconfigAccess(cluster.kubeconfigPath)
-  const kube = createKube({ access, userAgent: 'rough', logger: silentLogger })
+  await here.admin.patch(
+    here.placed(configMap('a')),
+    { data: { a: '9' } },
+    { type: 'merge', fieldManager: 'kubectl-edit' },
+  )
+  await here.admin.patch(
+    here.placed(configMap('a')),
+    { data: { a: '1' } },
+    { type: 'merge', fieldManager: 'kubectl-edit' },
+  )
   let refusals = 0
   const apply: Kube['apply'] = async (resource, target, body, options) => {
     if (options?.dryRun && refusals++ < 2) throw new AppError('ApiServerUnavailable', 'out of order')
-    return await kube.apply(resource, target, body, options)
+    return await here.kube.apply(resource, target, body, options)
   }
-  const second = await ReconcilerBed.start({ cluster, namespace, waitFor }, { kube: { ...kube, apply } })
-  beds.push(second)
-  try {
-    second.update(left([configMap('a')]))
-    await second.reported('web', 'drifted', ({ drifted }) => drifted === 1)
-    await second.reported('web', 'Synced', ({ sync, drifted }) => sync === SyncState.SYNCED && drifted === 0)
-    expect(refusals).toBeGreaterThan(2)
-  } finally {
-    beds.pop()
-    await second.stop()
-    await kube.close()
-  }
+  const second = await here.start({ kube: { ...here.kube, apply } })
+  second.update(left([configMap('a')]))
+  await second.reported('web', 'drifted', ({ drifted }) => drifted === 1)
+  await second.reported('web', 'Synced', ({ sync, drifted }) => sync === SyncState.SYNCED && drifted === 0)
+  expect(refusals).toBeGreaterThan(2)
 })
 
 test('many events of an object that is left do not become as many requests', async () => {
-  const bed = await start()
+  const bed = await here.start()
   bed.update(left([configMap('a')]))
   await bed.synced('web')
   const before = bed.requests().length
   for (let round = 0; round < 50; round++)
-    await cluster.admin.patch(at(configMap('a')), { data: { a: `x${round}` } }, { type: 'merge' })
-  await cluster.admin.patch(at(configMap('a')), { data: { a: '1' } }, { type: 'merge' })
+    await here.admin.patch(here.placed(configMap('a')), { data: { a: `x${round}` } }, { type: 'merge' })
+  await here.admin.patch(here.placed(configMap('a')), { data: { a: '1' } }, { type: 'merge' })
   await bed.reported('web', 'Synced', ({ sync }) => sync === SyncState.SYNCED)
   expect(bed.requests().length - before).toBeLessThan(12)
 })
 
 test('the value of a Secret is never in a report, its keys are', async () => {
   const secret: TestObject = { apiVersion: 'v1', kind: 'Secret', metadata: { name: 's' }, stringData: { token: 'old' } }
-  const bed = await start()
+  const bed = await here.start()
   bed.update(left([secret]))
   await bed.synced('web')
-  await cluster.admin.patch(at(secret), { stringData: { token: 'hunter2' } }, { type: 'merge' })
+  await here.admin.patch(here.placed(secret), { stringData: { token: 'hunter2' } }, { type: 'merge' })
   const report = await bed.reported('web', 'drifted', isDrifted(1))
   expect(report.drifts[0]?.fields).toEqual(['data.token'])
   const text = JSON.stringify(report, (_key, value) => (typeof value === 'bigint' ? Number(value) : value))

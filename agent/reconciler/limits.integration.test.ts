@@ -38,7 +38,7 @@ async function newNamespace(): Promise<void> {
 
 async function start(options: Partial<ReconcilerOptions> = {}): Promise<ReconcilerBed> {
   const bed = await ReconcilerBed.start(
-    { cluster, namespace, waitFor },
+    { cluster, namespace },
     { limits: { userBaseMs: 200, userMaxMs: 200, transientMaxMs: 500 }, ...options },
   )
   ends.push(() => bed.stop())

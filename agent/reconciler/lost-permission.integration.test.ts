@@ -49,7 +49,7 @@ const start = async (namespace: string): Promise<ReconcilerBed> => {
     return await kube.list(secrets)
   })
   const bed = await ReconcilerBed.start(
-    { cluster, namespace, waitFor },
+    { cluster, namespace },
     {
       kube,
       // API servers look at permission when a watch is opened, not while it lasts.

@@ -1,39 +1,14 @@
 // Who waits for whom: an object only for what it depends on, and nothing for a revision that is out of date.
-import { type AdmissionWebhook, startAdmissionWebhook } from '@fairlead/e2e/harness/admission-webhook'
-import { type Cluster, startCluster } from '@fairlead/e2e/harness/cluster'
 import { waitFor } from '@fairlead/e2e/harness/wait'
 import type { ApplicationReport } from '@fairlead/proto/report'
-import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
-import type { ReconcilerOptions } from '../reconciler.ts'
-import { ReconcilerBed, type TestObject } from './reconciler-bed.ts'
+import { expect, test } from 'vitest'
+import { ClusterBed } from './cluster-bed.ts'
+import type { TestObject } from './reconciler-bed.ts'
 
-let cluster: Cluster
-let count = 0
-let namespace = ''
-const beds: ReconcilerBed[] = []
-const webhooks: AdmissionWebhook[] = []
+const here = ClusterBed.forFile({ name: 'order' })
 
-beforeAll(async () => {
-  cluster = await startCluster({ name: 'order' })
-}, 120_000)
-afterEach(async () => {
-  for (const bed of beds.splice(0)) await bed.stop()
-  for (const webhook of webhooks.splice(0)) await webhook.stop()
-})
-afterAll(async () => await cluster?.stop())
-
-async function start(options: Partial<ReconcilerOptions> = {}): Promise<ReconcilerBed> {
-  namespace = `order-${++count}`
-  await cluster.admin.create({ apiVersion: 'v1', kind: 'Namespace', metadata: { name: namespace } })
-  const bed = await ReconcilerBed.start({ cluster, namespace, waitFor }, options)
-  beds.push(bed)
-  return bed
-}
-async function watchOver(resources: readonly string[], namespaces = [namespace]): Promise<AdmissionWebhook> {
-  const webhook = await startAdmissionWebhook({ cluster, name: `gate-${count}`, namespaces, resources })
-  webhooks.push(webhook)
-  return webhook
-}
+const watchOver = async (resources: readonly string[], namespaces = [here.namespace]) =>
+  await here.ask({ namespaces, resources })
 const configMap = (name: string, metadata: object = {}, data: object = {}): TestObject => ({
   apiVersion: 'v1',
   kind: 'ConfigMap',
@@ -42,7 +17,7 @@ const configMap = (name: string, metadata: object = {}, data: object = {}): Test
 })
 const wave = (number: number): object => ({ annotations: { 'fairlead.dev/wave': String(number) } })
 const space = (name: string): TestObject => ({ apiVersion: 'v1', kind: 'Namespace', metadata: { name } })
-const group = (): string => `${namespace}.example.com`
+const group = (): string => `${here.namespace}.example.com`
 const crd = (kind: string, versions: readonly string[] = ['v1']): TestObject => ({
   apiVersion: 'apiextensions.k8s.io/v1',
   kind: 'CustomResourceDefinition',
@@ -70,15 +45,15 @@ const custom = (kind: string, name: string, version = 'v1'): TestObject => ({
   metadata: { name },
   spec: { size: 1 },
 })
-const find = async (object: TestObject, inside = namespace) =>
-  await cluster.admin.find({ ...object, metadata: { ...object.metadata, namespace: inside } })
+const find = async (object: TestObject, inside = here.namespace) =>
+  await here.admin.find({ ...object, metadata: { ...object.metadata, namespace: inside } })
 const codes = ({ problems }: ApplicationReport): string[] =>
   problems.map(({ code, object }) => `${code} ${object?.kind ?? ''} ${object?.name ?? ''}`).sort()
 
 test('a Namespace that is slow to be made holds up only what is in it', async () => {
-  const bed = await start()
-  const slow = `${namespace}-slow`
-  const gate = await watchOver(['namespaces'], [namespace, slow])
+  const bed = await here.start()
+  const slow = `${here.namespace}-slow`
+  const gate = await watchOver(['namespaces'], [here.namespace, slow])
   gate.delayMs = 3_000
   const since = performance.now()
   bed.update({ web: { objects: [space(slow), configMap('outside'), configMap('inside', { namespace: slow })] } })
@@ -91,9 +66,9 @@ test('a Namespace that is slow to be made holds up only what is in it', async ()
 })
 
 test('a Namespace that is refused holds up only what is in it, with the reason, and both follow when it is let in', async () => {
-  const bed = await start({ limits: { transientBaseMs: 100, transientMaxMs: 200 } })
-  const refused = `${namespace}-refused`
-  const gate = await watchOver(['namespaces'], [namespace, refused])
+  const bed = await here.start({ limits: { transientBaseMs: 100, transientMaxMs: 200 } })
+  const refused = `${here.namespace}-refused`
+  const gate = await watchOver(['namespaces'], [here.namespace, refused])
   gate.review = () => ({ allowed: false, message: 'no more namespaces' })
   bed.update({ web: { objects: [space(refused), configMap('outside'), configMap('inside', { namespace: refused })] } })
   const report = await bed.reported('web', 'refused', ({ problems }) => problems.length === 2)
@@ -106,7 +81,7 @@ test('a Namespace that is refused holds up only what is in it, with the reason, 
 })
 
 test('a CRD that is refused holds up only its custom resources', async () => {
-  const bed = await start()
+  const bed = await here.start()
   const broken = crd('Gear')
   const spec = { ...(broken.spec as object), scope: 'Sideways' }
   bed.update({
@@ -121,7 +96,7 @@ test('a CRD that is refused holds up only its custom resources', async () => {
 })
 
 test('a CRD that is slow to be made holds up only its custom resources', async () => {
-  const bed = await start()
+  const bed = await here.start()
   const gate = await watchOver(['customresourcedefinitions'])
   gate.delayMs = 2_000
   const since = performance.now()
@@ -133,7 +108,7 @@ test('a CRD that is slow to be made holds up only its custom resources', async (
 })
 
 test('a version that a CRD of another application comes to serve is noticed at once', async () => {
-  const bed = await start()
+  const bed = await here.start()
   const old = { objects: [crd('Gear')] }
   const gears = (version: string) => ({ objects: [custom('Gear', 'g', version), custom('Gear', 'h', version)] })
   bed.update({ crds: old, web: gears('v1') })
@@ -148,16 +123,16 @@ test('a version that a CRD of another application comes to serve is noticed at o
 })
 
 test('a CRD made by somebody else while the application waits is noticed', async () => {
-  const bed = await start()
+  const bed = await here.start()
   bed.update({ web: { objects: [custom('Gear', 'g'), configMap('a')] } })
   await bed.reported('web', 'of an unknown kind', (report) => codes(report).includes('UnknownKind Gear g'))
-  await cluster.admin.create(crd('Gear'))
+  await here.admin.create(crd('Gear'))
   await bed.synced('web')
   expect(await find(custom('Gear', 'g'))).toBeDefined()
 })
 
 test('a wave waits until the one before is applied and healthy, and only the waves after it', async () => {
-  const bed = await start({ limits: { transientBaseMs: 100, transientMaxMs: 200 } })
+  const bed = await here.start({ limits: { transientBaseMs: 100, transientMaxMs: 200 } })
   const gate = await watchOver(['serviceaccounts'])
   gate.review = ({ name }) => (name === 'first' ? { allowed: false, message: 'not yet' } : { allowed: true })
   const account = (name: string, metadata: object): TestObject => ({
@@ -195,7 +170,7 @@ const never = (name: string): TestObject => ({
 })
 
 test('a newer revision pre-empts a wait for health at once', async () => {
-  const bed = await start()
+  const bed = await here.start()
   // Without controllers a Deployment never becomes healthy.
   bed.update({ web: { objects: [never('d'), configMap('late')] } })
   await waitFor('the first wave', async () => await find(never('d')))
@@ -211,7 +186,7 @@ test('a newer revision pre-empts a retry back-off at once', async () => {
   // With these limits a second try would come after an hour.
   const hour = 3_600_000
   const limits = { transientBaseMs: hour, transientMaxMs: hour, userBaseMs: hour, userMaxMs: hour }
-  const bed = await start({ limits })
+  const bed = await here.start({ limits })
   const gate = await watchOver(['configmaps'])
   gate.review = ({ name }) => (name === 'a' ? { allowed: false, message: 'no' } : { allowed: true })
   bed.update({ web: { objects: [configMap('a')] } })
@@ -222,7 +197,7 @@ test('a newer revision pre-empts a retry back-off at once', async () => {
 })
 
 test('a newer revision does not wait for a slow webhook that the older one is still asking', async () => {
-  const bed = await start()
+  const bed = await here.start()
   const gate = await watchOver(['serviceaccounts'])
   gate.delayMs = 3_000
   const account: TestObject = { apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name: 's', ...wave(-1) } }

@@ -1,5 +1,8 @@
 // For the reconciler's integration tests: a reconciler on a real API server, fed with slices made by hand.
 import { create, type MessageInitShape } from '@bufbuild/protobuf'
+import type { AuditEvent } from '@fairlead/e2e/harness/audit'
+import type { Cluster } from '@fairlead/e2e/harness/cluster'
+import { waitFor } from '@fairlead/e2e/harness/wait'
 import { HealthState, SyncState } from '@fairlead/proto/common'
 import type { ApplicationReport } from '@fairlead/proto/report'
 import { type Artifact, ArtifactSchema, type Slice, SliceSchema, type SyncPolicySchema } from '@fairlead/proto/slice'
@@ -42,38 +45,11 @@ export interface TestVariables {
   readonly values?: Readonly<Record<string, string>>
 }
 
-/** The part of the harness's Cluster that is used; product folders do not import the harness. */
-export interface TestCluster {
-  readonly kubeconfigPath: string
-  auditLog(filter: {
-    userAgent?: string
-    since?: number
-    verbs?: readonly string[]
-    namespace?: string
-  }): readonly AuditedRequest[]
-}
-
-/** One request as the API server saw it. */
-export interface AuditedRequest {
-  readonly verb: string
-  readonly name: string
-  readonly resource: string
-  readonly subresource: string
-  readonly code: number
-}
-
-/** The harness's waitFor. */
-export type WaitFor = (
-  what: string,
-  condition: (see: (value: unknown) => void) => ApplicationReport | undefined,
-  options: { timeoutMs: number; intervalMs: number },
-) => Promise<ApplicationReport>
-
 /** Where a bed is made. */
 export interface BedOptions {
-  readonly cluster: TestCluster
+  readonly cluster: Pick<Cluster, 'kubeconfigPath' | 'auditLog'>
+  /** Inventories are kept there, and objects that name no namespace are deployed there. */
   readonly namespace: string
-  readonly waitFor: WaitFor
 }
 
 const USER_AGENT = 'fairlead-agent/test'
@@ -184,7 +160,7 @@ export class ReconcilerBed {
 
   /** Waits until a report agrees. */
   async reported(application: string, what: string, holds: (report: ApplicationReport) => boolean, timeoutMs = 15_000) {
-    return await this.#options.waitFor(
+    return await waitFor(
       `${application} to be reported ${what}`,
       (see) => {
         const report = this.report(application)
@@ -205,7 +181,7 @@ export class ReconcilerBed {
   }
 
   /** Requests of the reconcilers in this namespace other than watches. */
-  requests(verbs?: readonly string[]): readonly AuditedRequest[] {
+  requests(verbs?: readonly string[]): readonly AuditEvent[] {
     const userAgent = `${USER_AGENT} ${this.#options.namespace}`
     const events = this.#options.cluster.auditLog({ userAgent, ...(verbs ? { verbs } : {}) })
     return events.filter(({ verb }) => verb !== 'watch')

@@ -1,45 +1,14 @@
 // Fields that cannot be changed: told with object and file, and the object made anew only where its manifest says so, in
 // an order in which nothing is lost.
-import { type Cluster, startCluster } from '@fairlead/e2e/harness/cluster'
 import { getField } from '@fairlead/e2e/harness/kube-client'
 import { waitFor } from '@fairlead/e2e/harness/wait'
-import { silentLogger } from '@fairlead/shared/logger'
-import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
-import { kubeconfigAccess } from '../kube/access.ts'
-import { createKube, type Kube } from '../kube/kube.ts'
-import type { ReconcilerOptions } from '../reconciler.ts'
-import { ReconcilerBed, type TestObject } from './reconciler-bed.ts'
+import { expect, test } from 'vitest'
+import type { Kube } from '../kube/kube.ts'
+import { ClusterBed } from './cluster-bed.ts'
+import type { ReconcilerBed, TestObject } from './reconciler-bed.ts'
 
-let cluster: Cluster
-let kube: Kube
-let count = 0
-let namespace = ''
-const beds: ReconcilerBed[] = []
 const limits = { transientBaseMs: 50, transientMaxMs: 200, userBaseMs: 200, userMaxMs: 400 }
-
-beforeAll(async () => {
-  cluster = await startCluster({ name: 'recreate', full: true })
-  const access = await kubeconfigAccess(cluster.kubeconfigPath)
-  kube = createKube({ access, userAgent: 'fairlead-agent/test', logger: silentLogger })
-}, 180_000)
-afterEach(async () => {
-  for (const bed of beds.splice(0)) await bed.stop()
-})
-afterAll(async () => {
-  await kube?.close()
-  await cluster?.stop()
-})
-
-async function begin(options: Partial<ReconcilerOptions> = {}): Promise<ReconcilerBed> {
-  namespace = `recreate-${++count}`
-  await cluster.admin.create({ apiVersion: 'v1', kind: 'Namespace', metadata: { name: namespace } })
-  return await start(options)
-}
-async function start(options: Partial<ReconcilerOptions> = {}): Promise<ReconcilerBed> {
-  const bed = await ReconcilerBed.start({ cluster, namespace, waitFor }, { limits, ...options })
-  beds.push(bed)
-  return bed
-}
+const here = ClusterBed.forFile({ name: 'recreate', full: true, options: { limits } })
 
 const pod = (app: string, image = 'nginx:1') => ({
   metadata: { labels: { app } },
@@ -48,7 +17,7 @@ const pod = (app: string, image = 'nginx:1') => ({
 const of = (apiVersion: string, kind: string, rest: object): TestObject => ({
   apiVersion,
   kind,
-  metadata: { name: 'x', namespace },
+  metadata: { name: 'x', namespace: here.namespace },
   ...rest,
 })
 const recreate = (object: TestObject): TestObject => ({
@@ -90,10 +59,9 @@ const cases: Record<string, (value: 'one' | 'two') => TestObject> = {
   'a RoleBinding to another role': (value) =>
     of('rbac.authorization.k8s.io/v1', 'RoleBinding', {
       roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'ClusterRole', name: value === 'one' ? 'view' : 'edit' },
-      subjects: [{ kind: 'ServiceAccount', name: 'default', namespace }],
+      subjects: [{ kind: 'ServiceAccount', name: 'default', namespace: here.namespace }],
     }),
 }
-const find = async (object: TestObject) => await cluster.admin.find(object)
 const immutable = async (bed: ReconcilerBed) =>
   await bed.reported('web', 'immutable', ({ problems }) => problems.some(({ code }) => code === 'ImmutableField'))
 const deletions = (bed: ReconcilerBed): number => bed.requests(['delete']).length
@@ -101,21 +69,25 @@ const deletions = (bed: ReconcilerBed): number => bed.requests(['delete']).lengt
 test.each(Object.entries(cases))(
   '%s is reported and left, and made anew when its manifest says so',
   async (_name, make) => {
-    const bed = await begin()
+    const bed = await here.start()
     bed.update({ web: { objects: [make('one')] } })
     await bed.synced('web')
-    const before = await find(make('one'))
+    const before = await here.find(make('one'))
     bed.update({ web: { objects: [make('two')] } })
     const { problems } = await immutable(bed)
     expect(problems).toMatchObject([
-      { code: 'ImmutableField', object: { name: 'x', namespace }, source: { file: 'deploy/web.yaml', line: 1 } },
+      {
+        code: 'ImmutableField',
+        object: { name: 'x', namespace: here.namespace },
+        source: { file: 'deploy/web.yaml', line: 1 },
+      },
     ])
-    expect((await find(make('one')))?.metadata.uid).toBe(before?.metadata.uid)
+    expect((await here.find(make('one')))?.metadata.uid).toBe(before?.metadata.uid)
     expect(deletions(bed)).toBe(0)
     bed.update({ web: { objects: [recreate(make('two'))] } })
     const report = await bed.synced('web', { timeoutMs: 30_000 })
     expect(report).toMatchObject({ problems: [], drifts: [], remediations: 0n })
-    const after = await find(make('two'))
+    const after = await here.find(make('two'))
     expect(after?.metadata.uid).not.toBe(before?.metadata.uid)
     expect(after).toMatchObject({
       kind: make('two').kind,
@@ -126,27 +98,27 @@ test.each(Object.entries(cases))(
 )
 
 test('a change that can be made in place deletes nothing, whatever the annotation says', async () => {
-  const bed = await begin()
+  const bed = await here.start()
   const deployment = (image: string) =>
     recreate(
       of('apps/v1', 'Deployment', { spec: { selector: { matchLabels: { app: 'x' } }, template: pod('x', image) } }),
     )
   bed.update({ web: { objects: [deployment('nginx:1')] } })
   await bed.synced('web')
-  const uid = (await find(deployment('nginx:1')))?.metadata.uid
+  const uid = (await here.find(deployment('nginx:1')))?.metadata.uid
   bed.update({ web: { objects: [deployment('nginx:2')] } })
   await bed.synced('web')
-  expect((await find(deployment('nginx:1')))?.metadata.uid).toBe(uid)
+  expect((await here.find(deployment('nginx:1')))?.metadata.uid).toBe(uid)
 })
 
 test('nothing is deleted when the API server would not accept the new object', async () => {
-  const bed = await begin()
+  const bed = await here.start()
   const good = recreate(
     of('apps/v1', 'Deployment', { spec: { selector: { matchLabels: { app: 'one' } }, template: pod('one') } }),
   )
   bed.update({ web: { objects: [good] } })
   await bed.synced('web')
-  const uid = (await find(good))?.metadata.uid
+  const uid = (await here.find(good))?.metadata.uid
   // A selector that does not select its own pods is refused for a new object.
   const bad = { ...good, spec: { selector: { matchLabels: { app: 'two' } }, template: pod('three') } }
   bed.update({ web: { objects: [bad] } })
@@ -154,12 +126,12 @@ test('nothing is deleted when the API server would not accept the new object', a
   expect(refused.problems[0]).toMatchObject({ object: { name: 'x' }, source: { file: 'deploy/web.yaml' } })
   expect(refused.problems[0]?.message).toMatch(/selector/)
   expect(refused.problems[0]?.message).not.toContain('fairlead-check')
-  expect((await find(good))?.metadata.uid).toBe(uid)
+  expect((await here.find(good))?.metadata.uid).toBe(uid)
   expect(deletions(bed)).toBe(0)
 })
 
 test('a volume claim is never deleted to be made anew, whatever its annotation says', async () => {
-  const bed = await begin()
+  const bed = await here.start()
   const claim = (mode: string) =>
     recreate(
       of('v1', 'PersistentVolumeClaim', {
@@ -175,7 +147,7 @@ test('a volume claim is never deleted to be made anew, whatever its annotation s
 })
 
 test('an object whose finalizer holds it is made anew when it is gone, and says until then that it is going', async () => {
-  const bed = await begin()
+  const bed = await here.start()
   const binding = (value: 'one' | 'two'): TestObject => {
     const object = recreate((cases['a RoleBinding to another role'] as (value: string) => TestObject)(value))
     return { ...object, metadata: { ...object.metadata, finalizers: ['example.com/hold'] } }
@@ -186,35 +158,35 @@ test('an object whose finalizer holds it is made anew when it is gone, and says 
   await bed.reported('web', 'going', ({ problems }) =>
     problems.some(({ message }) => message.includes('being deleted')),
   )
-  const value = async () => getField(await find(of('v1', 'ConfigMap', {})), 'data.a')
+  const value = async () => getField(await here.find(of('v1', 'ConfigMap', {})), 'data.a')
   await waitFor('the other object', async () => (await value()) === '2')
-  await cluster.admin.patch(binding('one'), { metadata: { finalizers: null } }, { type: 'merge' })
+  await here.admin.patch(binding('one'), { metadata: { finalizers: null } }, { type: 'merge' })
   await bed.synced('web')
-  expect(getField(await find(binding('two')), 'roleRef.name')).toBe('edit')
+  expect(getField(await here.find(binding('two')), 'roleRef.name')).toBe('edit')
   expect(deletions(bed)).toBe(1)
 })
 
 test('a process that ends between the deletion and the new object is followed by one that makes it', async () => {
   const deleted = Promise.withResolvers<void>()
   const dying: Kube = {
-    ...kube,
+    ...here.kube,
     delete: async (...given) => {
-      await kube.delete(...given)
+      await here.kube.delete(...given)
       deleted.resolve()
       return await new Promise<never>(() => undefined)
     },
   }
-  const bed = await begin({ kube: dying })
+  const bed = await here.start({ kube: dying })
   const make = cases['a RoleBinding to another role'] as (value: string) => TestObject
   bed.update({ web: { objects: [make('one')] } })
   await bed.synced('web')
   bed.update({ web: { objects: [recreate(make('two'))] } })
   await deleted.promise
   // As a process that is killed: it is never heard of again.
-  beds.splice(beds.indexOf(bed), 1)
-  expect(await find(make('two'))).toBeUndefined()
-  const second = await start()
+  here.abandon(bed)
+  expect(await here.find(make('two'))).toBeUndefined()
+  const second = await here.start()
   second.update({ web: { objects: [recreate(make('two'))] } })
   await second.synced('web')
-  expect(getField(await find(make('two')), 'roleRef.name')).toBe('edit')
+  expect(getField(await here.find(make('two')), 'roleRef.name')).toBe('edit')
 })

@@ -1,48 +1,19 @@
 // A cluster that refuses for reasons of its own: what is refused is reported with its words and tried again, everything
 // else goes on. Controllers run, so that quotas are counted and namespaces are emptied.
-import {
-  type AdmissionWebhook,
-  type AdmissionWebhookOptions,
-  startAdmissionWebhook,
-} from '@fairlead/e2e/harness/admission-webhook'
+import type { AdmissionWebhookOptions } from '@fairlead/e2e/harness/admission-webhook'
 import { writeVerbs } from '@fairlead/e2e/harness/audit'
-import { type Cluster, startCluster } from '@fairlead/e2e/harness/cluster'
 import { getField } from '@fairlead/e2e/harness/kube-client'
 import { waitFor } from '@fairlead/e2e/harness/wait'
-import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
-import type { ReconcilerOptions } from '../reconciler.ts'
-import { ReconcilerBed, type TestObject } from './reconciler-bed.ts'
+import { expect, test } from 'vitest'
+import { ClusterBed } from './cluster-bed.ts'
+import type { ReconcilerBed, TestObject } from './reconciler-bed.ts'
 
-let cluster: Cluster
-let count = 0
-let namespace = ''
-const beds: ReconcilerBed[] = []
-const webhooks: AdmissionWebhook[] = []
 const limits = { transientBaseMs: 100, transientMaxMs: 400 }
+const here = ClusterBed.forFile({ name: 'refusals', full: true, options: { limits } })
 
-beforeAll(async () => {
-  cluster = await startCluster({ name: 'refusals', full: true })
-}, 180_000)
-afterEach(async () => {
-  for (const bed of beds.splice(0)) await bed.stop()
-  for (const webhook of webhooks.splice(0)) await webhook.stop()
-})
-afterAll(async () => await cluster?.stop())
-
-async function start(options: Partial<ReconcilerOptions> = {}): Promise<ReconcilerBed> {
-  namespace = `refusals-${++count}`
-  await cluster.admin.create({ apiVersion: 'v1', kind: 'Namespace', metadata: { name: namespace } })
-  const bed = await ReconcilerBed.start({ cluster, namespace, waitFor }, { limits, ...options })
-  beds.push(bed)
-  return bed
-}
-async function ask(options: Partial<AdmissionWebhookOptions> = {}): Promise<AdmissionWebhook> {
-  const wanted = { cluster, name: `asked-${count}`, namespaces: [namespace], resources: ['serviceaccounts'] }
-  const webhook = await startAdmissionWebhook({ ...wanted, ...options })
-  webhooks.push(webhook)
-  return webhook
-}
-const configMap = (name: string, space = namespace): TestObject => ({
+const ask = async (options: Partial<AdmissionWebhookOptions> = {}) =>
+  await here.ask({ resources: ['serviceaccounts'], ...options })
+const configMap = (name: string, space = here.namespace): TestObject => ({
   apiVersion: 'v1',
   kind: 'ConfigMap',
   metadata: { name, namespace: space },
@@ -51,15 +22,14 @@ const configMap = (name: string, space = namespace): TestObject => ({
 const account = (name: string): TestObject => ({
   apiVersion: 'v1',
   kind: 'ServiceAccount',
-  metadata: { name, namespace },
+  metadata: { name, namespace: here.namespace },
 })
 const template = (name: string): TestObject => ({
   apiVersion: 'v1',
   kind: 'PodTemplate',
-  metadata: { name, namespace },
+  metadata: { name, namespace: here.namespace },
   template: { spec: { containers: [{ name: 'c', image: 'nginx:1' }] } },
 })
-const find = async (object: TestObject) => await cluster.admin.find(object)
 const refused = async (bed: ReconcilerBed, name: string, words: RegExp) =>
   await bed.reported('web', `refused: ${words}`, ({ problems }) =>
     problems.some(
@@ -68,38 +38,38 @@ const refused = async (bed: ReconcilerBed, name: string, words: RegExp) =>
   )
 
 test('a webhook that refuses: its words and the file are reported, the rest is applied, and its change of mind is noticed', async () => {
-  const bed = await start()
+  const bed = await here.start()
   const webhook = await ask()
   webhook.review = ({ name }) => (name === 's' ? { allowed: false, message: 'no owner label' } : { allowed: true })
   bed.update({ web: { objects: [account('s'), account('t'), configMap('c')] } })
   const { problems } = await refused(bed, 's', /asked-.*\.example\.com/)
   expect(problems).toMatchObject([{ object: { kind: 'ServiceAccount' }, source: { file: 'deploy/web.yaml', line: 1 } }])
-  await waitFor('the rest', async () => (await find(account('t'))) && (await find(configMap('c'))))
+  await waitFor('the rest', async () => (await here.find(account('t'))) && (await here.find(configMap('c'))))
   webhook.review = () => ({ allowed: true })
   await bed.synced('web')
 })
 
 test('a webhook that is down: what it must be asked about waits, the rest is applied, and its return is noticed', async () => {
-  const bed = await start()
+  const bed = await here.start()
   const webhook = await ask()
   await webhook.cut()
   bed.update({ web: { objects: [account('s'), configMap('c')] } })
   await refused(bed, 's', /webhook/)
-  await waitFor('the rest', async () => await find(configMap('c')))
+  await waitFor('the rest', async () => await here.find(configMap('c')))
   await webhook.restore()
   await bed.synced('web')
-  expect(await find(account('s'))).toBeDefined()
+  expect(await here.find(account('s'))).toBeDefined()
 })
 
 test('a webhook that takes 3 s for each of twenty objects holds up nothing else', async () => {
-  const bed = await start()
+  const bed = await here.start()
   const webhook = await ask()
   webhook.delayMs = 3_000
   const slow = Array.from({ length: 20 }, (_, index) => account(`s${index}`))
   const since = performance.now()
   bed.update({ web: { objects: [...slow, configMap('c')] }, other: { objects: [configMap('o')] } })
-  await waitFor('another application', async () => await find(configMap('o')))
-  await waitFor('the other object', async () => await find(configMap('c')))
+  await waitFor('another application', async () => await here.find(configMap('o')))
+  await waitFor('the other object', async () => await here.find(configMap('c')))
   expect(performance.now() - since).toBeLessThan(3_000)
   await bed.synced('web', { timeoutMs: 30_000 })
   // Not one after the other, nor eight at a time.
@@ -107,7 +77,7 @@ test('a webhook that takes 3 s for each of twenty objects holds up nothing else'
 })
 
 test('a sidecar and a label that a webhook injects are no drift, and start no fight', async () => {
-  const bed = await start()
+  const bed = await here.start()
   const sidecar = { name: 'proxy', image: 'proxy:1' }
   await ask({
     type: 'mutating',
@@ -122,7 +92,7 @@ test('a sidecar and a label that a webhook injects are no drift, and start no fi
   const deployment: TestObject = {
     apiVersion: 'apps/v1',
     kind: 'Deployment',
-    metadata: { name: 'd', namespace },
+    metadata: { name: 'd', namespace: here.namespace },
     spec: {
       selector: { matchLabels: { app: 'd' } },
       template: { metadata: { labels: { app: 'd' } }, spec: { containers: [{ name: 'c', image: 'nginx:1' }] } },
@@ -131,7 +101,7 @@ test('a sidecar and a label that a webhook injects are no drift, and start no fi
   bed.update({ web: { objects: [deployment] } })
   const report = await bed.synced('web', { healthy: true })
   expect(report).toMatchObject({ drifts: [], remediations: 0n, problems: [] })
-  const found = await find(deployment)
+  const found = await here.find(deployment)
   expect(getField(found, 'spec.template.spec.containers.1')).toMatchObject(sidecar)
   expect(found?.metadata.labels).toMatchObject({ injected: 'yes' })
   expect(found?.metadata.generation).toBe(1)
@@ -140,16 +110,16 @@ test('a sidecar and a label that a webhook injects are no drift, and start no fi
 })
 
 test('a quota that refuses is reported, the rest is applied, and a larger one is noticed', async () => {
-  const bed = await start()
+  const bed = await here.start()
   const quota = {
     apiVersion: 'v1',
     kind: 'ResourceQuota',
-    metadata: { name: 'q', namespace },
+    metadata: { name: 'q', namespace: here.namespace },
     spec: { hard: { 'count/podtemplates': '1' } },
   }
-  await cluster.admin.create(quota)
+  await here.admin.create(quota)
   await waitFor('the quota to be counted', async () =>
-    getField(await cluster.admin.get(quota), 'status.used', 'count/podtemplates'),
+    getField(await here.admin.get(quota), 'status.used', 'count/podtemplates'),
   )
   bed.update({ web: { objects: [template('s'), template('t'), configMap('c')] } })
   const { problems } = await bed.reported('web', 'refused', (report) => report.problems.length === 1)
@@ -157,8 +127,8 @@ test('a quota that refuses is reported, the rest is applied, and a larger one is
   expect(problems[0]?.message).toMatch(
     /exceeded quota: q, requested: count\/podtemplates=1, used: count\/podtemplates=1/,
   )
-  await waitFor('the rest', async () => await find(configMap('c')))
-  await cluster.admin.patch(quota, { spec: { hard: { 'count/podtemplates': '5' } } }, { type: 'merge' })
+  await waitFor('the rest', async () => await here.find(configMap('c')))
+  await here.admin.patch(quota, { spec: { hard: { 'count/podtemplates': '5' } } }, { type: 'merge' })
   await bed.synced('web')
 })
 
@@ -167,8 +137,8 @@ test('a namespace stuck in Terminating holds up only what is in it, and everythi
 }, async () => {
   // The second try after a refusal would come after an hour: what ends the wait is that the namespace is back.
   const hour = 3_600_000
-  const bed = await start({ limits: { transientBaseMs: hour, transientMaxMs: hour } })
-  const space = `${namespace}-stuck`
+  const bed = await here.start({ limits: { transientBaseMs: hour, transientMaxMs: hour } })
+  const space = `${here.namespace}-stuck`
   const stuck = { apiVersion: 'v1', kind: 'Namespace', metadata: { name: space } }
   const objects = (value: string): TestObject[] => [
     stuck,
@@ -181,14 +151,14 @@ test('a namespace stuck in Terminating holds up only what is in it, and everythi
     ...configMap('holder', space),
     metadata: { name: 'holder', namespace: space, finalizers: ['e.com/x'] },
   }
-  await cluster.admin.create(holder)
-  await cluster.admin.delete(stuck)
-  await waitFor('a to be gone', async () => !(await find(configMap('a', space))))
+  await here.admin.create(holder)
+  await here.admin.delete(stuck)
+  await waitFor('a to be gone', async () => !(await here.find(configMap('a', space))))
   await refused(bed, 'a', /being terminated/)
   bed.update({ web: { objects: objects('2') } })
-  await waitFor('what is elsewhere', async () => getField(await find(configMap('b')), 'data.value') === '2')
+  await waitFor('what is elsewhere', async () => getField(await here.find(configMap('b')), 'data.value') === '2')
   await refused(bed, 'a', /being terminated/)
-  await cluster.admin.patch(holder, { metadata: { finalizers: null } }, { type: 'merge' })
+  await here.admin.patch(holder, { metadata: { finalizers: null } }, { type: 'merge' })
   await bed.synced('web', { timeoutMs: 30_000 })
-  expect(await find(configMap('a', space))).toBeDefined()
+  expect(await here.find(configMap('a', space))).toBeDefined()
 })

@@ -1,67 +1,37 @@
 // What holds a revision back holds nothing else: not what was in force, not other applications, and for no longer than it
 // must, across suspensions, restarts and failures in between.
-import { type AdmissionWebhook, startAdmissionWebhook } from '@fairlead/e2e/harness/admission-webhook'
-import { type Cluster, startCluster } from '@fairlead/e2e/harness/cluster'
 import { getField } from '@fairlead/e2e/harness/kube-client'
 import { waitFor } from '@fairlead/e2e/harness/wait'
 import type { ApplicationReport } from '@fairlead/proto/report'
 import { AppError } from '@fairlead/shared/errors'
-import { silentLogger } from '@fairlead/shared/logger'
-import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
-import { kubeconfigAccess } from '../kube/access.ts'
-import { createKube, type Kube } from '../kube/kube.ts'
+import { afterEach, expect, test } from 'vitest'
+import type { Kube } from '../kube/kube.ts'
 import { OPEN_POLICY } from '../policy/cluster-policy.ts'
-import type { ReconcilerOptions } from '../reconciler.ts'
-import { ReconcilerBed, type TestEntry, type TestObject } from './reconciler-bed.ts'
+import { ClusterBed } from './cluster-bed.ts'
+import type { ReconcilerBed, TestEntry, TestObject } from './reconciler-bed.ts'
 
-let cluster: Cluster
-let kube: Kube
-let count = 0
-let namespace = ''
-const beds: ReconcilerBed[] = []
-const webhooks: AdmissionWebhook[] = []
-const limits = { transientBaseMs: 50, transientMaxMs: 200, userBaseMs: 100, userMaxMs: 400 }
 const hour = 3_600_000
 
-beforeAll(async () => {
-  cluster = await startCluster({ name: 'revision-gate', full: true })
-  const access = await kubeconfigAccess(cluster.kubeconfigPath)
-  kube = createKube({ access, userAgent: 'fairlead-agent/test', logger: silentLogger })
-}, 180_000)
+const limits = { transientBaseMs: 50, transientMaxMs: 200, userBaseMs: 100, userMaxMs: 400 }
+const here = ClusterBed.forFile({ name: 'gate', full: true, options: { limits } })
 afterEach(async () => {
-  for (const bed of beds.splice(0)) await bed.stop()
-  for (const webhook of webhooks.splice(0)) await webhook.stop()
-  await cluster.admin.patch(node, { metadata: { labels: { nowhere: null } } }, { type: 'merge' })
-})
-afterAll(async () => {
-  await kube?.close()
-  await cluster?.stop()
+  await here.admin.patch(node, { metadata: { labels: { nowhere: null } } }, { type: 'merge' })
 })
 
-async function begin(options: Partial<ReconcilerOptions> = {}): Promise<ReconcilerBed> {
-  namespace = `gate-${++count}`
-  await cluster.admin.create({ apiVersion: 'v1', kind: 'Namespace', metadata: { name: namespace } })
-  return await start(options)
-}
-async function start(options: Partial<ReconcilerOptions> = {}): Promise<ReconcilerBed> {
-  const bed = await ReconcilerBed.start({ cluster, namespace, waitFor }, { limits, ...options })
-  beds.push(bed)
-  return bed
-}
-async function restart(bed: ReconcilerBed, options: Partial<ReconcilerOptions> = {}): Promise<ReconcilerBed> {
-  await beds.splice(beds.indexOf(bed), 1)[0]?.stop()
-  return await start(options)
-}
 const configMap = (name: string, value: unknown = '1', metadata: object = {}): TestObject => ({
   apiVersion: 'v1',
   kind: 'ConfigMap',
-  metadata: { name, namespace, ...metadata },
+  metadata: { name, namespace: here.namespace, ...metadata },
   data: { value },
 })
 const job = (name: string, phase: string | undefined, spec: object = {}, pod: object = {}): TestObject => ({
   apiVersion: 'batch/v1',
   kind: 'Job',
-  metadata: { name, namespace, ...(phase !== undefined && { annotations: { 'fairlead.dev/hook': phase } }) },
+  metadata: {
+    name,
+    namespace: here.namespace,
+    ...(phase !== undefined && { annotations: { 'fairlead.dev/hook': phase } }),
+  },
   spec: {
     ...spec,
     template: { spec: { restartPolicy: 'Never', containers: [{ name: 'c', image: 'busybox:1' }], ...pod } },
@@ -72,9 +42,8 @@ const nowhere = { nodeSelector: { nowhere: 'true' } }
 /** Ends when there is such a node. */
 const hanging = (name: string, phase?: string) => job(name, phase, {}, nowhere)
 const letJobsEnd = async () =>
-  await cluster.admin.patch(node, { metadata: { labels: { nowhere: 'true' } } }, { type: 'merge' })
-const find = async (object: TestObject) => await cluster.admin.find(object)
-const dataOf = async (name: string) => getField(await find(configMap(name)), 'data.value')
+  await here.admin.patch(node, { metadata: { labels: { nowhere: 'true' } } }, { type: 'merge' })
+const dataOf = async (name: string) => getField(await here.find(configMap(name)), 'data.value')
 const states = ({ hooks }: ApplicationReport): string[] =>
   hooks.map(({ object, phase, state }) => `${phase} ${object?.name} ${state}`)
 const reached = async (bed: ReconcilerBed, state: string) =>
@@ -93,23 +62,23 @@ const suspend = async (bed: ReconcilerBed, entry: TestEntry) => {
 }
 
 test('a revision that came while the application was suspended is not written before its pre-sync hooks, once it is resumed', async () => {
-  const bed = await begin()
+  const bed = await here.start()
   bed.update({ web: { objects: [configMap('a'), configMap('kept')] } })
   await bed.synced('web')
   const objects = [configMap('a', '2'), configMap('b'), configMap('kept'), hanging('migrate', 'pre-sync')]
   await suspend(bed, { objects })
   bed.update({ web: { objects } })
   await reached(bed, 'pre-sync migrate running')
-  await cluster.admin.delete(configMap('kept'))
-  await waitFor('what is in force to be healed', async () => await find(configMap('kept')))
-  expect([await dataOf('a'), await find(configMap('b'))]).toEqual(['1', undefined])
+  await here.admin.delete(configMap('kept'))
+  await waitFor('what is in force to be healed', async () => await here.find(configMap('kept')))
+  expect([await dataOf('a'), await here.find(configMap('b'))]).toEqual(['1', undefined])
   await letJobsEnd()
   await bed.synced('web')
   expect([await dataOf('a'), await dataOf('b')]).toEqual(['2', '1'])
 })
 
 test('a revision that came while the application was suspended is validated before it is written, and so is what follows it', async () => {
-  const bed = await begin()
+  const bed = await here.start()
   bed.update({ web: validated(configMap('a')) })
   await bed.synced('web')
   const bad = validated(configMap('a', '2'), configMap('b', { not: 'text' }))
@@ -121,11 +90,11 @@ test('a revision that came while the application was suspended is validated befo
   // Resumed by the slice that brings the next one: what nobody let in is not in force meanwhile.
   bed.update({ web: validated(configMap('a', '4'), configMap('c', { not: 'text' })) })
   await bed.reported('web', 'c refused', ({ problems }) => problems.some(({ object }) => object?.name === 'c'))
-  expect([await dataOf('a'), await find(configMap('b'))]).toEqual(['1', undefined])
+  expect([await dataOf('a'), await here.find(configMap('b'))]).toEqual(['1', undefined])
 })
 
 test('what another value of a variable changes is validated before it is written', async () => {
-  const bed = await begin()
+  const bed = await here.start()
   const objects = [configMap('a', '${cluster.values.v}'), configMap('b', '1', { labels: { v: '${cluster.values.v}' } })]
   bed.update({ web: validated(...objects) }, { values: { v: 'good' } })
   await bed.synced('web')
@@ -137,7 +106,7 @@ test('what another value of a variable changes is validated before it is written
 })
 
 test('what an application declares in a revision that is held back is not taken by another after a restart', async () => {
-  const bed = await begin()
+  const bed = await here.start()
   bed.update({ web: validated(configMap('x')) })
   await bed.synced('web')
   const entries = {
@@ -149,16 +118,16 @@ test('what an application declares in a revision that is held back is not taken 
   bed.update(entries)
   await problem(bed, 'ValidationFailed')
   await contested(bed)
-  const second = await restart(bed)
+  const second = await here.restart(bed)
   second.update(entries)
   await problem(second, 'ValidationFailed')
   await contested(second)
-  expect((await find(configMap('x')))?.metadata.labels).toMatchObject({ 'fairlead.dev/application': 'web' })
+  expect((await here.find(configMap('x')))?.metadata.labels).toMatchObject({ 'fairlead.dev/application': 'web' })
   expect(await dataOf('x')).toBe('1')
 })
 
 test('a hook that cannot be one holds back its own revision: after a restart what is in force is healed, and others prune', async () => {
-  const bed = await begin()
+  const bed = await here.start()
   bed.update({
     web: { objects: [configMap('a'), configMap('b')] },
     other: { objects: [configMap('o'), configMap('gone')] },
@@ -168,29 +137,29 @@ test('a hook that cannot be one holds back its own revision: after a restart wha
   const web = { objects: [configMap('a', '2'), configMap('b'), job('migrate', 'PreSync')] }
   bed.update({ web, other: { objects: [configMap('o'), configMap('gone')] } })
   await problem(bed, 'InvalidManifest')
-  const second = await restart(bed)
+  const second = await here.restart(bed)
   second.update({ web, other: { objects: [configMap('o')] } })
   await problem(second, 'InvalidManifest')
-  await cluster.admin.delete(configMap('b'))
-  await waitFor('what is in force to be healed', async () => await find(configMap('b')))
+  await here.admin.delete(configMap('b'))
+  await waitFor('what is in force to be healed', async () => await here.find(configMap('b')))
   await second.synced('other')
-  expect([await find(configMap('gone')), await dataOf('a')]).toEqual([undefined, '1'])
+  expect([await here.find(configMap('gone')), await dataOf('a')]).toEqual([undefined, '1'])
   expect(second.report('web')?.problems).toMatchObject([
     { object: { kind: 'Job', name: 'migrate' }, source: { file: 'deploy/web.yaml', line: 21 } },
   ])
 })
 
 test('a hook is followed to its end though the service account cannot be looked up for a while', async () => {
-  const bed = await begin()
-  const metadata = { name: 'runner', namespace }
-  await cluster.admin.create({ apiVersion: 'v1', kind: 'ServiceAccount', metadata })
-  await cluster.admin.create({
+  const bed = await here.start()
+  const metadata = { name: 'runner', namespace: here.namespace }
+  await here.admin.create({ apiVersion: 'v1', kind: 'ServiceAccount', metadata })
+  await here.admin.create({
     apiVersion: 'rbac.authorization.k8s.io/v1',
     kind: 'ClusterRoleBinding',
-    metadata: { name: namespace },
+    metadata: { name: here.namespace },
     roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'ClusterRole', name: 'cluster-admin' },
     subjects: [{ kind: 'ServiceAccount', ...metadata }],
-  } as Parameters<typeof cluster.admin.create>[0])
+  } as Parameters<typeof here.admin.create>[0])
   const web: TestEntry = {
     objects: [configMap('a'), hanging('migrate', 'pre-sync')],
     policy: { serviceAccount: 'runner' },
@@ -199,13 +168,13 @@ test('a hook is followed to its end though the service account cannot be looked 
   await reached(bed, 'pre-sync migrate running')
   let failures = 0
   const flaky: Kube = {
-    ...kube,
+    ...here.kube,
     get: async (...given) => {
       if (given[0].kind === 'ServiceAccount' && failures++ < 2) throw new AppError('ApiServerUnavailable', 'away')
-      return await kube.get(...given)
+      return await here.kube.get(...given)
     },
   }
-  const second = await restart(bed, { kube: flaky })
+  const second = await here.restart(bed, { kube: flaky })
   second.update({ web })
   await waitFor('the account to be looked up in vain', () => failures > 0)
   await letJobsEnd()
@@ -215,20 +184,20 @@ test('a hook is followed to its end though the service account cannot be looked 
 
 test('where the policy of the cluster forbids deletions, the Job of an earlier run stays, and that is said', async () => {
   const policy = { ...OPEN_POLICY, prune: true }
-  const bed = await begin({ policy: () => ({ kind: 'known', policy }) })
+  const bed = await here.start({ policy: () => ({ kind: 'known', policy }) })
   const objects = [configMap('a'), job('migrate', 'pre-sync')]
   bed.update({ web: { objects, commit: 'one' } })
   await bed.synced('web')
-  const uid = (await find(job('migrate', undefined)))?.metadata.uid
+  const uid = (await here.find(job('migrate', undefined)))?.metadata.uid
   policy.prune = false
   bed.update({ web: { objects, commit: 'two' } })
   const { problems } = await problem(bed, 'PolicyForbids')
   expect(problems).toMatchObject([{ object: { kind: 'Job', name: 'migrate' } }])
-  expect(await find(job('migrate', undefined))).toMatchObject({ metadata: { uid } })
+  expect(await here.find(job('migrate', undefined))).toMatchObject({ metadata: { uid } })
   policy.prune = true
   bed.reconciler.policyChanged()
   await waitFor('the next run', async () => {
-    const found = await find(job('migrate', undefined))
+    const found = await here.find(job('migrate', undefined))
     return found && found.metadata.uid !== uid
   })
 })
@@ -237,22 +206,22 @@ test('an inventory that cannot be written is tried again at the pace of errors, 
   let isBroken = false
   let tries = 0
   const broken: Kube = {
-    ...kube,
+    ...here.kube,
     apply: async (...given) => {
-      if (!isBroken || given[0].kind !== 'Secret') return await kube.apply(...given)
+      if (!isBroken || given[0].kind !== 'Secret') return await here.kube.apply(...given)
       tries++
       throw new AppError('ApiServerUnavailable', 'away')
     },
   }
-  const bed = await begin({ kube: broken, limits: { transientBaseMs: hour, transientMaxMs: hour } })
+  const bed = await here.start({ kube: broken, limits: { transientBaseMs: hour, transientMaxMs: hour } })
   bed.update({ web: { objects: [configMap('a'), hanging('slow'), job('notify', 'post-sync')] } })
   await bed.synced('web')
   await reached(bed, 'post-sync notify pending')
   isBroken = true
-  await cluster.admin.delete(configMap('a'))
+  await here.admin.delete(configMap('a'))
   await problem(bed, 'ApiServerUnavailable')
   await letJobsEnd()
-  await waitFor('the Job to end', async () => getField(await find(hanging('slow')), 'status.completionTime'))
+  await waitFor('the Job to end', async () => getField(await here.find(hanging('slow')), 'status.completionTime'))
   await expect(waitFor('a loop', () => tries > 10, { timeoutMs: 1_500 })).rejects.toThrow('a loop')
   isBroken = false
   bed.reconciler.reconcile()
@@ -265,8 +234,8 @@ test('a suspended application does not go round for what failed before', async (
     looks++
     return Date.now()
   }
-  const bed = await begin({ clock })
-  await cluster.admin.create(hanging('notify', undefined))
+  const bed = await here.start({ clock })
+  await here.admin.create(hanging('notify', undefined))
   const web: TestEntry = { objects: [configMap('a'), job('notify', 'post-sync')] }
   bed.update({ web })
   await problem(bed, 'AdoptionRefused')
@@ -277,9 +246,8 @@ test('a suspended application does not go round for what failed before', async (
 })
 
 test('of an application that is validated no more stand before others than of one that is applied', async () => {
-  const bed = await begin()
-  const webhook = await startAdmissionWebhook({ cluster, name: `slow-${count}`, namespaces: [namespace] })
-  webhooks.push(webhook)
+  const bed = await here.start()
+  const webhook = await here.ask()
   webhook.delayMs = 300
   bed.update({ web: validated(...Array.from({ length: 200 }, (_, index) => configMap(`c-${index}`))) })
   await waitFor('the webhook to be asked', () => webhook.requests.length > 0)

@@ -1,56 +1,30 @@
 // `validate: server`: nothing of a revision is written before the API server has agreed to all of it.
-import { type AdmissionWebhook, startAdmissionWebhook } from '@fairlead/e2e/harness/admission-webhook'
-import { type Cluster, startCluster } from '@fairlead/e2e/harness/cluster'
 import { getField } from '@fairlead/e2e/harness/kube-client'
 import { waitFor } from '@fairlead/e2e/harness/wait'
 import { SyncState } from '@fairlead/proto/common'
 import type { ApplicationReport } from '@fairlead/proto/report'
-import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
-import type { ReconcilerOptions } from '../reconciler.ts'
-import { ReconcilerBed, type TestEntry, type TestObject } from './reconciler-bed.ts'
+import { expect, test } from 'vitest'
+import { ClusterBed } from './cluster-bed.ts'
+import type { ReconcilerBed, TestEntry, TestObject } from './reconciler-bed.ts'
 
-let cluster: Cluster
-let count = 0
-let namespace = ''
-const beds: ReconcilerBed[] = []
-const webhooks: AdmissionWebhook[] = []
 const limits = { transientBaseMs: 50, transientMaxMs: 200, userBaseMs: 100, userMaxMs: 400 }
+const here = ClusterBed.forFile({ name: 'validate', options: { limits } })
 
-beforeAll(async () => {
-  cluster = await startCluster({ name: 'validate' })
-}, 120_000)
-afterEach(async () => {
-  for (const bed of beds.splice(0)) await bed.stop()
-  for (const webhook of webhooks.splice(0)) await webhook.stop()
-})
-afterAll(async () => await cluster?.stop())
-
-async function begin(options: Partial<ReconcilerOptions> = {}): Promise<ReconcilerBed> {
-  namespace = `validate-${++count}`
-  await cluster.admin.create({ apiVersion: 'v1', kind: 'Namespace', metadata: { name: namespace } })
-  return await start(options)
-}
-async function start(options: Partial<ReconcilerOptions> = {}): Promise<ReconcilerBed> {
-  const bed = await ReconcilerBed.start({ cluster, namespace, waitFor }, { limits, ...options })
-  beds.push(bed)
-  return bed
-}
 const validated = (...objects: TestObject[]): TestEntry => ({ objects, policy: { validate: 'server' } })
-const configMap = (name: string, value: unknown = '1', space = namespace): TestObject => ({
+const configMap = (name: string, value: unknown = '1', space = here.namespace): TestObject => ({
   apiVersion: 'v1',
   kind: 'ConfigMap',
   metadata: { name, namespace: space },
   data: { value },
 })
-const find = async (object: TestObject) => await cluster.admin.find(object)
-const dataOf = async (name: string) => getField(await find(configMap(name)), 'data.value')
+const dataOf = async (name: string) => getField(await here.find(configMap(name)), 'data.value')
 const refused = async (bed: ReconcilerBed) =>
   await bed.reported('web', 'refused', ({ problems }) => problems.some(({ code }) => code === 'ValidationFailed'))
 const names = ({ problems }: ApplicationReport): string[] =>
   problems.map(({ code, object }) => `${code} ${object?.kind} ${object?.name}`).sort()
 
 test('one object that the API server refuses keeps the whole revision out, and is named with its file and the reason', async () => {
-  const bed = await begin()
+  const bed = await here.start()
   bed.update({ web: validated(configMap('a'), configMap('b'), configMap('gone')) })
   await bed.synced('web')
   bed.update({ web: validated(configMap('a', '2'), configMap('b', { not: 'text' }), configMap('c')) })
@@ -61,66 +35,65 @@ test('one object that the API server refuses keeps the whole revision out, and i
   })
   expect(names(report)).toEqual(['ValidationFailed ConfigMap b'])
   expect(report.problems[0]?.message).toMatch(/data\.value|expected string/)
-  expect(await find(configMap('c'))).toBeUndefined()
+  expect(await here.find(configMap('c'))).toBeUndefined()
   expect([await dataOf('a'), await dataOf('b'), await dataOf('gone')]).toEqual(['1', '1', '1'])
 })
 
 test('what was there before goes on being healed while a revision is refused, also after a restart', async () => {
-  const bed = await begin()
+  const bed = await here.start()
   bed.update({ web: validated(configMap('a'), configMap('b')) })
   await bed.synced('web')
   const bad = validated(configMap('a', '2'), configMap('b'), configMap('c', { not: 'text' }))
   bed.update({ web: bad })
   await refused(bed)
   const edit = async (name: string) =>
-    await cluster.admin.patch(configMap(name), { data: { value: 'by hand' } }, { type: 'merge' })
+    await here.admin.patch(configMap(name), { data: { value: 'by hand' } }, { type: 'merge' })
   await edit('a')
   await waitFor('the old value', async () => (await dataOf('a')) === '1')
-  await cluster.admin.delete(configMap('b'))
-  await waitFor('what was deleted', async () => await find(configMap('b')))
-  await beds.pop()?.stop()
-  const second = await start()
+  await here.admin.delete(configMap('b'))
+  await waitFor('what was deleted', async () => await here.find(configMap('b')))
+  await here.stop(bed)
+  const second = await here.start()
   second.update({ web: bad })
   await refused(second)
   await edit('b')
   await waitFor('the old value', async () => (await dataOf('b')) === '1')
-  expect(await find(configMap('c'))).toBeUndefined()
+  expect(await here.find(configMap('c'))).toBeUndefined()
 })
 
 test('a cluster that is mended later is noticed, and the revision applied', async () => {
-  const bed = await begin()
-  const webhook = await startAdmissionWebhook({ cluster, name: `judge-${count}`, namespaces: [namespace] })
-  webhooks.push(webhook)
+  const bed = await here.start()
+  const webhook = await here.ask()
   webhook.review = ({ name }) => (name === 'b' ? { allowed: false, message: 'no owner label' } : { allowed: true })
   bed.update({ web: validated(configMap('a'), configMap('b')) })
   const { problems } = await refused(bed)
   expect(problems[0]?.message).toContain('no owner label')
   expect(webhook.requests.filter(({ name }) => name === 'a').every(({ dryRun }) => dryRun)).toBe(true)
-  expect(await find(configMap('a'))).toBeUndefined()
+  expect(await here.find(configMap('a'))).toBeUndefined()
   webhook.review = () => ({ allowed: true })
   await bed.synced('web')
 })
 
 test('a revision that mends it is let in at once, and one that is accepted is asked about once, not after a restart', async () => {
   const hour = 3_600_000
-  const bed = await begin({ limits: { userBaseMs: hour, userMaxMs: hour } })
+  const bed = await here.start({ limits: { userBaseMs: hour, userMaxMs: hour } })
   bed.update({ web: validated(configMap('a', { not: 'text' })) })
   await refused(bed)
   const good = validated(configMap('a'), configMap('b'))
   bed.update({ web: good })
   await bed.synced('web', { timeoutMs: 5_000 })
-  await beds.pop()?.stop()
+  await here.stop(bed)
   const before = bed.requests(['patch']).length
-  const second = await start()
+  const second = await here.start()
   second.update({ web: good })
   await second.synced('web')
   expect(second.requests(['patch'])).toHaveLength(before)
 })
 
 test('objects whose namespace and kind come with the application are validated as far as possible', async () => {
-  const bed = await begin()
-  const space = `${namespace}-new`
-  const group = `${namespace}.example.com`
+  const bed = await here.start()
+  const space = `${here.namespace}-new`
+  const group = `${here.namespace}.example.com`
   const crd: TestObject = {
     apiVersion: 'apiextensions.k8s.io/v1',
     kind: 'CustomResourceDefinition',
@@ -138,32 +111,32 @@ test('objects whose namespace and kind come with the application are validated a
   const report = await refused(bed)
   expect(names(report)).toEqual(['ValidationFailed ConfigMap inside'])
   expect(report.problems[0]?.message).not.toContain('fairlead-check')
-  expect(await find({ apiVersion: 'v1', kind: 'Namespace', metadata: { name: space } })).toBeUndefined()
+  expect(await here.find({ apiVersion: 'v1', kind: 'Namespace', metadata: { name: space } })).toBeUndefined()
   bed.update({ web: validated(...brings, configMap('inside', '1', space)) })
   await bed.synced('web')
-  expect(await find(gear)).toBeDefined()
+  expect(await here.find(gear)).toBeDefined()
 })
 
 test('a kind that nobody brings keeps the revision out until it is there', async () => {
-  const bed = await begin()
+  const bed = await here.start()
   const custom: TestObject = {
-    apiVersion: `${namespace}.example.com/v1`,
+    apiVersion: `${here.namespace}.example.com/v1`,
     kind: 'Cog',
-    metadata: { name: 'c', namespace },
+    metadata: { name: 'c', namespace: here.namespace },
   }
   bed.update({ web: validated(configMap('a'), custom) })
   const report = await refused(bed)
   expect(names(report)).toEqual(['ValidationFailed Cog c'])
   expect(report.problems[0]).toMatchObject({ source: { file: 'deploy/web.yaml', line: 11 } })
-  expect(await find(configMap('a'))).toBeUndefined()
+  expect(await here.find(configMap('a'))).toBeUndefined()
 })
 
 test('an object that a refused revision would take over is not pruned by the one that gives it up', async () => {
-  const bed = await begin()
+  const bed = await here.start()
   bed.update({ shop: { objects: [configMap('a'), configMap('moving')] }, web: validated(configMap('w')) })
   await bed.synced('shop')
   await bed.synced('web')
-  const uid = (await find(configMap('moving')))?.metadata.uid
+  const uid = (await here.find(configMap('moving')))?.metadata.uid
   const bad = configMap('bad', { not: 'text' })
   bed.update({ shop: { objects: [configMap('a', '2')] }, web: validated(configMap('w'), configMap('moving'), bad) })
   await refused(bed)
@@ -171,5 +144,5 @@ test('an object that a refused revision would take over is not pruned by the one
   await waitFor('the other object', async () => (await dataOf('a')) === '2')
   bed.update({ shop: { objects: [configMap('a', '2')] }, web: validated(configMap('w'), configMap('moving')) })
   await bed.synced('web')
-  expect((await find(configMap('moving')))?.metadata.uid).toBe(uid)
+  expect((await here.find(configMap('moving')))?.metadata.uid).toBe(uid)
 })

@@ -1,26 +1,17 @@
 // ${cluster...} in manifests on a real API server: replaced in the cluster, followed at once, strict, and quiet.
 import { writeVerbs } from '@fairlead/e2e/harness/audit'
-import { type Cluster, startCluster } from '@fairlead/e2e/harness/cluster'
 import { waitFor } from '@fairlead/e2e/harness/wait'
 import { SyncState } from '@fairlead/proto/common'
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest'
-import { ReconcilerBed, type TestObject } from './reconciler-bed.ts'
+import { beforeEach, expect, test } from 'vitest'
+import { ClusterBed } from './cluster-bed.ts'
+import type { ReconcilerBed, TestObject } from './reconciler-bed.ts'
 
-let cluster: Cluster
+const here = ClusterBed.forFile({ name: 'variables' })
 let bed: ReconcilerBed
-let namespace: string
-let number = 0
 
-beforeAll(async () => {
-  cluster = await startCluster({ name: 'variables' })
-}, 120_000)
-afterAll(async () => await cluster?.stop())
 beforeEach(async () => {
-  namespace = `t${++number}`
-  await cluster.admin.create({ apiVersion: 'v1', kind: 'Namespace', metadata: { name: namespace } })
-  bed = await ReconcilerBed.start({ cluster, namespace, waitFor })
+  bed = await here.start()
 })
-afterEach(async () => await bed?.stop())
 
 const configMap = (name: string, data: Record<string, string> = { a: '1' }): TestObject => ({
   apiVersion: 'v1',
@@ -29,7 +20,7 @@ const configMap = (name: string, data: Record<string, string> = { a: '1' }): Tes
   data,
 })
 const find = async (name: string) =>
-  await cluster.admin.find({ apiVersion: 'v1', kind: 'ConfigMap', metadata: { name, namespace } })
+  await here.admin.find({ apiVersion: 'v1', kind: 'ConfigMap', metadata: { name, namespace: here.namespace } })
 const dataOf = async (name: string) => (await find(name))?.data
 const named = (verbs: readonly string[]): string[] => bed.requests(verbs).map(({ verb, name }) => `${verb} ${name}`)
 const region = { 'topology.kubernetes.io/region': 'eu-west-1' }
@@ -167,8 +158,7 @@ test('a restart with the same variables writes nothing', async () => {
   bed.update(entries, { values: { zone: 'eu' } })
   await bed.synced('web')
   const before = named(writeVerbs)
-  await bed.stop()
-  bed = await ReconcilerBed.start({ cluster, namespace, waitFor })
+  bed = await here.restart(bed)
   bed.update(entries, { values: { zone: 'eu' } })
   await bed.synced('web')
   expect(named(writeVerbs)).toEqual(before)
