@@ -69,6 +69,7 @@ export class AgeKeys {
   /** Opens a data key that is encrypted for one of the keys. Throws DecryptionFailed. */
   async open(sealed: readonly SealedKey[]): Promise<Uint8Array> {
     const { Decrypter, armor } = await import('age-encryption')
+    let altered: string | undefined
     for (const { recipient, enc } of sealed) {
       const key = this.#keys.find((one) => one.recipient === recipient)
       if (!key) continue
@@ -80,7 +81,10 @@ export class AgeKeys {
       } catch {
         // Another one may do.
       }
-      throw new AppError('DecryptionFailed', `its data key for ${recipient} cannot be opened: it was altered`)
+      altered ??= recipient
+    }
+    if (altered !== undefined) {
+      throw new AppError('DecryptionFailed', `its data key for ${altered} cannot be opened: it was altered`)
     }
     const wanted = sealed.map(({ recipient }) => recipient.slice(0, 80)).join(', ')
     const message = `it is encrypted for ${wanted}, and none of the ${this.#keys.length} keys in ${this.#where} is one of these`
