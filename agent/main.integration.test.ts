@@ -77,10 +77,10 @@ test('with the hub away it lives, is not ready, says why, tells no secret, and s
   expect(readFileSync(path.join(agent.podRoot, 'dev/termination-log'), 'utf8')).toContain('127.0.0.1:1')
   expect((await agent.get('/healthz')).status).toBe(200)
   expect(agent.process.tail(1_000)).not.toContain('secret-token')
-  const startedAt = performance.now()
   await agent.process.stop()
   expect(await agent.process.exited).toMatchObject({ code: 0 })
-  expect(performance.now() - startedAt).toBeLessThan(5_000)
+  // No part was given up because the time for stopping was over.
+  expect(agent.process.tail(1_000)).not.toContain('did not stop in time')
 })
 
 test('with the API server away too it lives, and stops as well', async () => {

@@ -329,9 +329,10 @@ test('an API server that does not answer is reported within the time limit', asy
   )
   const resource = await kube.resolve(configMapKind)
   proxy.freeze()
-  const startedAt = performance.now()
-  await expect(kube.list(resource, { timeoutMs: 300 })).rejects.toMatchObject({ code: 'ApiServerUnavailable' })
-  expect(performance.now() - startedAt).toBeLessThan(2_000)
+  await expect(kube.list(resource, { timeoutMs: 300 })).rejects.toMatchObject({
+    code: 'ApiServerUnavailable',
+    message: 'the API server did not answer within 300 ms',
+  })
 })
 
 test('a connection that is refused is reported at once, and the API server is found again when it is back', async () => {

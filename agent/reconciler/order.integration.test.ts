@@ -7,8 +7,15 @@ import type { TestObject } from './reconciler-bed.ts'
 
 const here = ClusterBed.forFile({ name: 'order' })
 
+/** A second try would come after an hour. */
+const withoutRetries = {
+  transientBaseMs: 3_600_000,
+  transientMaxMs: 3_600_000,
+  userBaseMs: 3_600_000,
+  userMaxMs: 3_600_000,
+}
 const watchOver = async (resources: readonly string[], namespaces = [here.namespace]) =>
-  await here.ask({ namespaces, resources })
+  await here.ask({ namespaces, resources, timeoutSeconds: 30 })
 const configMap = (name: string, metadata: object = {}, data: object = {}): TestObject => ({
   apiVersion: 'v1',
   kind: 'ConfigMap',
@@ -54,12 +61,12 @@ test('a Namespace that is slow to be made holds up only what is in it', async ()
   const bed = await here.start()
   const slow = `${here.namespace}-slow`
   const gate = await watchOver(['namespaces'], [here.namespace, slow])
-  gate.delayMs = 3_000
-  const since = performance.now()
+  gate.hold()
   bed.update({ web: { objects: [space(slow), configMap('outside'), configMap('inside', { namespace: slow })] } })
   await waitFor('the object outside', async () => await find(configMap('outside')))
-  expect(performance.now() - since).toBeLessThan(2_500)
+  await waitFor('the Namespace to be asked for', () => gate.requests.length > 0)
   expect(await find(configMap('inside'), slow)).toBeUndefined()
+  gate.release()
   await bed.synced('web')
   expect(await find(configMap('inside'), slow)).toBeDefined()
   expect(bed.requests(['patch']).filter(({ code }) => code >= 400)).toEqual([])
@@ -98,28 +105,25 @@ test('a CRD that is refused holds up only its custom resources', async () => {
 test('a CRD that is slow to be made holds up only its custom resources', async () => {
   const bed = await here.start()
   const gate = await watchOver(['customresourcedefinitions'])
-  gate.delayMs = 2_000
-  const since = performance.now()
+  gate.hold()
   bed.update({ web: { objects: [crd('Gear'), custom('Gear', 'g'), configMap('a')] } })
   await waitFor('the other object', async () => await find(configMap('a')))
-  expect(performance.now() - since).toBeLessThan(1_500)
+  await waitFor('the CRD to be asked for', () => gate.requests.length > 0)
+  gate.release()
   await bed.synced('web')
   expect(await find(custom('Gear', 'g'))).toBeDefined()
 })
 
 test('a version that a CRD of another application comes to serve is noticed at once', async () => {
-  const bed = await here.start()
+  const bed = await here.start({ limits: withoutRetries })
   const old = { objects: [crd('Gear')] }
   const gears = (version: string) => ({ objects: [custom('Gear', 'g', version), custom('Gear', 'h', version)] })
   bed.update({ crds: old, web: gears('v1') })
   await bed.synced('web')
   bed.update({ crds: old, web: gears('v2') })
   await bed.reported('web', 'of an unknown version', (report) => codes(report).includes('UnknownKind Gear g'))
-  const since = performance.now()
   bed.update({ crds: { objects: [crd('Gear', ['v1', 'v2'])] }, web: gears('v2') })
   await bed.synced('web')
-  // By the retries alone it would take half a minute.
-  expect(performance.now() - since).toBeLessThan(10_000)
 })
 
 test('a CRD made by somebody else while the application waits is noticed', async () => {
@@ -171,41 +175,34 @@ const never = (name: string): TestObject => ({
 
 test('a newer revision pre-empts a wait for health at once', async () => {
   const bed = await here.start()
-  // Without controllers a Deployment never becomes healthy.
+  // Without controllers a Deployment never becomes healthy, and is waited for for ten minutes.
   bed.update({ web: { objects: [never('d'), configMap('late')] } })
   await waitFor('the first wave', async () => await find(never('d')))
-  const since = performance.now()
   bed.update({ web: { objects: [never('d'), configMap('urgent', wave(-1))] } })
   await bed.reported('web', 'at the newer revision', ({ objects }) => objects === 2)
   await waitFor('the fix', async () => await find(configMap('urgent')))
-  expect(performance.now() - since).toBeLessThan(2_000)
   expect(await find(configMap('late'))).toBeUndefined()
 })
 
 test('a newer revision pre-empts a retry back-off at once', async () => {
-  // With these limits a second try would come after an hour.
-  const hour = 3_600_000
-  const limits = { transientBaseMs: hour, transientMaxMs: hour, userBaseMs: hour, userMaxMs: hour }
-  const bed = await here.start({ limits })
+  const bed = await here.start({ limits: withoutRetries })
   const gate = await watchOver(['configmaps'])
   gate.review = ({ name }) => (name === 'a' ? { allowed: false, message: 'no' } : { allowed: true })
   bed.update({ web: { objects: [configMap('a')] } })
   await bed.reported('web', 'refused', (report) => codes(report).includes('ApplyRefused ConfigMap a'))
   gate.review = () => ({ allowed: true })
   bed.update({ web: { objects: [configMap('a', {}, { b: '2' })] } })
-  await bed.synced('web', { timeoutMs: 5_000 })
+  await bed.synced('web')
 })
 
 test('a newer revision does not wait for a slow webhook that the older one is still asking', async () => {
   const bed = await here.start()
   const gate = await watchOver(['serviceaccounts'])
-  gate.delayMs = 3_000
+  gate.hold()
   const account: TestObject = { apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name: 's', ...wave(-1) } }
   bed.update({ web: { objects: [account, configMap('old')] } })
   await waitFor('the webhook to be asked', () => gate.requests.length > 0)
-  const since = performance.now()
   bed.update({ web: { objects: [configMap('new')] } })
   await waitFor('the newer revision', async () => await find(configMap('new')))
-  expect(performance.now() - since).toBeLessThan(2_000)
   expect(await find(configMap('old'))).toBeUndefined()
 })

@@ -1,9 +1,8 @@
 // A real admission webhook: an HTTPS server on loopback and the configuration that makes an API server ask it. It allows,
-// refuses, changes, is slow or is down, as the test says, while it runs.
+// refuses, changes, keeps its answer back or is down, as the test says, while it runs.
 
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { createServer, type Server } from 'node:https'
-import { setTimeout as delay } from 'node:timers/promises'
 import { createTestCa } from '@fairlead/agent/testbed/certificates'
 import type { Cluster } from './cluster.ts'
 import type { KubeObject } from './kube-client.ts'
@@ -66,10 +65,11 @@ export async function startAdmissionWebhook(options: AdmissionWebhookOptions): P
 export class AdmissionWebhook implements AsyncDisposable {
   /** What it answers; may be replaced at any time. */
   review: AdmissionReview
-  /** How long each answer takes, in ms; takes effect with the next request. Default 0. */
-  delayMs = 0
   /** All requests, in the order in which they came; the probes of the harness left out. */
   readonly requests: AdmissionRequest[] = []
+  /** Answers wait for it. */
+  #released = Promise.resolve()
+  #release: (() => void) | undefined
   readonly #options: AdmissionWebhookOptions
   readonly #port: number
   readonly #ca = createTestCa('webhook CA')
@@ -81,6 +81,18 @@ export class AdmissionWebhook implements AsyncDisposable {
     this.#options = options
     this.#port = port
     this.review = options.review ?? (() => ALLOWED)
+  }
+
+  /** Keeps every answer from here on back until `release`, or until the API server gives up after `timeoutSeconds`. */
+  hold(): void {
+    const { promise, resolve } = Promise.withResolvers<void>()
+    this.#released = promise
+    this.#release = resolve
+  }
+
+  /** Gives the answers that were kept back, and goes on as before. */
+  release(): void {
+    this.#release?.()
   }
 
   /** Takes the server down, as a crashed pod would be: the API server goes on asking it in vain. */
@@ -121,6 +133,7 @@ export class AdmissionWebhook implements AsyncDisposable {
 
   /** Ends it: registration and server. */
   async stop(): Promise<void> {
+    this.release()
     await this.#options.cluster.harness.delete(this.#configuration())
     await this.cut()
   }
@@ -199,7 +212,7 @@ export class AdmissionWebhook implements AsyncDisposable {
 
   async #decide(request: AdmissionRequest): Promise<AdmissionVerdict> {
     this.requests.push(request)
-    if (this.delayMs > 0) await delay(this.delayMs)
+    await this.#released
     return this.review(request)
   }
 }

@@ -1,4 +1,5 @@
 // Two agents side by side, installed by the chart: one works, the other takes over, and what is managed notices nothing.
+import { ELECTION_TIMING } from '@fairlead/agent/leader/election'
 import { ConnectionState } from '@fairlead/proto/common'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { writeVerbs } from '../harness/audit.ts'
@@ -74,10 +75,9 @@ async function leads(pod: PodProcess, timeoutMs: number): Promise<void> {
 const writes = (since: number) =>
   eu.agentRequests({ verbs: writeVerbs, since }).filter(({ resource }) => !['leases', 'events'].includes(resource))
 
-/** Edits an object as kubectl does, and waits until it is put back; returns how long that took, in ms. */
-async function editAndAwaitRepair(name: string): Promise<number> {
+/** Edits an object as kubectl does, and waits until it is put back. */
+async function editAndAwaitRepair(name: string): Promise<void> {
   const reference = configMapReference(name)
-  const editedAt = performance.now()
   await eu.cluster.admin.patch(reference, { data: { a: 'edited' } }, { type: 'merge', fieldManager: 'kubectl-edit' })
   await waitFor(
     `${name} to be put back`,
@@ -88,7 +88,6 @@ async function editAndAwaitRepair(name: string): Promise<number> {
       logs: [eu.kubelet],
     },
   )
-  return performance.now() - editedAt
 }
 
 test('both are ready, one works, and the other has no connection to NATS', async () => {
@@ -105,15 +104,11 @@ test('both are ready, one works, and the other has no connection to NATS', async
   expect(sumOf(waits, 'fairlead_agent_api_requests_total', { verb: 'patch' })).toBe(0)
 })
 
-test('told to end, the leader hands over within two seconds, without a write to anything that is managed', async () => {
+test('told to end, the leader hands over before its lease is over, without a write to anything that is managed', async () => {
   const { leader, standby } = await roles()
   const since = Date.now()
-  const toldAt = performance.now()
   leader.process?.signal('SIGTERM')
-  await leads(standby, 10_000)
-  const tookMs = performance.now() - toldAt
-  console.log(`hand-over: ${Math.round(tookMs)} ms`)
-  expect(tookMs).toBeLessThan(2_000)
+  await leads(standby, ELECTION_TIMING.leaseMs - ELECTION_TIMING.renewMs)
   // What the new leader watches it also repairs.
   await editAndAwaitRepair('web-0')
   const written = writes(since).filter(({ namespace }) => namespace !== agentNamespace)
@@ -129,9 +124,7 @@ test('a leader that is frozen is replaced, and when it goes on it writes nothing
   const { leader, standby } = await roles()
   leader.process?.pause()
   try {
-    const tookMs = await editAndAwaitRepair('web-1')
-    console.log(`repaired ${Math.round(tookMs)} ms after the leader froze`)
-    expect(tookMs).toBeLessThan(16_000)
+    await editAndAwaitRepair('web-1')
     await leads(standby, 10_000)
     // What it would repair, had it not been replaced: the event is in its socket when it goes on.
     await editAndAwaitRepair('web-2')

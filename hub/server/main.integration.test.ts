@@ -107,12 +107,10 @@ test('the first start makes a context that the CLI can use; an agent joins, find
   for (const client of [api.clusters, api.fleet, api.enrolment]) client.close()
 })
 
-test('a restart keeps keys, token and addresses, and a stop takes less than 10 s and leaves no server', async () => {
+test('a restart keeps keys, token and addresses, and a stop leaves no server', async () => {
   hub = await runHub(config)
   const before = { urls: hub.natsUrls, contexts: await readContexts() }
-  const startedAt = performance.now()
   await hub.stop()
-  expect(performance.now() - startedAt).toBeLessThan(10_000)
   expect(existsSync(path.join(config.dataDir, 'nats', 'nats-server.pid'))).toBe(false)
   hub = await runHub(config)
   expect({ urls: hub.natsUrls, contexts: await readContexts() }).toEqual(before)

@@ -31,7 +31,8 @@ const BATCH = 500
 const SLICES_IN_FLIGHT = 256
 /** Chunks are large: this bounds the memory. */
 const CHUNKS_IN_FLIGHT = 8
-const PUBLISH_TIMEOUT_MS = 10_000
+/** An acknowledgement is waited for so long. */
+export const PUBLISH_TIMEOUT_MS = 10_000
 
 /** Publishes one batch in order: claims, artifacts, slices, then what is to be forgotten. Returns the number of rows done; throws when NATS does not take something, and leaves those rows. */
 export async function drainBatch(options: OutboxOptions): Promise<number> {

@@ -796,17 +796,16 @@ test('a connection that the server closed meanwhile is not a problem', async () 
   }
 })
 
-test('stopping ends polls and fetches that hang, within a second', async () => {
+test('stopping ends polls and fetches that hang', async () => {
   await define('shop', await serve(() => undefined))
   await follow('shop', 'main')
   let asked = 0
   await define('other', await serve(() => asked++))
   await follow('other', 'main')
-  const stopping = start()
+  // Longer than the test may take.
+  const stopping = start({ listTimeoutMs: 600_000, fetchTimeoutMs: 600_000 })
   await waitFor('the poll to hang', () => asked > 0)
-  const startedAt = performance.now()
   await stopping.stop()
-  expect(performance.now() - startedAt).toBeLessThan(1_000)
   expect(await problemOf('shop')).toBeUndefined()
 })
 
