@@ -22,6 +22,7 @@ import { toDrift } from './reconciler/application-report.ts'
 import { Autoscalers } from './reconciler/autoscalers.ts'
 import { CauseReader } from './reconciler/cause-reader.ts'
 import type { ReconcilerContext, ReconcilerLimits } from './reconciler/context.ts'
+import { Dependencies } from './reconciler/dependencies.ts'
 import { DriftRepair, type SeenDrift } from './reconciler/drift-repair.ts'
 import { Foundations } from './reconciler/foundations.ts'
 import { HealthJudge, type HealthPolicy } from './reconciler/health-judge.ts'
@@ -170,6 +171,7 @@ class ClusterReconciler implements Reconciler {
         await untilSettled(policyReady, signal)
         await this.#adoptInventories()
       }),
+      dependencies: new Dependencies((name) => this.#applications.get(name)),
       neighbours: this.#applications,
       noteChange: shared.onChange,
     }
@@ -301,6 +303,7 @@ class ClusterReconciler implements Reconciler {
   #forget(application: Application): void {
     this.#applications.delete(application.name)
     this.#removed.add(application.name)
+    this.#context.dependencies.noteChange(application.name)
     this.#judge.setPolicy(application.name, undefined)
     this.#context.kinds.releaseUnused(this.#context.table.all())
     if (![...this.#context.table.all()].some(isScalable)) this.#autoscalers.release()

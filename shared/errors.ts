@@ -67,6 +67,10 @@ export const ERROR_CODES = {
   },
   OwnedByAnother: { kind: 'user', summary: 'Another application declares the object too; the first keeps it.' },
   DependencyFailed: { kind: 'transient', summary: 'Not applied because an object that it needs was not.' },
+  WaitingForDependency: {
+    kind: 'transient',
+    summary: 'A new revision waits for an application that it depends on to be healthy at its own.',
+  },
   PruneFailed: { kind: 'transient', summary: 'An object that is no longer declared could not be deleted.' },
   PruneHeld: { kind: 'user', summary: 'An object that is no longer declared is kept by a guard.' },
   ValidationFailed: {

@@ -18,7 +18,13 @@ export interface Happening {
 const NOTE_MAX_BYTES = 1_000
 const FIELDS_NAMED = 8
 /** Passing, or told by the Event of the object that is the cause. */
-const QUIET_CODES = new Set(['ApiServerUnavailable', 'Aborted', 'DependencyFailed', 'ApplyConflict'])
+const QUIET_CODES = new Set([
+  'ApiServerUnavailable',
+  'Aborted',
+  'DependencyFailed',
+  'WaitingForDependency',
+  'ApplyConflict',
+])
 /** A deletion may take a moment; that it hangs is told after so many looks. */
 const PRUNE_PATIENCE = 2
 

@@ -107,6 +107,10 @@ function heldProblem({ heldPrune }: Application): Problem[] {
   ]
 }
 
+function waitProblem({ gate: { waitReason: message } }: Application, nowMs: number): Problem[] {
+  return message === '' ? [] : [toProblem({ code: 'WaitingForDependency', message }, nowMs)]
+}
+
 function healthOf({ health, live, declared, applied }: ObjectRecord): Health {
   return !live && declared?.expires && applied ? { health: HealthState.HEALTHY, message: '' } : health
 }
@@ -150,7 +154,7 @@ function problemsOf(application: Application, records: readonly ObjectRecord[]):
   for (const unresolved of [...(loaded?.unresolved ?? []), ...(loaded?.refused ?? [])]) {
     problems.push(problemOfManifest(unresolved, nowMs))
   }
-  problems.push(...heldProblem(application))
+  problems.push(...heldProblem(application), ...waitProblem(application, nowMs))
   for (const { error, sinceMs, object, source } of application.gate.problems()) {
     problems.push(toProblem(error, sinceMs, { object, source }))
   }

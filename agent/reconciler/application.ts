@@ -208,6 +208,7 @@ export class Application implements Neighbour {
     const isOpen = (key: string): boolean => this.context.table.find(key)?.driftLeft === true
     this.drifts = closeDrifts(this.drifts, isOpen, this.context.clock())
     this.#events.onChange(this)
+    this.context.dependencies.noteChange(this.name)
     if (this.gate.becomesDue()) this.wake()
     else this.nudge()
   }

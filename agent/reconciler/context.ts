@@ -9,6 +9,7 @@ import type { InventoryStore } from '../inventory/inventory-store.ts'
 import type { Kube } from '../kube/kube.ts'
 import type { Recorder } from '../recorder.ts'
 import type { Autoscalers } from './autoscalers.ts'
+import type { Dependencies } from './dependencies.ts'
 import type { LeftDrift } from './left-drift.ts'
 import type { LocalPolicy } from './local-policy.ts'
 import type { ObjectRecord } from './object-record.ts'
@@ -81,6 +82,7 @@ export interface ReconcilerContext {
   readonly signal: AbortSignal
   /** Resolves when the inventories of the cluster are known. */
   readonly ready: Promise<void>
+  readonly dependencies: Dependencies
   /** All applications: listed in the slice, or owning something. */
   readonly neighbours: ReadonlyMap<string, Neighbour>
   /** Something of an object changed. */

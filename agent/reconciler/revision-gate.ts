@@ -37,6 +37,9 @@ export class RevisionGate {
   #revision: HookedRevision | undefined
   #awaitsHealth = false
   #isHeld = false
+  /** Artifact that need not wait for what the application depends on: it did. */
+  #admitted = ''
+  #waitReason = ''
   /** What is declared was not let in: the application was suspended when it came. */
   #isUnproven = false
   /** Since when nothing but a kind or a namespace is missing; 0 when that is not so. */
@@ -65,6 +68,7 @@ export class RevisionGate {
     this.#awaitsHealth = false
     this.#isHeld = false
     this.#missingSinceMs = 0
+    this.#stopWaiting()
     this.hurry()
   }
 
@@ -78,6 +82,11 @@ export class RevisionGate {
   /** True while the newest revision is held back: what is in force is an older one. */
   get isHeld(): boolean {
     return this.#isHeld
+  }
+
+  /** Which applications the newest revision waits for, in one sentence; empty when it waits for none. */
+  get waitReason(): string {
+    return this.#waitReason
   }
 
   /** When it must be looked at again, in milliseconds since the epoch; none for never. */
@@ -109,6 +118,7 @@ export class RevisionGate {
     if (target.policy.suspend) {
       this.#isUnproven = true
       this.#isHeld = false
+      this.#stopWaiting()
       return true
     }
     this.#isHeld = !(await this.#check(target, candidate, revision, signal))
@@ -122,6 +132,10 @@ export class RevisionGate {
     revision: HookedRevision,
     signal: AbortSignal,
   ): Promise<boolean> {
+    if (this.#mustWait(target)) {
+      await this.#heal(target, candidate, [], signal)
+      return false
+    }
     const unread = findUnreadHooks(candidate)
     if (unread.length > 0) {
       // Without a hook that must run before it, the revision must not run either.
@@ -162,6 +176,24 @@ export class RevisionGate {
   #take({ artifact, revision }: DesiredTarget, { hooks }: LoadedManifests): HookedRevision {
     this.#revision = { run: hookRunId(artifact.digest, revision?.commit ?? ''), hooks }
     return this.#revision
+  }
+
+  #stopWaiting(): void {
+    this.#waitReason = ''
+    this.#application.context.dependencies.await(this.#application, [])
+  }
+
+  /** Whether what the application depends on is not ready. Once it was, the revision goes on whatever becomes of that. */
+  #mustWait({ policy, artifact: { digest } }: DesiredTarget): boolean {
+    const { context, completed } = this.#application
+    const isBegun = this.#admitted === digest || completed.digest === digest
+    const reason = isBegun ? '' : context.dependencies.await(this.#application, policy.dependsOn)
+    if (reason === '') this.#admitted = digest
+    if (reason !== this.#waitReason) {
+      this.#waitReason = reason
+      this.#application.noteChange()
+    }
+    return reason !== ''
   }
 
   /** True when it was not validated yet and something of it would be written. */

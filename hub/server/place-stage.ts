@@ -51,7 +51,7 @@ export async function placeAndSlice(store: Store, request: PlaceRequest): Promis
 export function intentOf(application: ApplicationDefinition, render: RenderState | undefined): ApplicationIntent {
   if (application.deleting !== null) return { kind: 'leave', prune: application.deleting === 'prune' }
   if (!render?.artifactDigest || render.revision === null) return { kind: 'keep' }
-  const { namespace, sync, suspend, health } = application.spec
+  const { namespace, sync, suspend, health, dependsOn } = application.spec
   const policy: SyncPolicy = create(SyncPolicySchema, {
     namespace,
     prune: (sync?.prune ?? true) && !render.incomplete,
@@ -64,6 +64,7 @@ export function intentOf(application: ApplicationDefinition, render: RenderState
     healthRules: health?.rules ?? [],
     ...(health?.progressDeadline ? { progressDeadline: health.progressDeadline } : {}),
     substitute: sync?.substitute ?? true,
+    dependsOn,
   })
   return {
     kind: 'run',

@@ -188,6 +188,28 @@ describe('applying', () => {
     )
   })
 
+  test('refuses applications that wait for themselves in a circle, over what is stored as well, and stores none of them', async () => {
+    await apply([repository(), application({}, { name: 'db' }), application({ dependsOn: ['db'] })])
+    expect(await problemsOf([application({ dependsOn: ['web'] }, { name: 'db' })])).toMatchObject([
+      { object: 'Application/db', field: 'spec.dependsOn[0]', message: 'waits for itself: db -> web -> db', line: 1 },
+    ])
+    expect((await definitions.getApplication('db')).spec?.dependsOn).toEqual([])
+  })
+
+  test('warns where an application waits for one that does not run there', async () => {
+    await store.db
+      .insertInto('clusters')
+      .values({ ...cluster('c2'), labels: '{}' })
+      .execute()
+    const db = application({ placement: { clusters: { matchLabels: { env: 'prod' } } } }, { name: 'db' })
+    const results = await apply([repository(), db, application({ dependsOn: ['db'] })])
+    expect(results.map(({ warnings }) => warnings)).toEqual([
+      [],
+      [],
+      ['spec.dependsOn: db does not run on c2: waits there'],
+    ])
+  })
+
   test('warns of a placement that selects no cluster and of names that do not exist yet', async () => {
     const results = await apply([
       repository(),
@@ -279,11 +301,15 @@ describe('a field', () => {
       'spec.placement.clusters.matchExpressions[0].op',
       'unknown field "op"; known are key, operator, values',
     ],
-    [{ helm: {} }, 'spec.helm', 'unknown field "helm"; known are source, placement, namespace, sync, suspend, health'],
+    [
+      { helm: {} },
+      'spec.helm',
+      'unknown field "helm"; known are source, placement, namespace, sync, suspend, health, dependsOn',
+    ],
     [
       { __proto__x: 1 },
       'spec.__proto__x',
-      'unknown field "__proto__x"; known are source, placement, namespace, sync, suspend, health',
+      'unknown field "__proto__x"; known are source, placement, namespace, sync, suspend, health, dependsOn',
     ],
     [
       { sync: { ignoreFields: [{ group: 'apps', kind: 'Deployment', paths: ['spec..replicas'] }] } },
@@ -464,6 +490,17 @@ describe('deleting', () => {
     await expect(definitions.deleteApplication({ name: 'web', orphan: false }, 'admin')).rejects.toMatchObject({
       code: 'NotFound',
     })
+  })
+
+  test('an application that another depends on is refused until that is gone or names it no more', async () => {
+    const db = application({}, { name: 'db' })
+    await apply([repository(), db, application({ dependsOn: ['db'] })])
+    await expect(definitions.deleteApplication({ name: 'db', orphan: false }, 'admin')).rejects.toMatchObject({
+      code: 'FailedPrecondition',
+      message: 'Application/db is used by web; delete them first',
+    })
+    await apply([application()])
+    expect(await definitions.deleteApplication({ name: 'db', orphan: false }, 'admin')).toEqual([])
   })
 
   test('a repository is refused while an application uses it, and forgets what was seen of it', async () => {

@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto'
 import { create, toJson, toJsonString } from '@bufbuild/protobuf'
 import {
   type Application,
+  type ApplicationSpec,
   ApplicationSpecSchema,
   type DefinitionDocument,
   type DefinitionResult,
@@ -23,6 +24,7 @@ import { readApplicationSpec, readApplications, readRepositories } from '../stor
 import type { Schema } from '../store/schema.ts'
 import type { Store } from '../store/store.ts'
 import { findApplicationProblems } from './application-rules.ts'
+import { type DependencyGraph, findDependencyProblems } from './dependencies.ts'
 import { type Definition, type ReadDocument, readDocument } from './document.ts'
 import { findRepositoryProblems, findRepositoryWarnings } from './repository-rules.ts'
 import { suspendApplication } from './suspension.ts'
@@ -61,7 +63,7 @@ export interface Definitions {
   getApplication(name: string): Promise<Application>
   /** Sorted by name. */
   listApplications(): Promise<Application[]>
-  /** Has an application leave every cluster; with `orphan` its objects stay. Returns the names of the clusters. Throws NotFound. */
+  /** Has an application leave every cluster; with `orphan` its objects stay. Returns the names of the clusters. Throws NotFound, or FailedPrecondition while another depends on it. */
   deleteApplication(request: { name: string; orphan: boolean }, actor: string): Promise<string[]>
   /** Has agents change nothing of an application (`suspend`), or go on. Returns it as it is then; what is so already stays as it is. Throws NotFound, or FailedPrecondition while it is being deleted. */
   suspendApplication(request: { name: string; suspend: boolean }, actor: string): Promise<Application>
@@ -131,6 +133,16 @@ export function createDefinitions(options: DefinitionsOptions): Definitions {
   }
 }
 
+function inUse(kind: Definition['kind'], name: string, users: readonly string[]): AppError {
+  const listed = listNames(users.map((user) => ({ name: user })))
+  return new AppError('FailedPrecondition', `${kind}/${name} is used by ${listed}; delete them first`)
+}
+
+function listNames(named: readonly { readonly name: string }[]): string {
+  const listed = named.slice(0, 5).map(({ name }) => name)
+  return named.length > 5 ? `${listed.join(', ')} and ${named.length - 5} more` : listed.join(', ')
+}
+
 function notFound(kind: Definition['kind'], name: string): AppError {
   return new AppError('NotFound', `there is no ${kind} ${JSON.stringify(name.slice(0, 80))}`)
 }
@@ -154,12 +166,13 @@ async function checkDocuments(
     ...documents.map(({ object }) => object),
   ])
   const definitions = documents.flatMap(({ definition }) => (definition ? [definition] : []))
+  const graph = toGraph(await readSpecs(transaction, definitions))
   const problems = [
     ...documents.flatMap((document) => document.problems),
     ...definitions.flatMap((definition) =>
       locate(
         definition,
-        findRuleProblems(definition, (name) => repositories.has(`Repository/${name}`)),
+        findRuleProblems(definition, graph, (name) => repositories.has(`Repository/${name}`)),
       ),
     ),
     ...findDuplicates(definitions),
@@ -168,10 +181,24 @@ async function checkDocuments(
   return definitions
 }
 
-function findRuleProblems(definition: Definition, isRepository: (name: string) => boolean) {
-  return definition.kind === 'Repository'
-    ? findRepositoryProblems(definition.spec)
-    : findApplicationProblems(definition.spec, isRepository)
+function findRuleProblems(definition: Definition, graph: DependencyGraph, isRepository: (name: string) => boolean) {
+  if (definition.kind === 'Repository') return findRepositoryProblems(definition.spec)
+  return [...findApplicationProblems(definition.spec, isRepository), ...findDependencyProblems(definition.name, graph)]
+}
+
+/** The applications' specs, by name, as they will be once these definitions are stored. */
+async function readSpecs(
+  db: Kysely<Schema>,
+  definitions: readonly Definition[],
+): Promise<ReadonlyMap<string, ApplicationSpec>> {
+  const rows = await db.selectFrom('applications').select(['name', 'spec']).where('deleting', 'is', null).execute()
+  const specs = new Map(rows.map(({ name, spec }) => [name, readApplicationSpec(spec)]))
+  for (const { kind, name, spec } of definitions) if (kind === 'Application') specs.set(name, spec)
+  return specs
+}
+
+function toGraph(specs: ReadonlyMap<string, ApplicationSpec>): DependencyGraph {
+  return new Map([...specs].map(([name, { dependsOn }]) => [name, dependsOn]))
 }
 
 function locate(definition: Definition, problems: readonly { field: string; message: string }[]): ErrorDetail[] {
@@ -202,15 +229,21 @@ async function findWarnings(
 ): Promise<string[][]> {
   const rows = await transaction.selectFrom('clusters').select(['id', 'name', 'labels']).execute()
   const clusters = rows.map((row) => ({ ...row, labels: JSON.parse(row.labels) as Labels }))
+  const specs = await readSpecs(transaction, definitions)
   return definitions.map((definition) => {
     if (definition.kind === 'Repository') return [...definition.warnings, ...findRepositoryWarnings(definition.spec)]
-    const { placement } = definition.spec
+    const { placement, dependsOn } = definition.spec
     const selected = placeApplication(placement, clusters)
     const unknown = placement?.names.filter((name) => !clusters.some((cluster) => cluster.name === name)) ?? []
     return [
       ...definition.warnings,
       ...(selected.length === 0 ? ['spec.placement: selects no cluster'] : []),
       ...(unknown.length > 0 ? [`spec.placement.names: no such cluster yet: ${unknown.join(', ')}`] : []),
+      ...dependsOn.flatMap((name) => {
+        const there = placeApplication(specs.get(name)?.placement, clusters)
+        const missing = clusters.filter(({ id }) => selected.includes(id) && !there.includes(id))
+        return missing.length > 0 ? [`spec.dependsOn: ${name} does not run on ${listNames(missing)}: waits there`] : []
+      }),
     ]
   })
 }
@@ -321,12 +354,8 @@ async function deleteRepository(transaction: Transaction<Schema>, { name, actor,
     .execute()
   const users = applications.filter(({ spec }) => readApplicationSpec(spec).source?.repository === name)
   if (users.length > 0) {
-    const names = users.slice(0, 5).map((user) => user.name)
-    const more = users.length > names.length ? ` and ${users.length - names.length} more` : ''
-    throw new AppError(
-      'FailedPrecondition',
-      `Repository/${name} is used by ${names.join(', ')}${more}; delete them first`,
-    )
+    const names = users.map((user) => user.name)
+    throw inUse('Repository', name, names)
   }
   await transaction.deleteFrom('repositories').where('name', '=', name).execute()
   await forgetTracking(transaction, name)
@@ -343,6 +372,9 @@ async function deleteApplication(
   { name, orphan, actor, nowMs }: Deletion & { orphan: boolean },
 ): Promise<string[]> {
   const row = await transaction.selectFrom('applications').select('spec').where('name', '=', name).executeTakeFirst()
+  const graph = toGraph(await readSpecs(transaction, []))
+  const dependents = [...graph.keys()].filter((other) => graph.get(other)?.includes(name)).sort()
+  if (row && dependents.length > 0) throw inUse('Application', name, dependents)
   const deleting = orphan || (row && !deletesOnLeave(readApplicationSpec(row.spec).sync)) ? 'orphan' : 'prune'
   const updated = await transaction
     .updateTable('applications')
