@@ -3,7 +3,7 @@
 import { durationMs } from '@bufbuild/protobuf/wkt'
 import type { ApplicationReport, ObjectChange } from '@fairlead/proto/report'
 import type { Slice } from '@fairlead/proto/slice'
-import { backoffMs, sleep } from '@fairlead/shared/backoff'
+import { backoffMs, sleep, unlessAborted } from '@fairlead/shared/backoff'
 import { canonicalJson } from '@fairlead/shared/digest'
 import { AppError, isAborted } from '@fairlead/shared/errors'
 import { MANAGED_BY, MANAGED_BY_LABEL } from '@fairlead/shared/labels'
@@ -112,7 +112,7 @@ class ClusterReconciler implements Reconciler {
 
   constructor(options: ReconcilerOptions) {
     this.#options = options
-    const { kube, ownNamespace, namespaces, logger, policy = () => OPEN, policyReady } = options
+    const { kube, ownNamespace, namespaces, logger, policy = () => OPEN, policyReady = Promise.resolve() } = options
     const { persons = PERSON_MANAGERS, clock = Date.now, recorder = silentRecorder, podLogs = false } = options
     const { signal } = this.#stop
     const table = new ObjectTable()
@@ -168,7 +168,7 @@ class ClusterReconciler implements Reconciler {
       variables: () => this.#variables,
       isPaused: () => this.#isPaused(),
       ready: Promise.resolve().then(async () => {
-        await untilSettled(policyReady, signal)
+        await unlessAborted(policyReady, signal)
         await this.#adoptInventories()
       }),
       dependencies: new Dependencies((name) => this.#applications.get(name)),
@@ -360,15 +360,6 @@ class ClusterReconciler implements Reconciler {
   #noteReport(application: Application): void {
     if (this.#hasSlice && !this.#stop.signal.aborted) this.#reports.note(application)
   }
-}
-
-/** Throws Aborted when the signal does before. */
-async function untilSettled(promise: Promise<void> | undefined, signal: AbortSignal): Promise<void> {
-  const { promise: aborted, reject } = Promise.withResolvers<never>()
-  const abort = (): void => reject(new AppError('Aborted', 'given up'))
-  signal.addEventListener('abort', abort, { once: true })
-  if (signal.aborted) abort()
-  await Promise.race([promise, aborted]).finally(() => signal.removeEventListener('abort', abort))
 }
 
 function toInspected({ application, group, kind, namespace, name, applied }: ObjectRecord): InspectedObject {

@@ -1,5 +1,6 @@
-// Waiting: exponential backoff with full jitter, and sleeps that can be aborted.
+// Waiting: exponential backoff with full jitter, and sleeps and waits that can be aborted.
 import { setTimeout as delay } from 'node:timers/promises'
+import { AppError } from './errors.ts'
 
 /** How a backoff grows. */
 export interface BackoffOptions {
@@ -28,4 +29,20 @@ export function jittered(ms: number, fraction = 0.1, random: () => number = Math
 /** Resolves after `ms`; rejects with the signal's reason when it aborts. The timer does not keep the process alive. */
 export async function sleep(ms: number, signal?: AbortSignal): Promise<void> {
   await delay(ms, undefined, signal ? { signal } : {})
+}
+
+/** As the promise, unless the signal aborts first: then it rejects at once, with the signal's reason where that is an AppError, else with Aborted and `message`. The work behind the promise goes on. */
+export async function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal, message = 'given up'): Promise<T> {
+  const { promise: aborted, reject } = Promise.withResolvers<never>()
+  const abort = (): void => {
+    const { reason } = signal
+    reject(reason instanceof AppError ? reason : new AppError('Aborted', message, { cause: reason }))
+  }
+  signal.addEventListener('abort', abort, { once: true })
+  if (signal.aborted) abort()
+  try {
+    return await Promise.race([promise, aborted])
+  } finally {
+    signal.removeEventListener('abort', abort)
+  }
 }

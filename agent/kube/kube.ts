@@ -1,9 +1,8 @@
 // The agent's access to its API server: discovery, server-side apply, reads, deletes and watches over HTTP/2.
 // Objects are written exactly as they are given and never pass through typed models, which would drop fields.
-import type { Logger } from '@fairlead/shared/logger'
 import type { KubernetesObject } from '@fairlead/shared/object-reference'
-import type { ApiServerAccess } from './access.ts'
 import { createKubeClient } from './client.ts'
+import type { TransportOptions } from './transport.ts'
 
 /** What identifies a kind in one version. `group` is empty for the core group. */
 export interface GroupVersionKind {
@@ -210,18 +209,7 @@ export interface Kube {
 }
 
 /** How to make a Kube. */
-export interface KubeOptions {
-  /** From inClusterAccess or kubeconfigAccess in access.ts. */
-  readonly access: ApiServerAccess
-  /** `fairlead-agent/<version>`. */
-  readonly userAgent: string
-  readonly logger: Logger
-  /** Between pings that prove the API server is there, ms, default 30,000. */
-  readonly pingIntervalMs?: number
-  /** For the answer to a ping, and for making a connection, ms, default 15,000. */
-  readonly pingTimeoutMs?: number
-  /** Asked in the moment before each write (all but GET) is sent; false: it is refused with AppError ApiServerUnavailable. Default: always true. */
-  readonly mayWrite?: (() => boolean) | undefined
+export interface KubeOptions extends TransportOptions {
   /** Called with each answer, and for each watch when it is accepted. Must not throw. */
   readonly onRequest?: ((seen: SeenRequest) => void) | undefined
 }

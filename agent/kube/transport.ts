@@ -1,7 +1,7 @@
 // Requests as HTTP/2 streams over as few connections as hold them; reconnects with jittered backoff.
 import { type ClientHttp2Stream, constants, type IncomingHttpHeaders, type OutgoingHttpHeaders } from 'node:http2'
 import { isDeepStrictEqual } from 'node:util'
-import { backoffMs, sleep } from '@fairlead/shared/backoff'
+import { backoffMs, sleep, unlessAborted } from '@fairlead/shared/backoff'
 import { AppError } from '@fairlead/shared/errors'
 import type { Logger } from '@fairlead/shared/logger'
 import type { ApiServerAccess } from './access.ts'
@@ -42,14 +42,16 @@ export interface IncomingResponse {
 
 /** How to reach the API server. */
 export interface TransportOptions {
+  /** From inClusterAccess or kubeconfigAccess in access.ts. */
   readonly access: ApiServerAccess
+  /** `fairlead-agent/<version>`. */
   readonly userAgent: string
   readonly logger: Logger
-  /** Default 30,000 ms. */
+  /** Between pings that prove the API server is there, ms, default 30,000. */
   readonly pingIntervalMs?: number
-  /** Default 15,000 ms. */
+  /** For the answer to a ping, and for making a connection, ms, default 15,000. */
   readonly pingTimeoutMs?: number
-  /** Asked in the moment before a fenced request is sent. Default: always true. */
+  /** Asked in the moment before each write (all but GET) is sent; false: it is refused with AppError ApiServerUnavailable. Default: always true. */
   readonly mayWrite?: (() => boolean) | undefined
 }
 
@@ -112,7 +114,7 @@ export class Transport {
       this.#connecting ??= this.#connect().finally(() => {
         this.#connecting = undefined
       })
-      await abortable(this.#connecting, signal)
+      await unlessAborted(this.#connecting, signal)
     }
   }
 
@@ -187,16 +189,4 @@ function lost(stream: ClientHttp2Stream, cause: unknown): ConnectionLost {
   const wasRefused = stream.rstCode === constants.NGHTTP2_REFUSED_STREAM
   const reason = cause instanceof Error && cause.message !== 'reset' ? `: ${cause.message}` : ''
   return new ConnectionLost(`the connection to the API server was lost${reason}`, !wasRefused, cause)
-}
-
-async function abortable<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
-  signal.throwIfAborted()
-  const { promise: aborted, reject } = Promise.withResolvers<never>()
-  const abort = (): void => reject(signal.reason as Error)
-  signal.addEventListener('abort', abort, { once: true })
-  try {
-    return await Promise.race([promise, aborted])
-  } finally {
-    signal.removeEventListener('abort', abort)
-  }
 }

@@ -1,5 +1,5 @@
 // Which kinds are watched: exactly those of which something is owned.
-import { AppError } from '@fairlead/shared/errors'
+import { unlessAborted } from '@fairlead/shared/backoff'
 import { needsWholeObject } from '../health/health.ts'
 import type { ResourceType } from '../kube/kube.ts'
 import type { Watcher, WatchState } from '../watcher/watcher.ts'
@@ -24,14 +24,8 @@ export class WatchedKinds {
   /** Watches a kind and waits until it was listed, is forbidden, or 15 s are over: without the list, what was applied last is trusted. Throws Aborted. */
   async ensure(resource: ResourceType, signal: AbortSignal): Promise<void> {
     const first = this.#ask(resource)
-    const { promise: aborted, resolve: giveUp } = Promise.withResolvers<void>()
     const timer = setTimeout(first.resolve, FIRST_LIST_TIMEOUT_MS)
-    const abort = (): void => giveUp()
-    signal.addEventListener('abort', abort, { once: true })
-    await Promise.race([first.promise, aborted])
-    clearTimeout(timer)
-    signal.removeEventListener('abort', abort)
-    if (signal.aborted) throw new AppError('Aborted', 'given up')
+    await unlessAborted(first.promise, signal).finally(() => clearTimeout(timer))
   }
 
   #ask(resource: ResourceType): Asked {

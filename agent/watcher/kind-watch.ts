@@ -1,4 +1,5 @@
 // All watches of one kind: one over the cluster, or one a namespace. The kind is as well as its worst watch.
+import { unlessAborted } from '@fairlead/shared/backoff'
 import { AppError } from '@fairlead/shared/errors'
 import type { ResourceType } from '../kube/kube.ts'
 import type { Gate } from './gate.ts'
@@ -70,20 +71,9 @@ export class KindWatch {
 
   /** Resolves when everything was listed in the form that is asked for. */
   async synced(signal?: AbortSignal): Promise<void> {
-    if (!signal) {
-      await this.#synced.promise
-      return
-    }
-    const aborted = Promise.withResolvers<never>()
-    const abort = (): void =>
-      aborted.reject(new AppError('Aborted', `gave up waiting for the list of ${this.resource.kind}`))
-    if (signal.aborted) abort()
-    signal.addEventListener('abort', abort, { once: true })
-    try {
-      await Promise.race([this.#synced.promise, aborted.promise])
-    } finally {
-      signal.removeEventListener('abort', abort)
-    }
+    const { promise } = this.#synced
+    if (!signal) return await promise
+    await unlessAborted(promise, signal, `gave up waiting for the list of ${this.resource.kind}`)
   }
 
   /** Ends the watches. */

@@ -5,6 +5,7 @@ import { timestampFromMs } from '@bufbuild/protobuf/wkt'
 import type { Problem } from '@fairlead/proto/common'
 import { type CommandAnswer, CommandAnswerSchema, type ObjectChange } from '@fairlead/proto/report'
 import { type Command, CommandSchema } from '@fairlead/proto/slice'
+import { unlessAborted } from '@fairlead/shared/backoff'
 import { AppError } from '@fairlead/shared/errors'
 import type { Logger } from '@fairlead/shared/logger'
 import type { SigningKeyPair } from '@fairlead/shared/signing'
@@ -225,17 +226,4 @@ function silentError({ parts }: Waiting, timeoutMs: number): AppError {
 
 function lateError(timeoutMs: number): AppError {
   return new AppError('Unavailable', `the agent had not answered as a whole within ${timeoutMs / 1_000} s`)
-}
-
-/** As the promise, or Aborted as soon as the signal does. */
-async function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
-  const aborted = Promise.withResolvers<never>()
-  const giveUp = (): void => aborted.reject(new AppError('Aborted', 'the question was given up'))
-  if (signal.aborted) giveUp()
-  signal.addEventListener('abort', giveUp, { once: true })
-  try {
-    return await Promise.race([promise, aborted.promise])
-  } finally {
-    signal.removeEventListener('abort', giveUp)
-  }
 }
