@@ -1,6 +1,7 @@
 // The age keys of this cluster: in Secrets of the agent's own namespace, and nowhere else.
 import { AppError } from '@fairlead/shared/errors'
-import type { Kube, ResourceType } from '../kube/kube.ts'
+import { SECRETS } from '../kube/core-kinds.ts'
+import type { Kube } from '../kube/kube.ts'
 import { KubeError } from '../kube/kube-error.ts'
 import type { SealedKey } from './sops.ts'
 
@@ -9,14 +10,6 @@ export const AGE_LABEL = 'fairlead.dev/sops-age'
 /** Annotation on such a Secret: names of the applications, by commas, that its keys are for. Without it: all. */
 export const AGE_APPLICATIONS_ANNOTATION = 'fairlead.dev/sops-applications'
 
-const SECRETS: ResourceType = {
-  group: '',
-  version: 'v1',
-  kind: 'Secret',
-  plural: 'secrets',
-  namespaced: true,
-  verbs: [],
-}
 const IDENTITY = /^AGE-SECRET-KEY-(?:PQ-)?1[0-9A-Z]{10,5000}$/
 
 /** Where the keys are. */

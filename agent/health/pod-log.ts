@@ -4,7 +4,7 @@ import type { Kube } from '../kube/kube.ts'
 import { fieldsOf, itemsOf, numberOf, statusOf, textOf } from './conditions.ts'
 
 /** Most lines, and characters of each. */
-export const LOG_LINES_MAX = 10
+const LOG_LINES_MAX = 10
 const LINE_LENGTH_MAX = 200
 const LOG_BYTES_MAX = 16_384
 const TIMEOUT_MS = 10_000

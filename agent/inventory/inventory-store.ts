@@ -1,18 +1,10 @@
 // Keeps inventories in the agent's own namespace.
 import { sha256Hex } from '@fairlead/shared/digest'
 import type { Logger } from '@fairlead/shared/logger'
-import type { Kube, ResourceType } from '../kube/kube.ts'
+import { SECRETS } from '../kube/core-kinds.ts'
+import type { Kube } from '../kube/kube.ts'
 import type { Inventory } from './inventory.ts'
 import { decodeInventories, encodeInventory, INVENTORY_LABEL, type StoredInventory } from './inventory-codec.ts'
-
-const SECRETS: ResourceType = {
-  group: '',
-  version: 'v1',
-  kind: 'Secret',
-  plural: 'secrets',
-  namespaced: true,
-  verbs: [],
-}
 
 /** Where inventories are kept. */
 export interface InventoryStoreOptions {

@@ -1,7 +1,6 @@
 // What an application owns on this cluster. Recorded before the first apply, so that a crash leaks nothing; an object
 // is deleted only if it is in here.
 import { objectKey } from '@fairlead/shared/object-reference'
-import type { ResourceType } from '../kube/kube.ts'
 
 /** One object that an application owns. */
 export interface InventoryRecord {
@@ -65,12 +64,6 @@ export interface Inventory {
 /** objectKey of a record. */
 export function recordKey(record: InventoryRecord): string {
   return objectKey(record)
-}
-
-/** The kind of a record, for requests. */
-export function resourceOf(record: InventoryRecord): ResourceType {
-  const { group, version, kind, plural, namespaced } = record
-  return { group, version, kind, plural, namespaced, verbs: [] }
 }
 
 /** What a newly declared set means for an application's objects. */

@@ -104,7 +104,7 @@ const UNREADABLE =
   /failed to create typed patch object|failed to convert new object|error decoding|field not declared in schema|request is too large|larger than max/
 
 /** The error code of a refusal. */
-export function codeOf({ status, reason, message, causes, subject }: Status): ErrorCode {
+function codeOf({ status, reason, message, causes, subject }: Status): ErrorCode {
   const isTerminating = causes.some((cause) => cause.reason === 'NamespaceTerminating')
   switch (status) {
     case 401: // The token is being replaced, or the clock is off.

@@ -7,20 +7,13 @@ import { waitFor } from '@fairlead/e2e/harness/wait'
 import { silentLogger } from '@fairlead/shared/logger'
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest'
 import { type ApiServerAccess, kubeconfigAccess } from '../kube/access.ts'
+import { CONFIG_MAPS } from '../kube/core-kinds.ts'
 import { createKube, type Kube } from '../kube/kube.ts'
 import type { ElectionTiming } from './election.ts'
 import { LEASE_NAME, LeaderElection } from './leader-election.ts'
 
 /** As in production, a quarter as long. */
 const timing: ElectionTiming = { leaseMs: 3_000, deadlineMs: 2_000, renewMs: 750 }
-const CONFIG_MAPS = {
-  group: '',
-  version: 'v1',
-  kind: 'ConfigMap',
-  plural: 'configmaps',
-  namespaced: true,
-  verbs: ['patch'],
-} as const
 
 let cluster: Cluster
 let namespace = ''
@@ -108,7 +101,7 @@ class Candidate {
   async write(): Promise<void> {
     const target = { namespace, name: 'written' }
     const body = { apiVersion: 'v1', kind: 'ConfigMap', metadata: target, data: { by: this.identity } }
-    await this.kube.apply({ ...CONFIG_MAPS }, target, body, { timeoutMs: 1_000 })
+    await this.kube.apply(CONFIG_MAPS, target, body, { timeoutMs: 1_000 })
   }
 
   /** Writes of the Lease, as the API server heard of them. */

@@ -4,21 +4,14 @@ import { backoffMs, sleep } from '@fairlead/shared/backoff'
 import { type AppError, toAppError } from '@fairlead/shared/errors'
 import type { Logger } from '@fairlead/shared/logger'
 import type { KubernetesObject } from '@fairlead/shared/object-reference'
-import type { Kube, ResourceType } from '../kube/kube.ts'
+import { CONFIG_MAPS } from '../kube/core-kinds.ts'
+import type { Kube } from '../kube/kube.ts'
 import { isStatus } from '../kube/kube-error.ts'
 import { type ClusterPolicy, parseClusterPolicy } from './cluster-policy.ts'
 
 /** Name of the ConfigMap, in the agent's own namespace. */
 export const POLICY_NAME = 'fairlead-agent-policy'
 
-const CONFIG_MAPS: ResourceType = {
-  group: '',
-  version: 'v1',
-  kind: 'ConfigMap',
-  plural: 'configmaps',
-  namespaced: true,
-  verbs: [],
-}
 const WATCH_SECONDS = 600
 const RETRY = { baseMs: 100, maxMs: 30_000 }
 

@@ -97,7 +97,7 @@ export class Keeper {
 }
 
 /** The artifacts that a slice names. */
-export function listArtifacts(slice: Slice): ArtifactReference[] {
+function listArtifacts(slice: Slice): ArtifactReference[] {
   return slice.entries.flatMap(({ intent }) =>
     intent.case === 'desired' && intent.value.artifact ? [intent.value.artifact] : [],
   )

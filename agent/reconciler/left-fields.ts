@@ -45,7 +45,7 @@ function fieldsOfAutoscalers(record: ObjectRecord): readonly FieldPath[] {
  * Whether spec.replicas is left to an autoscaler: one that targets the object is known, or (where it cannot be known) one
  * has set it. That Git says 0 means off, which no HorizontalPodAutoscaler undoes.
  */
-export function areReplicasLeft({ declared, live, isScaled }: ObjectRecord): boolean {
+function areReplicasLeft({ declared, live, isScaled }: ObjectRecord): boolean {
   if (declared?.replicas === undefined) return false
   if (isScaled && declared.replicas !== 0) return true
   return isScaled !== false && live !== undefined && live.scaler !== ''

@@ -37,7 +37,7 @@ export function mayRecreate(declared: Pick<Declared, 'body'>): boolean {
 }
 
 /** Why it is refused although the manifest allows it; undefined when it is not. Pure. */
-export function findRecreateRefusal({ group, kind }: Declared, live: KubernetesObject): string | undefined {
+function findRecreateRefusal({ group, kind }: Declared, live: KubernetesObject): string | undefined {
   if (PRECIOUS.has(`${group}/${kind}`))
     return `a ${kind} is never deleted to be made anew, whatever its annotations say`
   if (live.metadata.annotations?.[PRUNE_ANNOTATION] === 'disabled')

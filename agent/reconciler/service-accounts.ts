@@ -1,16 +1,9 @@
 // The rights of applications: one that names a service account is written for with that account's rights, never with the
 // agent's own. The API server lets one impersonate accounts that do not exist, so that they do is looked up before use.
 import { AppError } from '@fairlead/shared/errors'
-import type { Kube, ResourceType } from '../kube/kube.ts'
+import { SERVICE_ACCOUNTS } from '../kube/core-kinds.ts'
+import type { Kube } from '../kube/kube.ts'
 
-const SERVICE_ACCOUNTS: ResourceType = {
-  group: '',
-  version: 'v1',
-  kind: 'ServiceAccount',
-  plural: 'serviceaccounts',
-  namespaced: true,
-  verbs: [],
-}
 /** An account that was there is trusted for so long, in milliseconds: one that is deleted stops writing within that time. */
 const TRUST_MS = 1_000
 

@@ -36,7 +36,7 @@ export function hashOurEntry(object: KubernetesObject): string {
 }
 
 /** The hash of one entry, as hashOurEntry. */
-export function hashEntry(entry: ManagedFieldsEntry | undefined): string {
+function hashEntry(entry: ManagedFieldsEntry | undefined): string {
   if (!entry) return ''
   const text = canonicalJson([entry.apiVersion, entry.fieldsV1 ?? {}])
   return createHash('sha256').update(text).digest().subarray(0, 16).toString('base64url')

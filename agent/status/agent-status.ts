@@ -96,7 +96,7 @@ export function toStatusApplication(report: ApplicationReport): StatusApplicatio
 }
 
 /** A problem as a report has it. */
-export function toStatusProblem({ code, message, object, source }: Problem): StatusProblem {
+function toStatusProblem({ code, message, object, source }: Problem): StatusProblem {
   return {
     code,
     message,
