@@ -1,7 +1,10 @@
 // One cluster of a fleet: its agent installed by the printed command and run by the kubelet stand-in, behind proxies that
 // can cut it off.
 
+import { execFile } from 'node:child_process'
 import path from 'node:path'
+import { promisify } from 'node:util'
+import { timestampMs } from '@bufbuild/protobuf/wkt'
 import type { AuditEvent, AuditFilter } from './audit.ts'
 import type { Cluster, ClusterOptions } from './cluster.ts'
 import type { Fleet } from './fleet.ts'
@@ -10,6 +13,8 @@ import { startProxy, type TcpProxy } from './proxy.ts'
 
 const root = path.resolve(import.meta.dirname, '../..')
 const agentBundle = path.join(root, 'agent/dist/agent.js')
+const podCommand = path.join(root, 'agent/dist/fairlead.js')
+const run = promisify(execFile)
 const node = path.join(root, 'node_modules/.bin/node')
 /** Where the agent is installed. */
 export const agentNamespace = 'fairlead-system'
@@ -103,6 +108,30 @@ export class FleetCluster implements AsyncDisposable {
   /** Requests of the agent by the API server's audit log. */
   agentRequests(filter: Omit<AuditFilter, 'user'> = {}): AuditEvent[] {
     return this.cluster.auditLog({ ...filter, user: agentUser })
+  }
+
+  /** Kills the agent as a crash would. Resolves when the hub has heard from the one that follows of every application. */
+  async restartAgent(): Promise<void> {
+    const since = Date.now()
+    await this.kubelet.kill()
+    await this.kubelet.waitUntilReady()
+    const { name } = this.cluster
+    await this.#fleet.waitForStatus(`the agent of ${name} to report again`, ({ deployments }) =>
+      deployments.every(
+        ({ cluster, reportedAt }) => cluster !== name || (reportedAt && timestampMs(reportedAt) > since),
+      ),
+    )
+  }
+
+  /** What `kubectl exec deploy/fairlead-agent -- fairlead ...` runs: the image's command in the pod's environment. Rejects when it fails, with code and stderr. */
+  async exec(...args: readonly string[]): Promise<{ stdout: Buffer; stderr: Buffer }> {
+    const env = { PATH: process.env.PATH, FAIRLEAD_POD_ROOT: this.kubelet.pods[0]?.mounts.root }
+    return await run(node, [podCommand, ...args], { env, encoding: 'buffer', maxBuffer: 64 * 1024 * 1024 })
+  }
+
+  /** What Prometheus would read of the agent. */
+  async metrics(): Promise<Response> {
+    return await fetch(`http://127.0.0.1:${this.kubelet.pods[0]?.findPort('http')}/metrics`)
   }
 
   /** Ends cut and freeze. */

@@ -10,6 +10,7 @@ import {
   configMap,
   configMapReference,
   deployment,
+  job,
   repositoryDefinition,
   service,
 } from './manifests.ts'
@@ -196,24 +197,18 @@ describe('an object in a namespace that nobody has made', () => {
 })
 
 describe('a field that cannot be changed', () => {
-  const job = (command: string) =>
-    JSON.stringify({
-      apiVersion: 'batch/v1',
-      kind: 'Job',
-      metadata: { name: 'once' },
-      spec: {
-        template: { spec: { restartPolicy: 'Never', containers: [{ name: 'main', image: 'job:1', args: [command] }] } },
-      },
-    })
   const reference = { apiVersion: 'batch/v1', kind: 'Job', metadata: { name: 'once', namespace } }
 
   test('is told with the file; the object stays as it is, and the rest is applied', async () => {
-    shop.commit({ 'web/job.yaml': job('first') })
+    shop.commit({ 'web/job.yaml': job('once', { args: ['first'] }) })
     await waitFor('the Job to be applied', async () => (await wide().find(reference)) !== undefined, {
       logs: [fleet.getCluster('wide').kubelet],
     })
     const before = await wide().get(reference)
-    shop.commit({ 'web/job.yaml': job('second'), 'web/good.yaml': configMap('web-good', { version: '8' }) })
+    shop.commit({
+      'web/job.yaml': job('once', { args: ['second'] }),
+      'web/good.yaml': configMap('web-good', { version: '8' }),
+    })
     await waitForData('web-good', '8')
     await waitForProblems('web', `ImmutableField Job.batch ${namespace}/once web/job.yaml`)
     expect((await wide().get(reference)).metadata).toMatchObject({
@@ -223,7 +218,7 @@ describe('a field that cannot be changed', () => {
   })
 
   test('is forgotten when Git says again what is there', async () => {
-    shop.commit({ 'web/job.yaml': job('first') })
+    shop.commit({ 'web/job.yaml': job('once', { args: ['first'] }) })
     await fleet.waitForStatus('no problem to be left', (status) => problemsOf(status, 'web').length === 0)
   })
 })

@@ -22,7 +22,12 @@ export function namespace(name: string): string {
 }
 
 /** A Deployment document with one container named `main`. */
-export function deployment(name: string, image: string, { replicas = 1 }: { readonly replicas?: number } = {}): string {
+export function deployment(
+  name: string,
+  image: string,
+  { replicas = 1, podAnnotations }: { replicas?: number; podAnnotations?: Readonly<Record<string, string>> } = {},
+): string {
+  const metadata = { labels: { app: name }, ...(podAnnotations && { annotations: podAnnotations }) }
   return `${JSON.stringify({
     apiVersion: 'apps/v1',
     kind: 'Deployment',
@@ -30,8 +35,27 @@ export function deployment(name: string, image: string, { replicas = 1 }: { read
     spec: {
       replicas,
       selector: { matchLabels: { app: name } },
-      template: { metadata: { labels: { app: name } }, spec: { containers: [{ name: 'main', image }] } },
+      template: { metadata, spec: { containers: [{ name: 'main', image }] } },
     },
+  })}\n`
+}
+
+/** What a Job document may say besides its name: fields of its metadata, its spec and the spec of its pod. */
+export interface JobOptions {
+  readonly annotations?: Readonly<Record<string, string>>
+  readonly args?: readonly string[]
+  readonly spec?: Readonly<Record<string, unknown>>
+  readonly pod?: Readonly<Record<string, unknown>>
+}
+
+/** A Job document with one container named `main`, which runs once. */
+export function job(name: string, { annotations, args, spec, pod }: JobOptions = {}): string {
+  const containers = [{ name: 'main', image: 'job:1', ...(args && { args }) }]
+  return `${JSON.stringify({
+    apiVersion: 'batch/v1',
+    kind: 'Job',
+    metadata: { name, ...(annotations && { annotations }) },
+    spec: { ...spec, template: { spec: { restartPolicy: 'Never', containers, ...pod } } },
   })}\n`
 }
 

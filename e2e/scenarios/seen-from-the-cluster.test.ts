@@ -52,16 +52,10 @@ afterAll(async () => {
   await fleet?.[Symbol.asyncDispose]()
 })
 
-/** What `kubectl exec deploy/fairlead-agent -- fairlead ...` runs: the image's command in the pod's environment. */
-async function exec(...args: readonly string[]): Promise<{ stdout: Buffer; stderr: Buffer }> {
-  const env = { PATH: process.env.PATH, FAIRLEAD_POD_ROOT: eu.kubelet.pods[0]?.mounts.root }
-  const command = [path.join(root, 'agent/dist/fairlead.js'), ...args]
-  return await run(node, command, { env, encoding: 'buffer', maxBuffer: 64 * 1024 * 1024 })
-}
+const exec = (...args: readonly string[]) => eu.exec(...args)
 
 async function metrics() {
-  const [pod] = eu.kubelet.pods
-  const response = await fetch(`http://127.0.0.1:${pod?.findPort('http')}/metrics`)
+  const response = await eu.metrics()
   expect(response.headers.get('content-type')).toContain('version=0.0.4')
   return parseExposition(await response.text())
 }
