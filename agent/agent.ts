@@ -145,8 +145,9 @@ export class Agent implements Shown {
   #eventRecorders(metrics: AgentMetrics): EventRecorder[] {
     if (!this.#config.events) return []
     const onResult: EventRecorderOptions['onResult'] = (result) => metrics.event(result)
+    const { podName: instance, namespaces } = this.#config
     const shared = { kube: this.#kube, logger: this.#logger, signal: this.#signal }
-    return [new EventRecorder({ ...shared, instance: this.#config.podName, onResult })]
+    return [new EventRecorder({ ...shared, instance, namespaces, onResult })]
   }
 
   /** Starts every part; each is stopped by the lifecycle. */
@@ -267,7 +268,8 @@ export class Agent implements Shown {
   }
 
   async #readFacts(): Promise<AgentFacts> {
-    this.#facts = await readFacts(this.#kube, this.#facts, this.#signal)
+    const isLimited = this.#config.namespaces !== undefined
+    this.#facts = await readFacts(this.#kube, { last: this.#facts, isLimited, signal: this.#signal })
     return this.#facts
   }
 

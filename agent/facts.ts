@@ -7,11 +7,20 @@ import type { Kube } from './kube/kube.ts'
 
 const TIMEOUT_MS = 5_000
 
+/** How facts are read. */
+export interface FactsOptions {
+  /** What was read before. */
+  readonly last: AgentFacts | undefined
+  /** The agent has rights in some namespaces only: nothing outside of them is asked for. */
+  readonly isLimited: boolean
+  readonly signal: AbortSignal
+}
+
 /** Reads versions and the cluster's uid. What cannot be read, or may not be, stays as it was in `last`. */
-export async function readFacts(kube: Kube, last: AgentFacts | undefined, signal: AbortSignal): Promise<AgentFacts> {
+export async function readFacts(kube: Kube, { last, isLimited, signal }: FactsOptions): Promise<AgentFacts> {
   const [version, namespace] = await Promise.all([
     read(kube, '/version', signal),
-    read(kube, '/api/v1/namespaces/kube-system', signal),
+    isLimited ? undefined : read(kube, '/api/v1/namespaces/kube-system', signal),
   ])
   const { gitVersion } = (version ?? {}) as { gitVersion?: string }
   const { metadata } = (namespace ?? {}) as { metadata?: { uid?: string } }

@@ -23,6 +23,8 @@ export interface EventRecorderOptions {
   readonly kube: Kube
   /** Name of the pod: who reports. */
   readonly instance: string
+  /** The namespaces that the agent may work in: Events of objects elsewhere are dropped. Default: all. */
+  readonly namespaces?: readonly string[] | undefined
   /** Told what became of each. */
   readonly onResult?: (result: 'sent' | 'dropped' | 'failed') => void
   readonly logger: Logger
@@ -98,8 +100,11 @@ export class EventRecorder implements Recorder {
     const series = this.#seriesOf(key, namespace, nowMs)
     // Counted also when it is not written: the next one that is says how many there were.
     series.count++
-    const isForbidden = (this.#forbiddenUntilMs.get(namespace) ?? 0) > nowMs
-    if (isForbidden || this.#queue.length >= QUEUE_MAX || !this.#budget.take(record.key, nowMs)) {
+    if (
+      this.#isForbidden(namespace, nowMs) ||
+      this.#queue.length >= QUEUE_MAX ||
+      !this.#budget.take(record.key, nowMs)
+    ) {
       this.#options.onResult?.('dropped')
       return
     }
@@ -108,6 +113,11 @@ export class EventRecorder implements Recorder {
     this.#enqueue(namespace, async () => {
       if (!(await this.#countOn(series))) await this.#create(series, regarding, happening)
     })
+  }
+
+  #isForbidden(namespace: string, nowMs: number): boolean {
+    const isOutside = this.#options.namespaces?.includes(namespace) === false
+    return isOutside || (this.#forbiddenUntilMs.get(namespace) ?? 0) > nowMs
   }
 
   #seriesOf(key: string, namespace: string, nowMs: number): Series {

@@ -1,6 +1,7 @@
 // An agent that was given some namespaces, by Helm, lives without any right in the cluster as a whole; and whatever the
 // hub says, the cluster's owner has the last word.
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import type { AuditEvent } from '../harness/audit.ts'
 import { type Fleet, startFleet } from '../harness/fleet.ts'
 import type { GitRepository } from '../harness/git-server.ts'
 import { getField, type KubeObject } from '../harness/kube-client.ts'
@@ -33,8 +34,15 @@ const admin = () => fleet.getCluster('eu').cluster.admin
 const valueIn = async (name: string) => getField(await admin().find(configMapReference(name, 'shop')), 'data.a')
 const edit = { type: 'merge', fieldManager: 'kubectl-edit' } as const
 
+/** What the agent has ever asked for besides discovery and what is in its namespaces. */
+function listOutside(): AuditEvent[] {
+  const asked = fleet.getCluster('eu').agentRequests()
+  return asked.filter(
+    ({ resource, namespace: space }) => resource !== '' && !['shop', 'fairlead-system'].includes(space),
+  )
+}
+
 test('applies, judges health, repairs and prunes in its namespaces, and asks for nothing outside', async () => {
-  const since = Date.now()
   const files = { 'web/a.yaml': configMap('a', { a: '1' }), 'web/b.yaml': configMap('b', { a: '1' }) }
   shop.commit({ ...files, 'web/web.yaml': deployment('web', 'nginx:1') })
   await fleet.apply(applicationDefinition('web', { repository: 'shop', namespace: 'shop' }))
@@ -47,12 +55,13 @@ test('applies, judges health, repairs and prunes in its namespaces, and asks for
   shop.commit({ 'web/b.yaml': undefined })
   await waitFor('the prune', async () => (await valueIn('b')) === undefined, { timeoutMs: 30_000 })
 
-  // Everything that it asked for outside of its namespaces is discovery.
-  const outside = fleet
-    .getCluster('eu')
-    .agentRequests({ since })
-    .filter((event) => event.resource !== '' && !['shop', 'fairlead-system'].includes(event.namespace))
-  expect(outside.filter(({ resource, name }) => !(resource === 'namespaces' && name === 'kube-system'))).toEqual([])
+  // All since it was started: nothing of the cluster as a whole or of another namespace, and nothing that it has no right to.
+  const asked = fleet.getCluster('eu').agentRequests()
+  expect(listOutside().map(({ verb, requestURI }) => `${verb} ${requestURI}`)).toEqual([])
+  expect(asked.filter(({ code }) => code === 401 || code === 403).map(({ requestURI }) => requestURI)).toEqual([])
+  expect(asked.some(({ resource, verb }) => resource === 'deployments' && verb === 'watch')).toBe(true)
+  const bindings = await admin().list({ apiVersion: 'rbac.authorization.k8s.io/v1', kind: 'ClusterRoleBinding' })
+  expect(bindings.filter(({ subjects }) => JSON.stringify(subjects ?? '').includes('fairlead'))).toEqual([])
 })
 
 test('refuses what is outside, and the rest of the application runs', async () => {
@@ -71,6 +80,10 @@ test('refuses what is outside, and the rest of the application runs', async () =
   ])
   expect(await valueIn('wide-in')).toBe('1')
   expect(await admin().find(configMapReference('wide-out'))).toBeUndefined()
+  // Of the cluster as a whole it asked for what it was told to make, and was refused; other namespaces it leaves alone by itself.
+  const outside = listOutside()
+  expect(new Set(outside.map(({ resource, code }) => `${resource} ${code}`))).toEqual(new Set(['namespaces 403']))
+  expect(outside.filter(({ name }) => name !== '' && name !== 'made-by-hub')).toEqual([])
 })
 
 test('obeys the policy of the cluster over the hub, at once, and is paused by it', async () => {
