@@ -2,7 +2,10 @@
 import { execFileSync } from 'node:child_process'
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
+import { gunzipSync } from 'node:zlib'
 import type { FleetStatus } from '@fairlead/proto/fleet'
+import { type Connections, connectBoth } from '@fairlead/server/nats/connections'
+import { openTrust } from '@fairlead/server/nats/trust'
 import { generateIdentity, identityToRecipient } from 'age-encryption'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type Fleet, startFleet } from '../harness/fleet.ts'
@@ -17,6 +20,9 @@ import { applicationDefinition, configMap, configMapReference, repositoryDefinit
 let fleet: Fleet
 let eu: FleetCluster
 let shop: GitRepository
+let broker: Connections
+/** Whatever passed through NATS where the hub hears it, subject by subject. */
+const passed = new Map<string, Buffer[]>()
 
 /** Parts of it would be found as well as the whole. */
 const declared = 'correct-horse-battery-staple'
@@ -28,6 +34,7 @@ beforeAll(async () => {
   fleet = await startFleet({ hubFlags: ['--log-level=trace'] })
   shop = fleet.git.createRepository('shop')
   shop.commit({ 'web/login.yaml': secret('login', { stringData: { password: declared } }) })
+  broker = await listen()
   eu = await fleet.addCluster('eu', { agentValues: ['logLevel=trace'] })
   await fleet.apply(
     repositoryDefinition('shop', shop.url) + applicationDefinition('web', { repository: 'shop', namespace: 'default' }),
@@ -36,6 +43,7 @@ beforeAll(async () => {
 })
 
 afterAll(async () => {
+  await Promise.all([broker?.hub.close(), broker?.system.close()])
   await fleet?.[Symbol.asyncDispose]()
 })
 
@@ -43,27 +51,65 @@ function secret(name: string, rest: Readonly<Record<string, unknown>>): string {
   return JSON.stringify({ apiVersion: 'v1', kind: 'Secret', metadata: { name }, ...rest })
 }
 
-/** Where any of the two values can be read, as it is or in base64. */
+/** Hears everything that passes through the hub's account, reports and slices among it. */
+async function listen(): Promise<Connections> {
+  const connections = await connectBoth({
+    trust: await openTrust(path.join(fleet.dataDir, 'keys')),
+    url: `tls://127.0.0.1:${fleet.natsPort}`,
+    caPem: readFileSync(path.join(fleet.dataDir, 'pki/ca.crt'), 'utf8'),
+    signal: AbortSignal.timeout(10_000),
+    onFailure: () => undefined,
+  })
+  connections.hub.subscribe('>', {
+    callback: (_error, { subject, data }) => {
+      passed.set(subject, [...(passed.get(subject) ?? []), Buffer.from(data)])
+    },
+  })
+  await connections.hub.flush()
+  return connections
+}
+
+/** Where any of the values can be read, as it is or in base64; what is compressed is looked into. */
 async function findLeaks(): Promise<string[]> {
   const places = new Map<string, Buffer>()
   for (const format of ['table', 'wide', 'json']) {
     places.set(`status -o ${format}`, Buffer.from(await fleet.cli('status', '-o', format)))
   }
+  places.set('why', Buffer.from(await fleet.cli('why', 'web')))
+  const preview = await fleet.run('adopt', 'web', '--cluster', 'eu', '--dry-run', '--all')
+  places.set('adopt --dry-run', Buffer.from(preview.stdout + preview.stderr))
   places.set('the log of the hub', readFileSync(fleet.hub.logFile))
   places.set('the log of the agent', readFileSync(eu.kubelet.process.logFile))
+  places.set('the metrics of the agent', Buffer.from(await (await eu.metrics()).text()))
+  places.set('fairlead agent status', (await eu.exec('agent', 'status', '-o', 'json')).stdout)
+  places.set('the support bundle', gunzipSync((await eu.exec('agent', 'support-bundle')).stdout))
+  for (const [subject, messages] of passed) places.set(`NATS ${subject}`, Buffer.concat(messages))
   for (const file of filesBelow(fleet.dataDir)) places.set(path.relative(fleet.dataDir, file), readFileSync(file))
+  const { admin } = eu.cluster
   for (const kind of ['ConfigMap', 'Secret']) {
-    const kept = await eu.cluster.admin.list({ apiVersion: 'v1', kind, metadata: { namespace: agentNamespace } })
-    for (const object of kept) places.set(`${kind} ${object.metadata.name}`, Buffer.from(JSON.stringify(object)))
+    const kept = await admin.list({ apiVersion: 'v1', kind, metadata: { namespace: agentNamespace } })
+    for (const object of kept.filter(({ metadata }) => metadata.name !== 'sops-age')) {
+      places.set(`${kind} ${object.metadata.name}`, Buffer.from(JSON.stringify(object)))
+      for (const [key, value] of Object.entries(object.data ?? {})) {
+        places.set(`${kind} ${object.metadata.name} ${key}`, inflate(Buffer.from(value, 'base64')))
+      }
+    }
   }
-  expect(places.size).toBeGreaterThan(10)
-  return [...places].filter(([, content]) => needles.some((needle) => content.includes(needle))).map(([place]) => place)
+  const events = await admin.list({ apiVersion: 'events.k8s.io/v1', kind: 'Event' })
+  for (const event of events) places.set(`Event ${event.metadata.name}`, Buffer.from(JSON.stringify(event)))
+  return [...places].filter(([, content]) => isLeak(content)).map(([place]) => place)
 }
 
+/** The values that must be nowhere, and what of them would still be found where they are in the middle of something. */
 const needles = [declared, byHand, encrypted].flatMap((value) => [
   value,
   Buffer.from(value).toString('base64').slice(0, 20),
 ])
+const isLeak = (content: Buffer): boolean => needles.some((needle) => content.includes(needle))
+
+function inflate(content: Buffer): Buffer {
+  return content.subarray(0, 2).equals(Buffer.from([0x1f, 0x8b])) ? gunzipSync(content) : content
+}
 
 function filesBelow(folder: string): string[] {
   return readdirSync(folder, { withFileTypes: true, recursive: true })
@@ -122,6 +168,7 @@ describe('what SOPS encrypted', () => {
 
   beforeAll(async () => {
     identity = await generateIdentity()
+    needles.push(identity)
     shop.remove('web/wrong-type.yaml', 'web/wrong-value.yaml', 'web/wrong-yaml.yaml')
     shop.commit({ 'web/sops.yaml': await encrypt(`${yaml('sops-login')}---\n${yaml('sops-more')}`) })
   })
@@ -151,6 +198,14 @@ describe('what SOPS encrypted', () => {
       driftsOf(state, 'web', 'eu').some(({ object }) => object?.name === 'sops-login'),
     )
     expect(await findLeaks()).toEqual([])
+    // What is looked into is what speaks of it: the report of the drift, its Event, what the agent knows.
+    const reports = [...passed].filter(([, messages]) => Buffer.concat(messages).includes('sops-login'))
+    expect(reports.map(([subject]) => subject).join()).toMatch(/^up\.[a-z2-7]+\.(status|event)/)
+    expect((await eu.exec('agent', 'status', '-o', 'json')).stdout.toString()).toContain('sops-login')
+    const events = await eu.cluster.admin.list({ apiVersion: 'events.k8s.io/v1', kind: 'Event' })
+    expect(events.map(({ reason, regarding }) => `${reason} ${getField(regarding, 'name')}`)).toContain(
+      'DriftRepaired sops-login',
+    )
   })
 
   test('is refused when the file was altered, and what it made stays', async () => {
