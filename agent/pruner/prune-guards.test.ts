@@ -164,6 +164,22 @@ test('what could not be looked at is not deleted, nor what it lives in, and all 
   expect([...decision.held, ...decision.kept]).toEqual([])
 })
 
+test('what has not arrived where it moves to is not deleted, nor what it lives in, approved or not, and all else goes', () => {
+  const moving = candidate('ConfigMap', 'a', { movesTo: 'next', isApproved: true })
+  const decision = decidePrune(facts([moving, namespace('shop'), candidate('ConfigMap', 'b'), namespace('web')]))
+  expect(decision.prune.map(({ name }) => name)).toEqual(['b', 'web'])
+  expect(decision.undecided.map(({ reason }) => reason)).toEqual([
+    'it moves to namespace next, where it was not applied yet',
+    'Namespace shop would take ConfigMap a with it, which has not moved yet',
+  ])
+})
+
+test('what has not arrived where it moves to counts as one that is to go', () => {
+  const moving = many(60).map((one) => ({ ...one, movesTo: 'next' }))
+  const others = many(60).map((one) => ({ ...one, key: `${one.key}-x` }))
+  expect(decidePrune(facts([...moving, ...others], { ownedCount: 240 })).held).toHaveLength(120)
+})
+
 test('what could not be looked at counts, and does not change what an approval is asked for', () => {
   const all = many(12)
   const where = { application: 'web', clusterId: 'c1' }

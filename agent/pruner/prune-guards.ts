@@ -18,6 +18,8 @@ export interface PruneCandidate extends Orderable {
   readonly takenMarks?: readonly string[] | undefined
   /** Why it could not be looked at: it is not deleted now, and what is known of it from before holds or keeps it. */
   readonly undecided?: AppError | undefined
+  /** The namespace that it moves to and has not arrived in: until then it stays. Empty for none. */
+  readonly movesTo?: string
   /** For a CustomResourceDefinition: the kind it defines. */
   readonly definedKind?: string | undefined
 }
@@ -153,7 +155,14 @@ function findHoldReason(candidate: PruneCandidate, held: readonly GuardedObject[
 
 /** Why not enough is known to delete it. */
 function findDoubt(candidate: PruneCandidate, undecided: readonly GuardedObject[]): string | undefined {
-  return candidate.undecided?.message ?? findReasonInside(candidate, undecided, 'which could not be looked at')
+  const { movesTo, undecided: error } = candidate
+  if (movesTo) return `it moves to namespace ${movesTo}, where it was not applied yet`
+  const unseen = undecided.filter((guarded) => !guarded.candidate.movesTo)
+  return (
+    error?.message ??
+    findReasonInside(candidate, unseen, 'which could not be looked at') ??
+    findReasonInside(candidate, undecided, 'which has not moved yet')
+  )
 }
 
 /** What is guarded must not go with its namespace or its kind. */

@@ -10,7 +10,10 @@ import type { TombstoneTarget } from './target.ts'
 
 /** One try; true when nothing is owned any more and the inventory is gone. Throws Aborted, or as Kube does. */
 export async function leave(application: Application, target: TombstoneTarget, signal: AbortSignal): Promise<boolean> {
-  for (const record of application.records()) record.declared = undefined
+  for (const record of application.records()) {
+    record.declared = undefined
+    record.movesTo = ''
+  }
   const due = application.records().filter((record) => isDue(application, record))
   if (due.length > 0) {
     if (!(await awaitNeighbours(application, due, signal))) return false

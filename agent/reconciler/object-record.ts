@@ -102,6 +102,8 @@ export interface ObjectRecord {
   yieldUntilMs: number
   /** Was deleted by us and is going: as not declared any more, or to be made anew; empty when it was not. */
   deleting: '' | 'pruned' | 'remade'
+  /** Not declared any more here, but in this namespace, where it was not applied yet; empty when that is not so. */
+  movesTo: string
   /** uid of the object whose deletion was approved; empty when none was. */
   approvedUid: string
   /** What else may go with it by that approval: Taken.marks. */
@@ -161,6 +163,7 @@ function emptyRecord() {
     givenUp: '',
     yieldUntilMs: 0,
     deleting: '' as const,
+    movesTo: '',
     approvedUid: '',
     approvedTakes: [] as readonly string[],
     writing: undefined,

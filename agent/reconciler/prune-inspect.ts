@@ -61,10 +61,10 @@ export async function takesMore(application: Application, record: ObjectRecord, 
 }
 
 function toCandidate(record: ObjectRecord, { uid, keep, taken, undecided }: Found): PruneCandidate {
-  const { key, group, kind, namespace, name, wave, approvedUid, approvedTakes } = record
+  const { key, group, kind, namespace, name, wave, movesTo, approvedUid, approvedTakes } = record
   const takenMarks = taken?.marks ?? []
   const isApproved = uid !== '' && approvedUid === uid && isCovered(takenMarks, approvedTakes)
-  const base = { key, uid, group, kind, namespace, name, wave, keep, isApproved }
+  const base = { key, uid, group, kind, namespace, name, wave, keep, isApproved, movesTo }
   return { ...base, takes: taken?.words, takenMarks, undecided }
 }
 

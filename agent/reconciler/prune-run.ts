@@ -14,6 +14,7 @@ import {
 } from '../pruner/prune-guards.ts'
 import type { Application } from './application.ts'
 import { fail } from './apply-run.ts'
+import { noteMoves } from './arrivals.ts'
 import { isPending, isWorking, type ObjectRecord, observeGone } from './object-record.ts'
 import { mayBeRefused } from './prepare-manifests.ts'
 import { inspectCandidates, takesMore } from './prune-inspect.ts'
@@ -47,6 +48,7 @@ export async function pruneDropped(
     application.heldPrune = undefined
     return
   }
+  noteMoves(application, dropped(), target)
   if (
     !dropped().some((record) => isDue(application, record)) ||
     !(await awaitNeighbours(application, dropped(), signal))
@@ -57,6 +59,7 @@ export async function pruneDropped(
   const waitedMs = context.clock() - application.pruneWaitSinceMs
   await application.waitUntil(() => isReplaced(application), context.limits.pruneHealthTimeoutMs - waitedMs, signal)
   await application.save()
+  noteMoves(application, dropped(), target)
   await pruneRecords(application, dropped(), target, signal)
   await application.save()
   context.kinds.releaseUnused(context.table.all())
@@ -166,14 +169,19 @@ function note(application: Application, key: string, guarded: readonly GuardedOb
   const record = application.context.table.find(key)
   const reason = guarded.find(({ candidate }) => candidate.key === key)?.reason ?? ''
   if (!record || !isDue(application, record)) return false
-  fail(application, record, new AppError('PruneHeld', `no longer declared, but kept: ${reason}`))
+  fail(application, record, keptError(reason))
   return true
 }
 
-function noteUndecided(application: Application, { key, undecided }: PruneCandidate, reason: string): void {
+function noteUndecided(application: Application, { key, undecided, movesTo }: PruneCandidate, reason: string): void {
   const record = application.context.table.find(key)
   if (!record || !isDue(application, record)) return
-  fail(application, record, undecided ? toPruneError(undecided) : new AppError('PruneFailed', reason))
+  const error = movesTo ? keptError(reason) : new AppError('PruneFailed', reason)
+  fail(application, record, undecided ? toPruneError(undecided) : error)
+}
+
+function keptError(reason: string): AppError {
+  return new AppError('PruneHeld', `no longer declared, but kept: ${reason}`)
 }
 
 function noteHeld(application: Application, held: readonly GuardedObject[]): void {
