@@ -8,6 +8,7 @@ const haveTools = await all.step('test servers', async () => {
   for (const [name, file] of Object.entries(await ensureTools(toolNames))) console.log(`${name}: ${file}`)
   return true
 })
+await all.step('rendering engine', () => run('node', ['e2e/tools/build-engine.ts']))
 await all.step('build', () => run('turbo', ['run', 'build', '--continue', '--output-logs=errors-only']))
 await all.step('types', () => run('turbo', ['run', 'typecheck', '--continue', '--output-logs=errors-only']))
 await all.step('lint', () => run('npm', ['run', '-s', 'lint']))

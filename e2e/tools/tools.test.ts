@@ -71,12 +71,14 @@ test('a binary of exactly the pinned version in KUBEBUILDER_ASSETS or on PATH is
 
 test('without Go, and with another version on PATH, the error says what to install', async () => {
   install(path.join(folder, 'bin/etcd'), `echo "etcd Version: ${getPinnedVersion('etcd').slice(1)}0"`)
-  await expect(ensureTools(['etcd'])).rejects.toThrow(/Go 1\.\S+ or newer is needed to build etcd, and no Go was found/)
+  await expect(ensureTools(['etcd'])).rejects.toThrow(
+    /Go 1\.\S+ or newer is needed to build etcd v\S+, and no Go was found/,
+  )
 })
 
 test('a Go that is too old is named in the error', async () => {
   install(path.join(folder, 'bin/go'), 'echo go1.9.4')
   await expect(ensureTools(['etcd'])).rejects.toThrow(
-    /Go 1\.\S+ or newer is needed to build etcd, and Go 1.9.4 was found/,
+    /Go 1\.\S+ or newer is needed to build etcd v\S+, and Go 1.9.4 was found/,
   )
 })

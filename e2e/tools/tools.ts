@@ -1,13 +1,10 @@
 // The real servers that tests and the demo run against: found, or built once from the Go module proxy and kept in a cache.
 // Each folder beside this file pins one tool by go.mod and go.sum; the cache is keyed by tool, version and those two files.
 
-import { spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { accessSync, constants, readFileSync } from 'node:fs'
-import { mkdir, open, rename, rm, stat, utimes } from 'node:fs/promises'
-import { homedir } from 'node:os'
 import path from 'node:path'
-import { setTimeout as delay } from 'node:timers/promises'
+import { type BuildOptions, buildOnce, getCacheFolder, run } from './go-build.ts'
 
 /** The servers and clients that can be asked for, in the order in which they are needed and therefore built. */
 export const toolNames = [
@@ -19,6 +16,7 @@ export const toolNames = [
   'kwok',
   'helm',
   'helm3',
+  'kustomize',
   'sops',
 ] as const
 
@@ -33,14 +31,6 @@ export type KubernetesVersion = (typeof kubernetesVersions)[number]
 
 /** The tools that differ from one version of Kubernetes to another. */
 export const kubernetesTools = ['kube-apiserver', 'kube-controller-manager', 'kube-scheduler'] as const
-
-/** How ensureTools reports and how it is stopped. */
-export type EnsureOptions = {
-  /** Ends a running build; ensureTools then rejects with the signal's reason. */
-  readonly signal?: AbortSignal
-  /** Receives one line per step. Default: standard error. */
-  readonly log?: (line: string) => void
-}
 
 type Tool = {
   readonly folder: string
@@ -116,6 +106,14 @@ const tools: Readonly<Record<ToolName, Tool>> = {
     versionArgs: ['version', '--short'],
     coldBuildSeconds: 55,
   },
+  kustomize: {
+    folder: 'kustomize',
+    binary: 'kustomize',
+    module: 'sigs.k8s.io/kustomize/kustomize/v5',
+    package: 'sigs.k8s.io/kustomize/kustomize/v5',
+    versionArgs: ['version'],
+    coldBuildSeconds: 20,
+  },
   sops: {
     folder: 'sops',
     binary: 'sops',
@@ -133,12 +131,12 @@ const tools: Readonly<Record<ToolName, Tool>> = {
  */
 export async function ensureTools<N extends ToolName>(
   names: readonly N[],
-  { signal, log = (line) => console.error(line) }: EnsureOptions = {},
+  options: BuildOptions = {},
 ): Promise<Record<N, string>> {
   const found = new Map<ToolName, string>()
   for (const name of toolNames) {
     if (!(names as readonly ToolName[]).includes(name)) continue
-    found.set(name, findCached(name) ?? (await findInstalled(name)) ?? (await build(name, log, signal)))
+    found.set(name, findCached(name) ?? (await findInstalled(name)) ?? (await build(name, options)))
   }
   return Object.fromEntries(found) as Record<N, string>
 }
@@ -177,8 +175,7 @@ export function getCachePath(name: ToolName): string {
     .update(readModuleFile(folder, 'go.sum'))
     .digest('hex')
     .slice(0, 12)
-  const cache = process.env.XDG_CACHE_HOME || path.join(homedir(), '.cache')
-  return path.join(cache, 'fairlead', 'tools', `${folder}-${getPinnedVersion(name)}-${hash}`, binary)
+  return path.join(getCacheFolder(), `${folder}-${getPinnedVersion(name)}-${hash}`, binary)
 }
 
 function readModuleFile(folder: string, file: string): string {
@@ -211,43 +208,21 @@ async function findInstalled(name: ToolName): Promise<string | undefined> {
   return undefined
 }
 
-async function build(name: ToolName, log: (line: string) => void, signal?: AbortSignal): Promise<string> {
-  const target = getCachePath(name)
-  await mkdir(path.dirname(target), { recursive: true })
-  const unlock = await lock(`${target}.lock`, () => log(`tools: waiting for another run that builds ${name}`), signal)
-  try {
-    if (isExecutable(target)) return target
-    await checkGo(name)
-    const { coldBuildSeconds } = tools[name]
-    log(`tools: building ${name} ${getPinnedVersion(name)} from source, once (about ${coldBuildSeconds} s on 2 cores)`)
-    const startedAt = performance.now()
-    const seconds = () => Math.round((performance.now() - startedAt) / 1000)
-    const ticker = setInterval(() => log(`tools: still building ${name}, ${seconds()} s`), 20_000)
-    try {
-      await compile(name, target, signal)
-    } finally {
-      clearInterval(ticker)
-    }
-    log(`tools: built ${name} in ${seconds()} s, kept in ${path.dirname(target)}`)
-    return target
-  } finally {
-    await unlock()
-  }
-}
-
-async function compile(name: ToolName, target: string, signal?: AbortSignal): Promise<void> {
-  const tool = tools[name]
-  const temporary = `${target}.${process.pid}.tmp`
-  const args = ['-C', path.join(import.meta.dirname, folderOf(tool)), 'build', '-trimpath']
-  args.push('-ldflags', `-s -w ${versionFlags(name)}`.trim(), '-o', temporary, tool.package)
-  const env = { GOTOOLCHAIN: 'local', CGO_ENABLED: '0', GOFLAGS: '', GOWORK: 'off' }
-  const { status, output } = await run('go', args, { env, ...(signal && { signal }) })
-  if (status !== 0) {
-    await rm(temporary, { force: true })
-    signal?.throwIfAborted()
-    throw new Error(`building ${name} failed: go ${args.join(' ')}\n${output.slice(-4000)}`)
-  }
-  await rename(temporary, target)
+async function build(name: ToolName, options: BuildOptions): Promise<string> {
+  const { package: packageName, binary, coldBuildSeconds } = tools[name]
+  const version = getPinnedVersion(name)
+  return await buildOnce(
+    {
+      name: `${name} ${version}`,
+      folder: path.join(import.meta.dirname, folderOf(tools[name])),
+      package: packageName,
+      target: getCachePath(name),
+      linkerFlags: versionFlags(name),
+      coldBuildSeconds,
+      otherwise: `put ${binary} ${version} on PATH`,
+    },
+    options,
+  )
 }
 
 /** Without these, Kubernetes says it is v0.0.0 and clients misread it; the upstream release build sets them the same way. */
@@ -262,67 +237,4 @@ function versionFlags(name: ToolName): string {
     `-X ${base}.gitMinor=${minor}`,
     `-X k8s.io/client-go/pkg/version.gitVersion=${version}`,
   ].join(' ')
-}
-
-async function checkGo(name: ToolName): Promise<void> {
-  const wanted = readModuleFile(folderOf(tools[name]), 'go.mod').match(/^go (\S+)/m)?.[1] ?? '1.26'
-  const { status, output } = await run('go', ['env', 'GOVERSION'], { env: { GOTOOLCHAIN: 'local' } })
-  const found = output.match(/go(\d+\.\d+(?:\.\d+)?)/)?.[1]
-  if (status === 0 && found !== undefined && compareVersions(found, wanted) >= 0) return
-  throw new Error(
-    `Go ${wanted} or newer is needed to build ${name}, and ${found ? `Go ${found} was found` : 'no Go was found on PATH'}. ` +
-      `Install it from https://go.dev/dl, or put ${tools[name].binary} ${getPinnedVersion(name)} on PATH.`,
-  )
-}
-
-function compareVersions(left: string, right: string): number {
-  const [leftNumbers, rightNumbers] = [left, right].map((version) => version.split('.').map(Number))
-  for (let index = 0; index < 3; index++) {
-    const difference = (leftNumbers?.[index] ?? 0) - (rightNumbers?.[index] ?? 0)
-    if (difference !== 0) return difference
-  }
-  return 0
-}
-
-type RunOptions = { readonly env?: NodeJS.ProcessEnv; readonly signal?: AbortSignal }
-
-function run(file: string, args: readonly string[], { env, signal }: RunOptions) {
-  return new Promise<{ status: number; output: string }>((resolve) => {
-    const child = spawn(file, args, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...env }, signal })
-    let output = ''
-    const collect = (chunk: Buffer) => {
-      output += chunk.toString()
-    }
-    child.stdout.on('data', collect)
-    child.stderr.on('data', collect)
-    child.on('error', (error) => resolve({ status: -1, output: `${output}${error.message}` }))
-    child.on('close', (status) => resolve({ status: status ?? -1, output }))
-  })
-}
-
-const lockBeatMs = 5_000
-const lockStaleMs = 60_000
-
-/** Takes a lock file, touched while it is held; one not touched for a minute is taken over. Returns the unlock function. */
-async function lock(file: string, onWait: () => void, signal?: AbortSignal): Promise<() => Promise<void>> {
-  for (let waits = 0; ; waits++) {
-    signal?.throwIfAborted()
-    try {
-      await (await open(file, 'wx')).close()
-      const beat = setInterval(() => void utimes(file, new Date(), new Date()).catch(() => undefined), lockBeatMs)
-      return async () => {
-        clearInterval(beat)
-        await rm(file, { force: true })
-      }
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
-    }
-    const touchedAt = await stat(file).then(
-      ({ mtimeMs }) => mtimeMs,
-      () => Date.now(),
-    )
-    if (Date.now() - touchedAt > lockStaleMs) await rm(file, { force: true })
-    else if (waits === 0) onWait()
-    await delay(200, undefined, signal ? { signal } : {})
-  }
 }
