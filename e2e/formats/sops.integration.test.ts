@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { AgeKeys } from '@fairlead/agent/decryptor/age-keys'
 import { type DecryptedDocument, decryptWith, type EncryptedDocument } from '@fairlead/agent/decryptor/decryptor'
-import { renderApplication } from '@fairlead/server/renderer/render'
+import { inputsOf, renderInputs } from '@fairlead/server/renderer/render.test-support'
 import { AppError } from '@fairlead/shared/errors'
 import { generateIdentity, identityToRecipient } from 'age-encryption'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -57,9 +57,8 @@ function decryptBySops(name: string, content: string): Record<string, unknown>[]
 
 /** The manifests that the hub makes of a file. */
 function objectsOf(name: string, content: string): EncryptedDocument[] {
-  const files = [{ path: name, mode: '100644' as const, bytes: Buffer.from(content) }]
-  const tree = { commit: 'c'.repeat(40), treeOid: 't'.repeat(40), files, skipped: [] }
-  const { artifact, problems } = renderApplication(tree, { application: 'web', path: '', namespace: 'web' })
+  const options = { application: 'web', path: '', namespace: 'web' }
+  const { artifact, problems } = renderInputs(inputsOf({ [name]: content }, ['']), options)
   expect(problems).toEqual([])
   return artifact.manifests.map(({ json, source }) => ({ json, file: source?.file ?? '' }))
 }

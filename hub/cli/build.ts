@@ -1,6 +1,6 @@
 // Bundles CLI and hub into dist/fairlead.js, and each worker thread of the hub into dist/<name>-worker.js beside it.
-// Nothing is left external: the folder dist/ runs by itself on Node 24.
-import { chmod, glob, readFile, rename, rm } from 'node:fs/promises'
+// Nothing is left external: the folder dist/, with the rendering engine in it, runs by itself on Node 24.
+import { chmod, copyFile, glob, readFile, rename, rm } from 'node:fs/promises'
 import { createRequire } from 'node:module'
 import path from 'node:path'
 import { build, type Plugin } from 'esbuild'
@@ -113,5 +113,7 @@ await build({
   logLevel: 'warning',
 })
 await chmod(path.join(aside, 'fairlead.js'), 0o755)
+// See engineUrl in hub/server/renderer/engine-module.ts.
+await copyFile(path.join(here, '..', 'engine', 'dist', 'engine.wasm.zst'), path.join(aside, 'engine.wasm.zst'))
 await rm(dist, { recursive: true, force: true })
 await rename(aside, dist)

@@ -14,8 +14,9 @@ import {
   withoutChanges,
 } from './fleet-snapshot.ts'
 import { placeAndSlice, raiseGenerations } from './place-stage.ts'
+import type { TreeReader } from './render-inputs.ts'
 import { RenderQueue } from './render-queue.ts'
-import { type RenderTarget, recordFailure, recordUnchanged, renderTarget, type TreeReader } from './render-stage.ts'
+import { type RenderTarget, recordFailure, recordUnchanged, renderTarget } from './render-stage.ts'
 import type { Renderer } from './renderer/renderer.ts'
 import type { Store } from './store/store.ts'
 import { findTarget, settledKey, WholeCommits } from './whole-commits.ts'

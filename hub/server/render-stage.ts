@@ -1,33 +1,22 @@
-// One application at one commit: reads its folder, renders it if its inputs changed, and records the outcome. What cannot
+// One application at one commit: reads its folder and what that refers to, renders it if its inputs changed, and records the outcome. What cannot
 // be read or rendered becomes a problem; the last good artifact stays.
 import { create, fromJson, toJson, toJsonString } from '@bufbuild/protobuf'
 import { timestampFromMs } from '@bufbuild/protobuf/wkt'
 import { type Problem, ProblemSchema, RevisionSchema } from '@fairlead/proto/common'
-import type { AppError } from '@fairlead/shared/errors'
+import { AppError } from '@fairlead/shared/errors'
 import type { Insertable, Kysely, Selectable, Transaction } from 'kysely'
+import { InputsReader, type TreeReader } from './render-inputs.ts'
 import { inputHash, type RenderOptions } from './renderer/render.ts'
-import type { ArtifactContent, Renderer, StoredArtifact } from './renderer/renderer.ts'
+import { findValueFilesElsewhere } from './renderer/render-by-engine.ts'
+import type { ArtifactContent, RenderedApplication, Renderer, StoredArtifact } from './renderer/renderer.ts'
 import type { RendersTable, Schema } from './store/schema.ts'
 import type { Store } from './store/store.ts'
-import type { SourceTree } from './tracker/source-tree.ts'
 
 /** What the render of an application depends on. */
 export interface RenderTarget extends RenderOptions {
   readonly repository: string
   readonly ref: string
   readonly commit: string
-}
-
-/** Reads folders out of repositories. */
-export interface TreeReader {
-  readTree(repository: string, commit: string, path: string, signal: AbortSignal): Promise<SourceTree>
-  /** The id of each path's tree, without reading files; undefined where readTree would reject. */
-  findTreeOids(
-    repository: string,
-    commit: string,
-    paths: readonly string[],
-    signal: AbortSignal,
-  ): Promise<readonly (string | undefined)[]>
 }
 
 /** What rendering needs. */
@@ -38,6 +27,9 @@ export interface RenderStageOptions {
 }
 
 type RenderRow = Selectable<RendersTable>
+
+/** Folders that refer to folders that refer to folders: each level is one more look at the repository. */
+const MAX_ROUNDS = 50
 
 /**
  * Of targets of one repository at one commit, records those whose inputs are those of their last render, all in one
@@ -50,13 +42,17 @@ export async function recordUnchanged(
 ): Promise<RenderTarget[]> {
   const [first] = targets
   if (!first) return []
-  const paths = targets.map((target) => target.path)
-  const oids = await trees.findTreeOids(first.repository, first.commit, paths, signal)
   const rows = await store.db.selectFrom('renders').selectAll().execute()
   const renders = new Map(rows.map((row) => [row.application, row]))
-  const isSame = (target: RenderTarget, index: number): boolean => {
-    const oid = oids[index]
-    return oid !== undefined && renders.get(target.application)?.input_hash === inputHash(oid, target)
+  // The last render says what it read; as long as nothing of that has changed, this one would read the same.
+  const pathsOf = (target: RenderTarget): string[] => [target.path, ...readElsewhere(renders.get(target.application))]
+  const paths = [...new Set(targets.flatMap(pathsOf))]
+  const found = await trees.findTreeOids(first.repository, first.commit, paths, signal)
+  const oids = new Map(paths.map((path, index) => [path, found[index]]))
+  const isSame = (target: RenderTarget): boolean => {
+    if (oids.get(target.path) === undefined) return false
+    const read = pathsOf(target).map((path) => [path, oids.get(path) ?? null] as const)
+    return renders.get(target.application)?.input_hash === inputHash(read, target)
   }
   const same = targets.filter(isSame)
   await store.transaction(async (transaction) => {
@@ -74,17 +70,19 @@ export async function renderTarget(
   target: RenderTarget,
   signal: AbortSignal,
 ): Promise<'rendered' | 'unchanged'> {
-  const { store, trees, renderer } = stage
-  const { application, repository, commit, path } = target
+  const { store, renderer } = stage
+  const { application, commit } = target
+  const [changed] = await recordUnchanged(stage, [target], signal)
+  if (!changed) return 'unchanged'
   const last = await findRender(store, application)
-  const tree = await trees.readTree(repository, commit, path, signal)
-  const hash = inputHash(tree.treeOid, target)
-  if (last?.input_hash === hash) {
-    await recordSameInputs(store.db, last, target)
-    return 'unchanged'
+  const { rendered, reader } = await readAndRender(stage, target, signal)
+  const base = {
+    application,
+    input_hash: inputHash(reader.read, target),
+    read_paths: JSON.stringify(reader.read.slice(1).map(([path]) => path)),
+    attempted_commit: commit,
+    rendered_at: Date.now(),
   }
-  const rendered = await renderer.render(tree, target, signal)
-  const base = { application, input_hash: hash, attempted_commit: commit, rendered_at: Date.now() }
   const problems = formatProblems(rendered.problems, last)
   if (rendered.incomplete && rendered.objects === 0) {
     // Nothing good came of it: everything stays as it is.
@@ -105,6 +103,29 @@ export async function renderTarget(
   return 'rendered'
 }
 
+/** Renders again with what turns out to be needed, until nothing is. */
+async function readAndRender(
+  { trees, renderer }: RenderStageOptions,
+  target: RenderTarget,
+  signal: AbortSignal,
+): Promise<{ readonly rendered: RenderedApplication; readonly reader: InputsReader }> {
+  const reader = new InputsReader(trees, target)
+  await reader.readOwn(signal)
+  await reader.readMore(findValueFilesElsewhere(target), signal)
+  for (let rounds = 0; rounds < MAX_ROUNDS; rounds++) {
+    const rendered = await renderer.render(reader.inputs, target, signal)
+    if (!('needs' in rendered)) return { rendered, reader }
+    await reader.readMore(rendered.needs, signal)
+  }
+  const message = `the application's files refer to others more than ${MAX_ROUNDS} levels deep`
+  throw new AppError('LimitExceeded', message, { context: { file: target.path } })
+}
+
+/** What the last render read beside the application's own folder. */
+function readElsewhere(last: RenderRow | undefined): string[] {
+  return last ? (JSON.parse(last.read_paths) as string[]) : []
+}
+
 /** Records why the target could not be read or rendered; what was good before stays. A transient failure is not an attempt: it will be tried again. */
 export async function recordFailure(store: Store, target: RenderTarget, error: AppError): Promise<void> {
   const last = await findRender(store, target.application)
@@ -116,6 +137,7 @@ export async function recordFailure(store: Store, target: RenderTarget, error: A
       ...keep(last),
       application: target.application,
       input_hash: '',
+      read_paths: '[]',
       attempted_commit: isFinal ? target.commit : (last?.attempted_commit ?? ''),
       problems: formatProblems([problem], last),
       rendered_at: Date.now(),

@@ -1,7 +1,10 @@
 // A commit reaches a cluster as a whole: applications wait for the others that the same commit changes, so that an object
 // that moves from one to another is handed over instead of being deleted in between.
+import { toJson } from '@bufbuild/protobuf'
+import { RenderOptionsSchema } from '@fairlead/proto/definitions'
 import { type ApplicationDefinition, type FleetSnapshot, refKey } from './fleet-snapshot.ts'
 import type { RenderTarget } from './render-stage.ts'
+import type { RenderSettings } from './renderer/render-tool.ts'
 
 /** What is to be rendered of an application; undefined while Git has not said which commit. */
 export function findTarget(
@@ -12,7 +15,9 @@ export function findTarget(
   const commit = commits.get(refKey(repository, ref))
   if (commit === undefined) return undefined
   const substitute = spec.sync?.substitute ?? true
-  return { application: name, repository, ref, commit, path, namespace: spec.namespace, substitute }
+  const target = { application: name, repository, ref, commit, path, namespace: spec.namespace, substitute }
+  // The JSON of the message is what RenderSettings describes.
+  return spec.render ? { ...target, render: toJson(RenderOptionsSchema, spec.render) as RenderSettings } : target
 }
 
 /** Equal for what need not be rendered again. */

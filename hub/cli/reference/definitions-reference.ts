@@ -94,6 +94,7 @@ function typeOf(field: DescField): string {
   const message = field.fieldKind === 'message' || field.fieldKind === 'list' ? field.message : undefined
   if (message?.typeName === 'google.protobuf.Duration') return 'duration'
   if (message?.typeName === 'google.protobuf.Timestamp') return 'time'
+  if (message?.typeName === 'google.protobuf.Struct') return 'mapping'
   if (message && WORDS.includes(message)) {
     return `${field.fieldKind === 'list' ? 'list of ' : ''}[${message.name}](#${message.name.toLowerCase()})`
   }

@@ -5,6 +5,7 @@ import { findVersionRange, isVersionRef } from '../version-range.ts'
 import type { FieldProblem } from './document-shape.ts'
 import { findHealthProblems } from './health-rules.ts'
 import { findIgnoreProblems } from './ignore-rules.ts'
+import { findRenderProblems } from './render-rules.ts'
 
 const ADOPT_VALUES: readonly string[] = ['', 'never', 'ifEqual', 'always']
 const DELETION_POLICIES: readonly string[] = ['', 'delete', 'orphan']
@@ -29,6 +30,7 @@ export function findApplicationProblems(
       ADOPT_VALUES.includes(adopt) ? undefined : `${JSON.stringify(adopt)} is none of never, ifEqual, always`,
     ),
     ...findHealthProblems(spec.health),
+    ...findRenderProblems(spec.render),
     ...findIgnoreProblems(spec.sync?.ignoreFields ?? []),
     ...problemAt('spec.sync.deletionPolicy', findDeletionPolicyProblem(spec.sync?.deletionPolicy ?? '')),
     ...problemAt('spec.sync.validate', findValidateProblem(spec.sync?.validate ?? '')),

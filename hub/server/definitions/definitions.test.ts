@@ -1,8 +1,8 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { create } from '@bufbuild/protobuf'
-import { DefinitionDocumentSchema } from '@fairlead/proto/definitions'
+import { create, toJson } from '@bufbuild/protobuf'
+import { DefinitionDocumentSchema, RenderOptionsSchema } from '@fairlead/proto/definitions'
 import type { ErrorDetail, ProblemsError } from '@fairlead/shared/grpc-status'
 import { silentLogger } from '@fairlead/shared/logger'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
@@ -277,6 +277,14 @@ describe('applying', () => {
     expect(unknown).toMatchObject({ field: 'apiVersion', message: 'is missing: write fairlead.dev/v1alpha1' })
   })
 
+  test('keeps the values of a chart as they are written', async () => {
+    const values = { a: null, b: [1, 'x', { c: 2.5 }], 'd.e/f': { '0': true }, n: 12345678901 }
+    const helm = { valueFiles: ['x.yaml'], values }
+    await apply([repository(), application({ render: { helm } })])
+    const { spec } = await definitions.getApplication('web')
+    expect(spec?.render && toJson(RenderOptionsSchema, spec.render)).toEqual({ helm })
+  })
+
   test('refuses a document that is given twice, and says where the first is', async () => {
     const problems = await problemsOf([repository(), application(), application()])
     expect(problems).toMatchObject([{ line: 3, message: 'is given twice in one request; the first is in f.yaml:2' }])
@@ -304,17 +312,29 @@ describe('a field', () => {
     [
       { helm: {} },
       'spec.helm',
-      'unknown field "helm"; known are source, placement, namespace, sync, suspend, health, dependsOn',
+      'unknown field "helm"; known are source, placement, namespace, sync, suspend, health, dependsOn, render',
     ],
     [
       { __proto__x: 1 },
       'spec.__proto__x',
-      'unknown field "__proto__x"; known are source, placement, namespace, sync, suspend, health, dependsOn',
+      'unknown field "__proto__x"; known are source, placement, namespace, sync, suspend, health, dependsOn, render',
     ],
     [
       { sync: { ignoreFields: [{ group: 'apps', kind: 'Deployment', paths: ['spec..replicas'] }] } },
       'spec.sync.ignoreFields[0].paths[0]',
       '"spec..replicas", character 6: expected the name of a field',
+    ],
+    [
+      { render: { helm: { valuesFiles: [] } } },
+      'spec.render.helm.valuesFiles',
+      'unknown field "valuesFiles"; did you mean valueFiles?',
+    ],
+    [{ render: { helm: { values: 'a: 1' } } }, 'spec.render.helm.values', 'must be a mapping, not "a: 1"'],
+    [{ render: { kustomize: { path: 'x' } } }, 'spec.render.kustomize.path', 'unknown field "path"; known are '],
+    [
+      { render: { helm: { valueFiles: ['/x'] } } },
+      'spec.render.helm.valueFiles[0]',
+      'must be relative to the path of the source: leave the first "/" out',
     ],
   ])('of the wrong shape is named by its path: %j', async (spec, field, message) => {
     expect(await problemsOf([repository(), application(spec)])).toMatchObject([{ field, message }])

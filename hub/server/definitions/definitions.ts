@@ -323,7 +323,10 @@ async function upsertApplication(
 }
 
 function isSameSource(before: string, after: string): boolean {
-  const sourceOf = (spec: string): string => JSON.stringify(readApplicationSpec(spec).source)
+  const sourceOf = (spec: string): string => {
+    const { source, render } = readApplicationSpec(spec)
+    return JSON.stringify([source, render])
+  }
   return sourceOf(before) === sourceOf(after)
 }
 

@@ -96,6 +96,8 @@ function shapeMessageField(schema: DescMessage, value: JsonValue, place: Place):
   if (schema.typeName === 'google.protobuf.Duration') return shapeDuration(value, place)
   // Times are written by the hub alone; whatever stands there is not read.
   if (schema.typeName === 'google.protobuf.Timestamp') return undefined
+  // Free as it is: only a chart knows its values.
+  if (schema.typeName === 'google.protobuf.Struct') return isObject(value) ? value : wrong('a mapping', value, place)
   return isObject(value) ? shapeMessage(schema, value, place) : wrong('a mapping', value, place)
 }
 

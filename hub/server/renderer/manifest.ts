@@ -77,7 +77,7 @@ export function checkManifest(document: JsonValue, { substitute }: { readonly su
     return { faults: [invalid('items of a List must be a sequence')], reference: undefined }
   }
   const faults = [...checkType(document), ...checkMetadata(document.metadata), ...checkOrders(document, substitute)]
-  const reference = describe(document)
+  const reference = findReference(document)
   if (faults.length > 0 || reference === undefined) return { faults, reference }
   // The MAC of an encrypted document covers every value: it must reach the cluster as it is.
   return { object: isEncrypted(document) ? document : withoutServerFields(document), reference }
@@ -174,7 +174,9 @@ function isPathSegment(name: string): boolean {
   return name.length <= NAME_MAX && name !== '.' && name !== '..' && !/[/%\s\p{Cc}]/u.test(name)
 }
 
-function describe(document: JsonObject): ObjectReference | undefined {
+/** What a document says that it is; undefined when it does not even name a kind. */
+export function findReference(document: JsonValue): ObjectReference | undefined {
+  if (!isObject(document)) return undefined
   const metadata = isObject(document.metadata) ? document.metadata : {}
   const { kind, apiVersion } = document
   if (typeof kind !== 'string' || kind === '') return undefined
@@ -191,7 +193,8 @@ function withoutServerFields(document: JsonObject): JsonObject {
   return { ...document, metadata: Object.fromEntries(kept) }
 }
 
-function isObject(value: JsonValue | undefined): value is JsonObject {
+/** True for a mapping. */
+export function isObject(value: JsonValue | undefined): value is JsonObject {
   return value !== null && typeof value === 'object' && !Array.isArray(value) && !isRawInteger(value)
 }
 

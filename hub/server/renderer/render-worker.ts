@@ -5,14 +5,21 @@ import { ProblemSchema } from '@fairlead/proto/common'
 import { type Artifact, ArtifactReferenceSchema, ArtifactSchema } from '@fairlead/proto/slice'
 import { openArtifact, type SealedArtifact, sealArtifact } from '@fairlead/shared/artifact'
 import { sha256Hex } from '@fairlead/shared/digest'
-import type { SourceTree } from '../tracker/source-tree.ts'
+import { AppError } from '@fairlead/shared/errors'
 import { answerRequests } from '../worker-answer.ts'
 import { carryOver } from './carry-over.ts'
-import { type RenderOptions, renderApplication } from './render.ts'
+import { Engine } from './engine-instance.ts'
+import { type NeedsMore, type RenderInputs, type RenderOptions, type RunEngine, renderApplication } from './render.ts'
 
 /** What the worker is asked. Messages are in their binary form, which crosses threads cheaply. */
 export type RenderRequest =
-  | { readonly verb: 'render'; readonly tree: SourceTree; readonly options: RenderOptions }
+  | {
+      readonly verb: 'render'
+      readonly inputs: RenderInputs
+      readonly options: RenderOptions
+      /** Present when the engine is needed. */
+      readonly engine?: WebAssembly.Module | undefined
+    }
   | {
       readonly verb: 'carry-over'
       readonly last: SealedAnswer
@@ -27,7 +34,7 @@ export interface ContentAnswer {
   readonly digest: string
 }
 
-/** Answer to render; carry-over answers with a ContentAnswer alone. */
+/** Answer to render, unless more is to be read; carry-over answers with a ContentAnswer alone. */
 export interface RenderAnswer extends ContentAnswer {
   readonly objects: number
   readonly problems: readonly Uint8Array[]
@@ -40,10 +47,12 @@ export interface SealedAnswer {
   readonly chunks: SealedArtifact['chunks']
 }
 
-function handle(request: RenderRequest): RenderAnswer | ContentAnswer | SealedAnswer {
+type Answer = RenderAnswer | NeedsMore | ContentAnswer | SealedAnswer
+
+function handle(request: RenderRequest): Answer {
   switch (request.verb) {
     case 'render':
-      return render(request.tree, request.options)
+      return render(request)
     case 'carry-over': {
       const incomplete = fromBinary(ArtifactSchema, request.content)
       return contentOf(carryOver(open(request.last), incomplete, request.namespace))
@@ -55,8 +64,24 @@ function handle(request: RenderRequest): RenderAnswer | ContentAnswer | SealedAn
   }
 }
 
-function render(tree: SourceTree, options: RenderOptions): RenderAnswer {
-  const { artifact, problems, incomplete } = renderApplication(tree, options)
+/** What this thread keeps from one render to the next; there is one module in a hub. */
+let kept: Engine | undefined
+
+function findEngine(module: WebAssembly.Module | undefined): RunEngine {
+  if (!module) {
+    return () => {
+      throw new AppError('Internal', 'the rendering engine was not handed over')
+    }
+  }
+  kept ??= new Engine(module)
+  const engine = kept
+  return (request) => engine.render(request)
+}
+
+function render({ inputs, options, engine }: RenderRequest & { readonly verb: 'render' }): RenderAnswer | NeedsMore {
+  const outcome = renderApplication(inputs, options, findEngine(engine))
+  if ('needs' in outcome) return outcome
+  const { artifact, problems, incomplete } = outcome
   return {
     ...contentOf(artifact),
     objects: artifact.manifests.length,

@@ -1,47 +1,18 @@
 import { fromBinary, toBinary } from '@bufbuild/protobuf'
 import { ArtifactSchema } from '@fairlead/proto/slice'
-import { formatObjectReference } from '@fairlead/shared/object-reference'
 import { expect, test } from 'vitest'
-import type { SkippedEntry, SourceTree } from '../tracker/source-tree.ts'
+import type { SkippedEntry } from '../tracker/source-tree.ts'
 import { carryOver } from './carry-over.ts'
-import { inputHash, RENDER_MAX_OBJECTS, RENDER_MAX_PROBLEMS, type RenderOutcome, renderApplication } from './render.ts'
-
-type Files = Readonly<Record<string, string | Uint8Array>>
-
-function tree(files: Files, skipped: readonly SkippedEntry[] = []): SourceTree {
-  return {
-    commit: 'c'.repeat(40),
-    treeOid: 't'.repeat(40),
-    files: Object.entries(files).map(([path, content]) => ({
-      path,
-      mode: '100644',
-      bytes: typeof content === 'string' ? new TextEncoder().encode(content) : content,
-    })),
-    skipped,
-  }
-}
+import { declared, type Files, inputsOf, refused, renderInputs } from './render.test-support.ts'
+import { inputHash, type ReadPath } from './render.ts'
+import { RENDER_MAX_OBJECTS, RENDER_MAX_PROBLEMS, type RenderOutcome } from './rendering.ts'
 
 function render(files: Files, { path = 'deploy', skipped = [] as SkippedEntry[] } = {}): RenderOutcome {
-  return renderApplication(tree(files, skipped), { application: 'web', path, namespace: 'shop' })
+  return renderInputs(inputsOf(files, [path], skipped), { application: 'web', path, namespace: 'shop' })
 }
 
 function configMap(name: string, rest = ''): string {
   return `apiVersion: v1\nkind: ConfigMap\nmetadata: {name: ${name}}\n${rest}`
-}
-
-/** `file:line object` of each manifest. */
-function declared({ artifact }: RenderOutcome): string[] {
-  return artifact.manifests.map(({ json, source }) => {
-    const { kind, metadata } = JSON.parse(Buffer.from(json).toString())
-    return `${source?.file}:${source?.line} ${kind}/${metadata.name}`
-  })
-}
-
-/** `code file:line object` of each problem. */
-function refused({ problems }: RenderOutcome): string[] {
-  return problems.map(({ code, source, object }) =>
-    [code, `${source?.file}:${source?.line}`, object && formatObjectReference(object)].filter(Boolean).join(' '),
-  )
 }
 
 test('every document of every manifest file below the folder is rendered, in the order of paths and documents', () => {
@@ -304,14 +275,20 @@ test('thousands of problems are counted, not listed', () => {
 
 test('the input hash depends on the tree and on the options', () => {
   const options = { application: 'web', path: 'deploy', namespace: 'shop' }
+  const read: ReadPath[] = [['deploy', 't1']]
   const hashes = [
-    inputHash('t1', options),
-    inputHash('t2', options),
-    inputHash('t1', { ...options, namespace: 'other' }),
-    inputHash('t1', { ...options, path: 'x' }),
+    inputHash(read, options),
+    inputHash([['deploy', 't2']], options),
+    inputHash([...read, ['base', 't3']], options),
+    inputHash([...read, ['base', null]], options),
+    inputHash(read, { ...options, namespace: 'other' }),
+    inputHash(read, { ...options, path: 'x' }),
+    inputHash(read, { ...options, render: { plain: {} } }),
+    inputHash(read, { ...options, render: { helm: { values: { a: 1 } } } }),
+    inputHash(read, { ...options, render: { helm: { values: { a: 2 } } } }),
   ]
-  expect(new Set(hashes).size).toBe(4)
-  expect(inputHash('t1', { ...options })).toBe(hashes[0])
+  expect(new Set(hashes).size).toBe(hashes.length)
+  expect(inputHash([...read], { ...options })).toBe(hashes[0])
 })
 
 test('while a file is broken, its objects stay as they were and everything else moves on', () => {
@@ -322,7 +299,7 @@ test('while a file is broken, its objects stay as they were and everything else 
     'deploy/c.yaml': configMap('c'),
   })
   const joined = carryOver(good.artifact, broken.artifact, 'shop')
-  expect(declared({ artifact: joined, problems: [], incomplete: true })).toEqual([
+  expect(declared({ artifact: joined })).toEqual([
     'deploy/a.yaml:1 ConfigMap/a',
     'deploy/c.yaml:1 ConfigMap/c',
     'deploy/b.yaml:1 ConfigMap/b',
@@ -360,7 +337,7 @@ test('a malformed variable is told with its own line, and the rest of the folder
 test('where the application wants no variables, what looks like one is text', () => {
   const files = { 'deploy/a.yaml': configMap('a', 'data: {a: "${cluster.foo}"}') }
   const options = { application: 'web', path: 'deploy', namespace: 'shop', substitute: false }
-  const outcome = renderApplication(tree(files), options)
+  const outcome = renderInputs(inputsOf(files, ['deploy']), options)
   expect([outcome.problems, outcome.artifact.manifests.length]).toEqual([[], 1])
-  expect(inputHash('t', options)).not.toBe(inputHash('t', { ...options, substitute: true }))
+  expect(inputHash([], options)).not.toBe(inputHash([], { ...options, substitute: true }))
 })

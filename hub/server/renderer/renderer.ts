@@ -4,9 +4,9 @@ import { fromBinary } from '@bufbuild/protobuf'
 import { type Problem, ProblemSchema } from '@fairlead/proto/common'
 import { toAppError } from '@fairlead/shared/errors'
 import type { Logger } from '@fairlead/shared/logger'
-import type { SourceTree } from '../tracker/source-tree.ts'
 import { createWorkerPool, workerUrl } from '../worker-pool.ts'
-import type { RenderOptions } from './render.ts'
+import { createEngineSource } from './engine-module.ts'
+import { type NeedsMore, needsEngine, type RenderInputs, type RenderOptions } from './render.ts'
 import type { ContentAnswer, RenderAnswer, RenderRequest, SealedAnswer } from './render-worker.ts'
 
 /** Settings of a renderer. */
@@ -41,8 +41,8 @@ export type StoredArtifact = SealedAnswer
 
 /** Renders applications. */
 export interface Renderer {
-  /** Renders one application. Rejects with LimitExceeded when it takes too long or too much memory, with Aborted when the signal aborts. What the files hold never makes it reject. */
-  render(tree: SourceTree, options: RenderOptions, signal?: AbortSignal): Promise<RenderedApplication>
+  /** Renders one application, or says what is to be read before. Rejects with LimitExceeded when it takes too long or too much memory, with RenderFailed when the engine dies of it, with Aborted when the signal aborts. What the files hold never makes it reject otherwise. */
+  render(inputs: RenderInputs, options: RenderOptions, signal?: AbortSignal): Promise<RenderedApplication | NeedsMore>
   /** Joins an incomplete render with the last good artifact, see carryOver. Rejects with ArtifactCorrupt when that cannot be opened, else as render does. */
   carryOver(
     last: StoredArtifact,
@@ -63,6 +63,7 @@ export function createRenderer({
   timeoutMs = 20_000,
   heapMegabytes = 1_024,
 }: RendererOptions): Renderer {
+  const engine = createEngineSource()
   const pool = createWorkerPool({ url: workerUrl('render-worker', import.meta.url), size: workers, heapMegabytes })
   // The worker is ours and answers the type that belongs to the request.
   const run = async (request: RenderRequest, signal: AbortSignal | undefined): Promise<unknown> => {
@@ -73,16 +74,26 @@ export function createRenderer({
     }
   }
   return {
-    render: async (tree, options, signal) => {
+    render: async (inputs, options, signal) => {
       const startedAt = performance.now()
-      const answer = (await run({ verb: 'render', tree, options }, signal)) as RenderAnswer
+      const module = needsEngine(inputs, options) ? await engine.get() : undefined
+      const answer = await run({ verb: 'render', inputs, options, engine: module }, signal)
       const durationMs = performance.now() - startedAt
-      logger.debug({ application: options.application, commit: tree.commit, durationMs }, 'application rendered')
-      return { ...answer, problems: answer.problems.map((problem) => fromBinary(ProblemSchema, problem)) }
+      logger.debug({ application: options.application, durationMs }, 'application rendered')
+      if (isNeedsMore(answer)) return answer
+      return withProblems(answer as RenderAnswer)
     },
     carryOver: async (last, { content }, namespace, signal) =>
       (await run({ verb: 'carry-over', last, content, namespace }, signal)) as ContentAnswer,
     seal: async ({ content }, signal) => (await run({ verb: 'seal', content }, signal)) as SealedAnswer,
     stop: () => pool.stop(),
   }
+}
+
+function isNeedsMore(answer: unknown): answer is NeedsMore {
+  return typeof answer === 'object' && answer !== null && 'needs' in answer
+}
+
+function withProblems({ problems, ...answer }: RenderAnswer): RenderedApplication {
+  return { ...answer, problems: problems.map((problem) => fromBinary(ProblemSchema, problem)) }
 }

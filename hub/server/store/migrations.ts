@@ -9,6 +9,7 @@ export const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '0003-prune-approvals': { up: createPruneApprovals },
   '0004-cluster-values': { up: addClusterValues },
   '0005-resolved-refs': { up: addResolvedRefs },
+  '0006-read-paths': { up: addReadPaths },
 }
 
 async function createFirstTables(db: Kysely<unknown>): Promise<void> {
@@ -35,6 +36,10 @@ async function addClusterValues(db: Kysely<unknown>): Promise<void> {
 
 async function addResolvedRefs(db: Kysely<unknown>): Promise<void> {
   await sql.raw(`ALTER TABLE refs ADD COLUMN resolved TEXT NOT NULL DEFAULT ''`).execute(db)
+}
+
+async function addReadPaths(db: Kysely<unknown>): Promise<void> {
+  await sql.raw(`ALTER TABLE renders ADD COLUMN read_paths TEXT NOT NULL DEFAULT '[]'`).execute(db)
 }
 
 // Deferred references are checked at commit, so that the order of the statements within a transaction is free.

@@ -95,6 +95,8 @@ export interface RendersTable {
   commit: string
   /** Digest of everything the last attempt was made from. */
   input_hash: string
+  /** List of the files and folders that the last attempt read beside the application's own. */
+  read_paths: Generated<Json>
   /** Of the last good render. */
   artifact_digest: string | null
   /** fairlead.v1.Revision of the last good render as proto JSON. */
