@@ -117,6 +117,7 @@ export class Agent implements Shown {
       recorder: combineRecorders([metrics.recorder, ...this.#eventRecorders(metrics)]),
       podLogs: config.podLogs,
       onWatchReopened: () => metrics.watchRestarted(),
+      onInForce: () => this.#puller.keepAgain(),
       logger,
     })
     this.#puller = new Puller({
@@ -130,6 +131,7 @@ export class Agent implements Shown {
       onCommand: (command) => this.#obey(command),
       onRefused: (refusal) => this.#refused(refusal),
       onKeeping: (problem) => this.#reporter.setProblem('kept', problem && toProblem(problem)),
+      inForce: async (signal) => await this.#reconciler.inForce(signal),
       logger,
     })
     this.#enrolment = new Enrolment({

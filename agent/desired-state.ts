@@ -7,6 +7,8 @@ import type { Artifact, ArtifactReference, Slice } from '@fairlead/proto/slice'
 export interface ArtifactLoader {
   /** Throws ArtifactUnavailable or ArtifactCorrupt; waits for NATS only as long as the signal allows. */
   load(reference: ArtifactReference, signal: AbortSignal): Promise<Artifact>
+  /** What is kept of it in the cluster; undefined when it is not all there and whole. Throws ApiServerUnavailable. */
+  findKept(reference: ArtifactReference, signal: AbortSignal): Promise<Artifact | undefined>
 }
 
 /** Takes what the reconciler has to say about applications; merges what comes within a moment. */
@@ -69,6 +71,8 @@ export interface Reconciler {
   policyChanged(): void
   /** The present state of every application. */
   reports(): readonly ApplicationReport[]
+  /** Artifacts that are in force while a newer one of their application has not passed: to be kept. Waits until that is known. Throws Aborted. */
+  inForce(signal: AbortSignal): Promise<readonly ArtifactReference[]>
   /** What it knows and does at this moment. Costs little, and asks nobody. */
   inspect(): Inspection
   /** Stops watches and work; what is under way is given up at the next safe point. */

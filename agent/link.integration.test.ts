@@ -129,6 +129,8 @@ class TestAgent {
   readonly reporter: Reporter
   refused = 0
   keepingProblem: AppError | undefined
+  /** What is to be kept besides the slice's. */
+  inForce: Reconciler['inForce'] = async () => await Promise.resolve([])
   /** Called with each slice first. */
   onSlice: (slice: Slice) => void = () => undefined
   /** What the connection logged. */
@@ -167,6 +169,7 @@ class TestAgent {
       onKeeping: (problem) => {
         this.keepingProblem = problem
       },
+      inForce: async (signal) => await this.inForce(signal),
       logger,
     })
     this.reporter = new Reporter({
@@ -225,9 +228,11 @@ function reconcilingAgent(clusterId: string) {
     ownNamespace: namespace,
     artifacts: agent.artifacts,
     reports: agent.reporter,
+    onInForce: () => agent.puller.keepAgain(),
     logger,
   })
   agent.onSlice = (slice) => reconciler.update(slice)
+  agent.inForce = async (signal) => await reconciler.inForce(signal)
   const stop = async (): Promise<void> => {
     await Promise.all([agent.stop(), reconciler.stop()])
   }
@@ -476,6 +481,64 @@ describe('what is kept', () => {
     const written = cluster.auditLog({ userAgent: 'fairlead-agent/test', verbs: writeVerbs, namespace: space, since })
     expect(new Set(written.map(({ name }) => name))).toEqual(new Set(['o7', 'o1500', 'o2999']))
     await second.stop()
+  })
+
+  test('what is in force is kept while a newer revision is held back, heals after a restart without NATS, and goes when that passes', async () => {
+    const space = 'held'
+    await cluster.admin.create({ apiVersion: 'v1', kind: 'Namespace', metadata: { name: space } })
+    const at = (name: string) => ({ apiVersion: 'v1', kind: 'ConfigMap', metadata: { name, namespace: space } })
+    const make = (...objects: object[]): SealedArtifact => {
+      const manifests = objects.map((object) => ({ json: Buffer.from(JSON.stringify(object)) }))
+      return sealArtifact(create(ArtifactSchema, { manifests: manifests as never }))
+    }
+    const good = make({ ...at('a'), data: { v: '1' } })
+    const bad = make({ ...at('a'), data: { v: '2' } }, { ...at('b'), data: { v: { not: 'text' } } })
+    const better = make({ ...at('a'), data: { v: '3' } })
+    for (const artifact of [good, bad, better]) await publishArtifact(artifact)
+    const clusterId = createTestClusterId()
+    const policy = { namespace: space, prune: true, remediate: true, adopt: 'ifEqual', validate: 'server' }
+    const publish = async (generation: bigint, { reference }: SealedArtifact): Promise<void> => {
+      const intent = { case: 'desired' as const, value: { artifact: reference, policy } }
+      const slice = { clusterId, generation, clusterName: 'test', entries: [{ application: space, intent }] }
+      await publishSlice(create(SliceSchema, slice as never))
+    }
+    const untilHeld = async (reconciler: Reconciler): Promise<void> => {
+      const isRefused = (report: ApplicationReport): boolean =>
+        report.problems.some(({ code }) => code === 'ValidationFailed')
+      await waitFor('the revision to be refused', () => reconciler.reports().some(isRefused))
+    }
+    // Of what other tests left in this cluster there are reports too.
+    const untilSynced = async (reconciler: Reconciler): Promise<void> => {
+      const isSynced = ({ application, sync }: ApplicationReport): boolean =>
+        application === space && sync === SyncState.SYNCED
+      await waitFor('the revision to be applied', () => reconciler.reports().some(isSynced))
+    }
+    const first = reconcilingAgent(clusterId)
+    await first.agent.join()
+    await publish(1n, good)
+    await untilSynced(first.reconciler)
+    await publish(2n, bad)
+    await untilHeld(first.reconciler)
+    await waitFor('the newer one to be kept', async () => (await countKept([bad])) === 1)
+    expect(await countKept([good])).toBe(1)
+    await first.stop()
+
+    await cluster.admin.patch(at('a'), { data: { v: 'by hand' } }, { type: 'merge', fieldManager: 'kubectl-edit' })
+    // A new process that reaches nobody.
+    const second = reconcilingAgent(clusterId)
+    await second.agent.join(['tls://127.0.0.1:1'])
+    await untilHeld(second.reconciler)
+    await waitFor('the edit to be put back', async () => (await cluster.admin.get(at('a'))).data?.v === '1')
+    expect(await countKept([good, bad])).toBe(2)
+    await second.stop()
+
+    const third = reconcilingAgent(clusterId)
+    await third.agent.join()
+    await publish(3n, better)
+    await untilSynced(third.reconciler)
+    await waitFor('only the newest to be kept', async () => (await countKept([good, bad])) === 0)
+    await waitFor('it to be kept', async () => (await countKept([better])) === 1)
+    await third.stop()
   })
 
   test('a restart writes nothing, and is not fooled by an older slice', async () => {

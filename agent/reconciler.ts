@@ -2,7 +2,7 @@
 // came of it reported. The applications' own steps are in reconciler/.
 import { durationMs } from '@bufbuild/protobuf/wkt'
 import type { ApplicationReport, ObjectChange } from '@fairlead/proto/report'
-import type { Slice } from '@fairlead/proto/slice'
+import type { ArtifactReference, Slice } from '@fairlead/proto/slice'
 import { backoffMs, sleep, unlessAborted } from '@fairlead/shared/backoff'
 import { canonicalJson } from '@fairlead/shared/digest'
 import { AppError, isAborted } from '@fairlead/shared/errors'
@@ -66,6 +66,8 @@ export interface ReconcilerOptions {
   readonly recorder?: Recorder
   /** Called when a watch that had ended is opened again. */
   readonly onWatchReopened?: () => void
+  /** Called when less is in force: inForce may tell of fewer artifacts. */
+  readonly onInForce?: () => void
   /** Milliseconds since the epoch, default Date.now. */
   readonly clock?: () => number
   /** Whether the logs of containers at fault are read, default false: they may hold secrets. */
@@ -173,6 +175,7 @@ class ClusterReconciler implements Reconciler {
       }),
       dependencies: new Dependencies((name) => this.#applications.get(name)),
       neighbours: this.#applications,
+      noteInForce: () => options.onInForce?.(),
       noteChange: shared.onChange,
     }
     // Each application awaits it too; without any, an abort must not count as unhandled.
@@ -223,6 +226,13 @@ class ClusterReconciler implements Reconciler {
   #isPaused(): boolean {
     const state = this.#options.policy?.()
     return state !== undefined && (state.kind !== 'known' || state.policy.paused)
+  }
+
+  async inForce(signal: AbortSignal): Promise<readonly ArtifactReference[]> {
+    await unlessAborted(this.#context.ready, signal)
+    return [...this.#applications.values()].flatMap(({ target, gate }) => {
+      return target?.kind === 'desired' ? (gate.artifactInForce ?? []) : []
+    })
   }
 
   reports(): readonly ApplicationReport[] {

@@ -1,5 +1,6 @@
-// Inventories as Secrets: JSON while small, gzip when larger, several Secrets when one would be too large. They hold nothing
-// secret; but so the agent needs to write no ConfigMap of its own namespace, where the cluster's policy is one.
+// Inventories as Secrets: JSON while small, gzip when larger, several Secrets when one would be too large. Secrets,
+// because they hold the key of the artifact that is in force, and so that the agent needs to write no ConfigMap of its own
+// namespace, where the cluster's policy is one.
 import { gunzipSync, gzipSync } from 'node:zlib'
 import { AppError } from '@fairlead/shared/errors'
 import { APPLICATION_LABEL } from '@fairlead/shared/labels'
@@ -55,6 +56,7 @@ interface PartDocument {
   objects: ObjectRow[]
   /** In the first part only, and only where there is something to say. */
   validated?: string
+  inForce?: string
   hooks?: HookRow[]
 }
 
@@ -99,7 +101,11 @@ function encodeParts(inventory: Inventory, sequence: number, perPart: number): E
   })
 }
 
-function encodeRevisionState({ validatedDigest, hooks = [] }: Inventory): Pick<PartDocument, 'validated' | 'hooks'> {
+function encodeRevisionState({
+  validatedDigest,
+  inForce,
+  hooks = [],
+}: Inventory): Pick<PartDocument, 'validated' | 'inForce' | 'hooks'> {
   const rows = hooks.map(
     ({ namespace, name, version, uid, run, state, message }): HookRow => [
       namespace,
@@ -111,7 +117,11 @@ function encodeRevisionState({ validatedDigest, hooks = [] }: Inventory): Pick<P
       message,
     ],
   )
-  return { ...(validatedDigest && { validated: validatedDigest }), ...(rows.length > 0 && { hooks: rows }) }
+  return {
+    ...(validatedDigest && { validated: validatedDigest }),
+    ...(inForce && { inForce }),
+    ...(rows.length > 0 && { hooks: rows }),
+  }
 }
 
 function decodeHooks(rows: readonly HookRow[] = []): HookRecord[] {
@@ -192,6 +202,7 @@ function joinParts(application: string, found: { name: string; document: PartDoc
   return {
     application,
     validatedDigest: first?.validated ?? '',
+    inForce: first?.inForce ?? '',
     hooks: decodeHooks(first?.hooks),
     artifactDigest: isWhole && found.length === newest.parts ? newest.artifactDigest : '',
     appliedAtMs: newest?.appliedAtMs ?? 0,

@@ -83,6 +83,7 @@ function contentOf(inventory: Inventory): string {
     account = '',
     records,
     validatedDigest = '',
+    inForce = '',
     hooks = [],
   } = inventory
   const rows = records.map((record) => {
@@ -94,6 +95,6 @@ function contentOf(inventory: Inventory): string {
     [namespace, name, version, uid, run, state, message].join(' '),
   )
   return sha256Hex(
-    JSON.stringify([artifactDigest, appliedAtMs, inputs, account, rows.sort(), validatedDigest, runs.sort()]),
+    JSON.stringify([artifactDigest, appliedAtMs, inputs, account, rows.sort(), validatedDigest, inForce, runs.sort()]),
   )
 }

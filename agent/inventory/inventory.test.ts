@@ -82,13 +82,17 @@ test('what has run and what was validated is read back, and an inventory without
     state: 'failed',
     message: 'why',
   } as const
-  const more = { validatedDigest: 'd', hooks: [run, { ...run, name: 'notify', state: 'starting', uid: '' } as const] }
+  const more = {
+    validatedDigest: 'd',
+    inForce: 'f',
+    hooks: [run, { ...run, name: 'notify', state: 'starting', uid: '' } as const],
+  }
   const [read] = decodeInventories(encodeInventory({ ...inventory([record('a')]), ...more }, 'n', 1), refuse).values()
   expect(read).toMatchObject(more)
   const [plain] = encodeInventory(inventory([record('a')]), 'n', 1)
-  expect(JSON.stringify(plain)).not.toMatch(/hooks|validated/)
+  expect(JSON.stringify(plain)).not.toMatch(/hooks|validated|inForce/)
   const [old] = decodeInventories(plain ? [plain] : [], refuse).values()
-  expect(old).toMatchObject({ validatedDigest: '', hooks: [] })
+  expect(old).toMatchObject({ validatedDigest: '', inForce: '', hooks: [] })
 })
 
 test('names of parts never collide with other applications', () => {

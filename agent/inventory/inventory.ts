@@ -57,6 +57,8 @@ export interface Inventory {
   readonly records: readonly InventoryRecord[]
   /** Digest of the artifact that was validated last, where the application asks for that; empty while there is none. */
   readonly validatedDigest?: string
+  /** From what the revision in force was declared, in the words of whoever writes it: it holds a key. Empty while nothing is known. */
+  readonly inForce?: string
   /** The last runs of its hooks; absent when it has none. */
   readonly hooks?: readonly HookRecord[]
 }

@@ -56,6 +56,16 @@ export class PulledArtifacts implements ArtifactLoader {
     return artifact
   }
 
+  /** See ArtifactLoader. */
+  async findKept(reference: ArtifactReference, signal: AbortSignal): Promise<Artifact | undefined> {
+    return await this.#openKept(reference, [], signal)
+  }
+
+  /** Keeps those of these chunks that were fetched and are not kept yet; nothing is fetched for it. Rejects when the API server does not do it. */
+  async keepHeld(digests: ReadonlySet<string>, signal: AbortSignal): Promise<void> {
+    await this.keep(new Set([...digests].filter((digest) => this.#held.has(digest))), signal)
+  }
+
   /** Keeps all these chunks, each that can be had. Rejects as load does when one cannot, and when the API server does not do it. */
   async keep(digests: ReadonlySet<string>, signal: AbortSignal): Promise<void> {
     const { chunks } = this.#options.kept

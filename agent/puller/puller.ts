@@ -3,7 +3,7 @@
 
 import { timestampMs } from '@bufbuild/protobuf/wkt'
 import type { Refusals } from '@fairlead/proto/report'
-import type { Command, Slice } from '@fairlead/proto/slice'
+import type { ArtifactReference, Command, Slice } from '@fairlead/proto/slice'
 import { backoffMs, jittered, sleep } from '@fairlead/shared/backoff'
 import { sha256Hex } from '@fairlead/shared/digest'
 import { AppError } from '@fairlead/shared/errors'
@@ -37,6 +37,8 @@ export interface PullerOptions {
   readonly onRefused: (refusal: RefusedError | undefined, counts: Refusals) => void
   /** Why what must be is not kept in the cluster for now; undefined when it is. Default: nobody is told. */
   readonly onKeeping?: (problem: AppError | undefined) => void
+  /** Artifacts that are to be kept besides those of the slice; waits until that is known. Default: none. */
+  readonly inForce?: (signal: AbortSignal) => Promise<readonly ArtifactReference[]>
   readonly logger: Logger
   readonly doorbell?: DoorbellOptions
 }
@@ -69,8 +71,8 @@ export class Puller {
   constructor(options: PullerOptions) {
     this.#options = options
     const { signal } = this.#stopping
-    const { logger, onKeeping = () => undefined } = options
-    this.#keeper = new Keeper(options.kept, options.artifacts, { logger, onProblem: onKeeping })
+    const { logger, onKeeping = () => undefined, inForce = async () => await Promise.resolve([]) } = options
+    this.#keeper = new Keeper(options.kept, options.artifacts, { logger, onProblem: onKeeping, inForce })
     this.#bells = {
       main: new Doorbell(() => this.#pull('main'), signal, options.doorbell),
       cmd: new Doorbell(() => this.#pull('cmd'), signal, options.doorbell),
@@ -105,6 +107,11 @@ export class Puller {
     }
     this.#identity = identity
     if (this.#options.connection.isConnected) this.#ringAll()
+  }
+
+  /** To be called when fewer artifacts are in force: in a moment, those that are not needed any more go. */
+  keepAgain(): void {
+    if (this.#obeyed) this.#keeper.keepAgain(this.#obeyed.slice, this.#obeyed.document)
   }
 
   /** To be called after each connect: listens for doorbells, and looks at everything once. */

@@ -70,10 +70,10 @@ export class ClusterBed {
     return `${this.#options.name}-${this.#tests}`
   }
 
-  /** Starts a reconciler that keeps its inventories in the test's namespace, and deploys there what names none. */
-  async start(options: Partial<ReconcilerOptions> = {}): Promise<ReconcilerBed> {
+  /** Starts a reconciler that keeps its inventories in the test's namespace, and deploys there what names none. What the `kept` one was given is kept in the cluster. */
+  async start(options: Partial<ReconcilerOptions> = {}, kept?: ReconcilerBed): Promise<ReconcilerBed> {
     const { cluster, namespace } = this
-    const bed = await ReconcilerBed.start({ cluster, namespace }, { ...this.#options.options, ...options })
+    const bed = await ReconcilerBed.start({ cluster, namespace, kept }, { ...this.#options.options, ...options })
     this.#beds.add(bed)
     return bed
   }
@@ -81,7 +81,7 @@ export class ClusterBed {
   /** Ends a reconciler as a process ends, and starts another. */
   async restart(bed: ReconcilerBed, options: Partial<ReconcilerOptions> = {}): Promise<ReconcilerBed> {
     await this.stop(bed)
-    return await this.start(options)
+    return await this.start(options, bed)
   }
 
   /** Ends a reconciler before its test ends. */

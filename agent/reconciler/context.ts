@@ -85,6 +85,8 @@ export interface ReconcilerContext {
   readonly dependencies: Dependencies
   /** All applications: listed in the slice, or owning something. */
   readonly neighbours: ReadonlyMap<string, Neighbour>
+  /** A revision came into force: what was before it need not be kept any more. */
+  readonly noteInForce: () => void
   /** Something of an object changed. */
   readonly noteChange: (record: ObjectRecord) => void
 }

@@ -1,11 +1,12 @@
 // From an artifact to the objects an application declares, each with its kind as the API server serves it.
 import { setImmediate as nextTurn } from 'node:timers/promises'
-import type { SyncPolicy } from '@fairlead/proto/slice'
+import type { Artifact, SyncPolicy } from '@fairlead/proto/slice'
 import { AppError, toAppError } from '@fairlead/shared/errors'
 import { formatObjectReference } from '@fairlead/shared/object-reference'
 import { type Declared, declare, findDefinedKind, type ParsedManifest } from '../applier/declared.ts'
 import { type DeclaredHook, findHookPhase, type HookPhase } from '../applier/hook.ts'
 import { isLeftAlone, leaveOut } from '../applier/ignored-fields.ts'
+import type { ClusterVariables } from '../applier/variables.ts'
 import type { GroupVersionKind, ResourceType } from '../kube/kube.ts'
 import { KubeError } from '../kube/kube-error.ts'
 import type { ReconcilerContext } from './context.ts'
@@ -46,11 +47,28 @@ export async function loadDeclared(
   signal: AbortSignal,
 ): Promise<LoadedManifests> {
   const artifact = await context.artifacts.load(target.artifact, signal)
-  const variables = target.policy.substitute ? target.variables : undefined
+  const { policy, variables } = target
+  return await declareArtifact(context, artifact, { application, policy, variables, signal })
+}
+
+/** For whom an artifact declares something, and by which rules. */
+interface DeclareOptions {
+  readonly application: string
+  readonly policy: Pick<SyncPolicy, 'namespace' | 'ignoreFields' | 'substitute'>
+  readonly variables: ClusterVariables
+  readonly signal: AbortSignal
+}
+
+/** What an artifact declares. Throws InvalidManifest, ApiServerUnavailable or Aborted. */
+export async function declareArtifact(
+  context: ReconcilerContext,
+  artifact: Artifact,
+  { application, policy, variables, signal }: DeclareOptions,
+): Promise<LoadedManifests> {
   const { decryptor } = context
-  const options = { application, variables, decryptor, signal }
+  const options = { application, variables: policy.substitute ? variables : undefined, decryptor, signal }
   const { parsed, refused, used } = await prepareManifests(artifact.manifests, options)
-  const loaded = await resolveManifests(context, application, target.policy, parsed)
+  const loaded = await resolveManifests(context, application, policy, parsed)
   return { ...loaded, refused: [...refused, ...loaded.refused], variables: used }
 }
 

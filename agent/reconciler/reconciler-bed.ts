@@ -50,6 +50,8 @@ export interface BedOptions {
   readonly cluster: Pick<Cluster, 'kubeconfigPath' | 'auditLog'>
   /** Inventories are kept there, and objects that name no namespace are deployed there. */
   readonly namespace: string
+  /** The bed before a restart: what it was given is kept in the cluster. Default: nothing is. */
+  readonly kept?: ReconcilerBed | undefined
 }
 
 const USER_AGENT = 'fairlead-agent/test'
@@ -57,6 +59,7 @@ const USER_AGENT = 'fairlead-agent/test'
 /** One reconciler; several in turn over one cluster are restarts. */
 export class ReconcilerBed {
   readonly #options: BedOptions
+  readonly #kept: ReconcilerBed | undefined
   readonly removed: string[] = []
   readonly reports = new Map<string, ApplicationReport>()
   /** Artifacts that cannot be loaded for now, by application. */
@@ -68,16 +71,22 @@ export class ReconcilerBed {
 
   private constructor(bed: BedOptions, kube: Kube, options: Partial<ReconcilerOptions>) {
     this.#options = bed
+    this.#kept = bed.kept
     this.#kube = kube
     const load: ArtifactLoader['load'] = async ({ digest }) => {
       const found = this.#artifacts.get(digest)
       if (!found || this.unavailable.has(found.application)) throw new AppError('ArtifactUnavailable', 'not there')
       return await Promise.resolve(found.artifact)
     }
+    const findKept: ArtifactLoader['findKept'] = async ({ digest }) => {
+      const beds = [this.#artifacts, ...(this.#kept ? [this.#kept.#artifacts] : [])]
+      const [found] = beds.flatMap((artifacts) => artifacts.get(digest) ?? [])
+      return await Promise.resolve(found?.artifact)
+    }
     this.reconciler = createReconciler({
       kube,
       ownNamespace: bed.namespace,
-      artifacts: { load },
+      artifacts: { load, findKept },
       reports: {
         put: (report) => this.reports.set(report.application, report),
         removed: (application) => this.removed.push(application),

@@ -149,6 +149,73 @@ test('a hook that cannot be one holds back its own revision: after a restart wha
   ])
 })
 
+test.each<[string, (...changed: TestObject[]) => TestEntry, string]>([
+  [
+    'refused by the API server',
+    (...changed) => validated(...changed, configMap('bad', { not: 'text' })),
+    'ValidationFailed',
+  ],
+  [
+    'waiting for a pre-sync hook',
+    (...changed) => ({ objects: [...changed, job('migrate', 'pre-sync', {}, { ...nowhere })] }),
+    '',
+  ],
+])(
+  'after a restart while a revision is %s, what it changes and drops is healed to what was in force',
+  async (_what, hold, code) => {
+    const bed = await here.start()
+    const before = [configMap('a', '${cluster.values.v}'), configMap('dropped'), configMap('same')]
+    bed.update({ web: { ...hold(), objects: before } as TestEntry }, { values: { v: 'one' } })
+    await bed.synced('web')
+    const next = hold(configMap('a', '2'), configMap('same'), configMap('new'))
+    const held = async (one: ReconcilerBed) =>
+      code === '' ? await reached(one, 'pre-sync migrate running') : await problem(one, code)
+    bed.update({ web: next }, { values: { v: 'two' } })
+    await held(bed)
+    await here.stop(bed)
+    const kubectl = { type: 'merge', fieldManager: 'kubectl-edit' } as const
+    await here.admin.patch(here.placed(configMap('a')), { data: { value: 'by hand', more: 'x' } }, kubectl)
+    await here.admin.delete(here.placed(configMap('dropped')))
+    const second = await here.start({}, bed)
+    second.update({ web: next }, { values: { v: 'two' } })
+    await held(second)
+    await waitFor('what was edited meanwhile to be healed', async (see) => {
+      const data = (await here.find(configMap('a')))?.data
+      see(data)
+      return data?.value === 'one' && Object.keys(data).length === 1
+    })
+    await waitFor('what was deleted meanwhile to be healed', async () => await here.find(configMap('dropped')))
+    // And from then on by its events.
+    await here.admin.patch(here.placed(configMap('a')), { data: { value: 'again' } }, kubectl)
+    await waitFor('the next edit to be healed', async () => (await dataOf('a')) === 'one')
+    expect(await here.find(configMap('new'))).toBeUndefined()
+    if (code === '') await letJobsEnd()
+    else second.update({ web: validated(configMap('a', '2'), configMap('same'), configMap('new')) })
+    await second.synced('web')
+    expect([await dataOf('a'), await dataOf('new'), await here.find(configMap('dropped'))]).toEqual([
+      '2',
+      '1',
+      undefined,
+    ])
+  },
+)
+
+test('what a suspended application let in before is healed to that when it is resumed into a held revision', async () => {
+  const bed = await here.start()
+  bed.update({ web: validated(configMap('a'), configMap('b')) })
+  await bed.synced('web')
+  const bad = validated(configMap('a', '2'), configMap('b'), configMap('c', { not: 'text' }))
+  await suspend(bed, bad)
+  bed.update({ web: bad })
+  await problem(bed, 'ValidationFailed')
+  await here.admin.patch(
+    here.placed(configMap('a')),
+    { data: { value: 'by hand' } },
+    { type: 'merge', fieldManager: 'kubectl-edit' },
+  )
+  await waitFor('what is in force to be healed', async () => (await dataOf('a')) === '1')
+})
+
 test('a hook is followed to its end though the service account cannot be looked up for a while', async () => {
   const bed = await here.start()
   const metadata = { name: 'runner', namespace: here.namespace }

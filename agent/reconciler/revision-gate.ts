@@ -3,6 +3,7 @@
 import { create, toJson } from '@bufbuild/protobuf'
 import { IgnoreRuleSchema, ObjectReferenceSchema } from '@fairlead/proto/common'
 import type { HookStatus } from '@fairlead/proto/report'
+import type { ArtifactReference } from '@fairlead/proto/slice'
 import { canonicalJson, sha256Hex } from '@fairlead/shared/digest'
 import type { AppError } from '@fairlead/shared/errors'
 import { HOOK_ANNOTATION } from '@fairlead/shared/labels'
@@ -15,6 +16,7 @@ import type { Application } from './application.ts'
 import { applyDeclared } from './apply-run.ts'
 import { claimDeclared } from './claim.ts'
 import { type HookedRevision, HookRuns, type ObjectProblem } from './hook-runs.ts'
+import { InForce, inForceOf } from './in-force.ts'
 import type { LoadedManifests, Unresolved } from './load-declared.ts'
 import { isPending, isWorking, type ObjectRecord } from './object-record.ts'
 import { awaitAutoscalers, noteAutoscalers } from './scaled-objects.ts'
@@ -42,6 +44,11 @@ export class RevisionGate {
   #waitReason = ''
   /** What is declared was not let in: the application was suspended when it came. */
   #isUnproven = false
+  /** The newest revision has passed, and is in force. */
+  #hasPassed = false
+  #inForce = new InForce()
+  /** What is in force as far as it could be declared again; undefined while that was not needed. */
+  #redeclared: LoadedManifests['declared'] | undefined
   /** Since when nothing but a kind or a namespace is missing; 0 when that is not so. */
   #missingSinceMs = 0
 
@@ -51,14 +58,20 @@ export class RevisionGate {
   }
 
   /** Takes what the inventory in the cluster says. */
-  adopt({ validatedDigest = '', hooks = [] }: Inventory): void {
+  adopt({ validatedDigest = '', inForce, hooks = [] }: Inventory): void {
     this.#validated = validatedDigest
+    this.#inForce = new InForce(inForce)
     this.hooks.adopt(hooks)
   }
 
   /** What the inventory must say. */
-  toInventory(): Pick<Inventory, 'validatedDigest' | 'hooks'> {
-    return { validatedDigest: this.#validated, hooks: this.hooks.records() }
+  toInventory(): Pick<Inventory, 'validatedDigest' | 'inForce' | 'hooks'> {
+    return { validatedDigest: this.#validated, inForce: this.#inForce.toString(), hooks: this.hooks.records() }
+  }
+
+  /** The artifact that is in force while a newer revision has not passed: it must not be lost. */
+  get artifactInForce(): ArtifactReference | undefined {
+    return this.#hasPassed ? undefined : this.#inForce.artifact
   }
 
   /** A new target: what was held back is looked at again at once. */
@@ -67,6 +80,8 @@ export class RevisionGate {
     this.#revision = undefined
     this.#awaitsHealth = false
     this.#isHeld = false
+    this.#hasPassed = false
+    this.#redeclared = undefined
     this.#missingSinceMs = 0
     this.#stopWaiting()
     this.hurry()
@@ -122,8 +137,17 @@ export class RevisionGate {
       return true
     }
     this.#isHeld = !(await this.#check(target, candidate, revision, signal))
-    if (!this.#isHeld) this.#isUnproven = false
+    if (!this.#isHeld) this.#letIn(target, candidate)
     return !this.#isHeld
+  }
+
+  #letIn(target: DesiredTarget, candidate: LoadedManifests): void {
+    const isFirst = !this.#hasPassed
+    this.#isUnproven = false
+    this.#hasPassed = true
+    this.#redeclared = undefined
+    this.#inForce = inForceOf(target, candidate)
+    if (isFirst) this.#application.context.noteInForce()
   }
 
   async #check(
@@ -270,15 +294,13 @@ export class RevisionGate {
   ): Promise<void> {
     const application = this.#application
     const { table } = application.context
-    const inForce = application.records().flatMap((record) => record.declared ?? [])
-    await awaitAutoscalers(application.context, [...inForce, ...candidate.declared.values()])
+    const inForce = await this.#findInForce(candidate, signal)
+    await awaitAutoscalers(application.context, [...inForce.values(), ...candidate.declared.values()])
     signal.throwIfAborted()
     const declared = new Map<string, Declared>()
-    for (const record of application.records()) {
-      // What came while nothing was written is not in force before it passes.
-      const letIn = this.#isUnproven && isPending(record) ? undefined : record.declared
-      const kept = letIn ?? unchanged(record, candidate)
-      if (kept) declared.set(record.key, kept)
+    for (const { key } of application.records()) {
+      const kept = inForce.get(key)
+      if (kept) declared.set(key, kept)
     }
     for (const object of more) declared.set(object.key, object)
     claimDeclared(application, { ...candidate, declared, leftAlone: new Set(), unresolved: [], refused: [] })
@@ -294,6 +316,26 @@ export class RevisionGate {
     await noteAutoscalers(application, target)
     await applyDeclared(application, target, signal)
     await application.save()
+  }
+
+  /** What the application's objects are to be until the newest revision passes, as far as that is known. */
+  async #findInForce(candidate: LoadedManifests, signal: AbortSignal): Promise<Map<string, Declared>> {
+    const { context, name } = this.#application
+    const records = this.#application.records()
+    const found = new Map<string, Declared>()
+    for (const record of records) {
+      // What came while nothing was written is not in force before it passes.
+      const letIn = this.#isUnproven && isPending(record) ? undefined : record.declared
+      const known = letIn ?? unchanged(record, candidate)
+      if (known) found.set(record.key, known)
+    }
+    if (found.size === records.length) return found
+    this.#redeclared ??= (await this.#inForce.declare(context, name, signal)) ?? new Map()
+    for (const { key } of records) {
+      const again = found.get(key) ?? this.#redeclared.get(key)
+      if (again) found.set(key, again)
+    }
+    return found
   }
 
   /** True when somebody must mend something before the revision can be applied. */
@@ -313,7 +355,7 @@ export class RevisionGate {
   }
 }
 
-/** What an object would be written as anew is what it is already: after a restart all that is known of the state before. */
+/** What an object would be written as anew is what it is already: known without what is kept of the state before. */
 function unchanged({ key, applied }: ObjectRecord, { declared }: LoadedManifests): Declared | undefined {
   const object = declared.get(key)
   return object && object.hash === applied?.declaredHash ? object : undefined
