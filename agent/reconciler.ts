@@ -215,7 +215,10 @@ class ClusterReconciler implements Reconciler {
 
   policyChanged(): void {
     for (const application of this.#applications.values()) {
+      const isLeft = this.#policyOf(application.name)?.remediate === false
       for (const record of application.records()) {
+        // What others own by then is taken back, though it may have the value of Git.
+        if (!isLeft) record.equalAt = ''
         if (record.failure?.error.code === 'PolicyForbids') retryAtOnce(record)
       }
       application.wake()
@@ -346,7 +349,7 @@ class ClusterReconciler implements Reconciler {
     const target = this.#applications.get(name)?.target
     if (target?.kind !== 'desired') return undefined
     // While nothing may be written, drift is seen and left.
-    return { remediate: !isDriftLeft(target) && !this.#isPaused(), adopt: target.policy.adopt }
+    return { remediate: !isDriftLeft(target, this.#context), adopt: target.policy.adopt }
   }
 
   #noteScaling(key: string, scaling: Scaling): void {

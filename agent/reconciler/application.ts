@@ -136,7 +136,7 @@ export class Application implements Neighbour {
     for (const record of this.records()) {
       if (!target) record.declared = undefined
       // What others own by then is taken back, though it may have the value of Git.
-      if (target?.kind === 'desired' && !isDriftLeft(target)) record.equalAt = ''
+      if (target?.kind === 'desired' && !isDriftLeft(target, this.context)) record.equalAt = ''
       retryAtOnce(record)
     }
     this.failure = undefined

@@ -9,6 +9,7 @@ import type { ResourceType } from '../kube/kube.ts'
 import { KubeError } from '../kube/kube-error.ts'
 import type { Application } from './application.ts'
 import { findDifference, isPending, isWorking, needsApply, type ObjectRecord } from './object-record.ts'
+import { isDriftLeft } from './suspension.ts'
 import type { DesiredTarget } from './target.ts'
 
 /** At work for one application. The limiter holds all applications together to eight in flight; more are needed here so that what is slow can give its place to the next object of the same application. */
@@ -21,7 +22,7 @@ export async function applyDeclared(
   signal: AbortSignal,
 ): Promise<void> {
   const { context } = application
-  const { remediate } = target.policy
+  const remediate = !isDriftLeft(target, context)
   const nowMs = context.clock()
   const records = application.records().filter(({ declared }) => declared !== undefined)
   const due = new Set(
@@ -186,7 +187,7 @@ async function applyOne(
       // A repair may be quicker.
       while (record.writing !== undefined) await record.writing
       const isWatched = context.kinds.isWatched(record.resource)
-      const facts = { nowMs: context.clock(), isWatched, remediate: target.policy.remediate }
+      const facts = { nowMs: context.clock(), isWatched, remediate: !isDriftLeft(target, context) }
       if (signal.aborted || !needsApply(record, facts)) return
       const away = outage()
       if (away) throw away

@@ -117,6 +117,31 @@ test('the agent is restarted while an application is suspended: what drifted mea
   expect(await here.find(configMap('b'))).toBeUndefined()
 })
 
+test('what could not be put back is not written any more once drift is left, nor when everything is looked at again', async () => {
+  const bed = await here.start()
+  bed.update({ web: { objects: [configMap('a')] } })
+  await bed.synced('web')
+  const webhook = await here.ask()
+  webhook.review = ({ object }) =>
+    getField(object, 'data.a') === '1' ? { allowed: false, message: 'not the old value' } : { allowed: true }
+  await here.admin.patch(
+    here.placed(configMap('a')),
+    { data: { a: '9' } },
+    { type: 'merge', fieldManager: 'kubectl-edit' },
+  )
+  await bed.reported('web', 'failed', ({ problems }) => problems.length === 1)
+  webhook.review = () => ({ allowed: true })
+  bed.update(left([configMap('a')]))
+  await bed.reported('web', 'drifted', (one) => isDrifted(1)(one) && one.problems.length === 0)
+  bed.reconciler.reconcile()
+  bed.update(left([configMap('a'), configMap('new')]))
+  await bed.reported('web', 'applied', ({ appliedAt, objects }) => appliedAt !== undefined && objects === 2)
+  expect((await here.find(configMap('a')))?.data).toEqual({ a: '9' })
+  bed.update({ web: { objects: [configMap('a'), configMap('new')] } })
+  await bed.synced('web')
+  expect((await here.find(configMap('a')))?.data).toEqual({ a: '1' })
+})
+
 type Left = {
   readonly write: () => Promise<unknown>
   readonly fields: readonly string[]

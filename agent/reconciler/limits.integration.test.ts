@@ -247,11 +247,15 @@ describe('the policy of the cluster', () => {
       { data: { value: 'evil' } },
       { type: 'merge', fieldManager: 'kubectl-edit' },
     )
-    const report = await bed.reported('web', 'drifted', ({ drifts }) => drifts.length > 0)
-    expect(report.drifts[0]).toMatchObject({ manager: 'kubectl-edit' })
+    const report = await bed.reported('web', 'drifted', ({ drifted }) => drifted === 1)
+    expect(report.drifts).toMatchObject([{ manager: 'kubectl-edit' }])
+    expect(report.problems).toEqual([])
     expect(report.sync).toBe(SyncState.OUT_OF_SYNC)
     bed.update({ web: { objects: [configMap('a'), configMap('b')] } })
-    await bed.reported('web', 'refused', hasCode('PolicyForbids'))
+    // As of a suspended application: what is new and not applied differs too.
+    await bed.reported('web', 'refused', (one) => hasCode('PolicyForbids')(one) && one.drifted === 2)
+    bed.update({ web: { objects: [configMap('b')] } })
+    await bed.reported('web', 'not pruned', ({ drifted }) => drifted === 2)
     bed.update({ web: { tombstone: 'orphan' } })
     await bed.reported('web', 'not leaving', hasCode('PolicyForbids'))
     expect(await find(configMap('b'))).toBeUndefined()
@@ -261,6 +265,30 @@ describe('the policy of the cluster', () => {
     await setPolicy({ paused: 'false' })
     await bed.synced('web', { timeoutMs: 5_000 })
     expect(await currentValue('a')).toBe('1')
+  })
+
+  test('that pauses counts what drifted while the agent was down; what a person had put back by hand is taken over afterwards', async () => {
+    await newNamespace()
+    const first = await startWithPolicy()
+    const objects = [configMap('a'), configMap('b')]
+    first.bed.update({ web: { objects } })
+    await first.bed.synced('web')
+    await first.bed.stop()
+    const byHand = { type: 'merge', fieldManager: 'kubectl-edit' } as const
+    await cluster.admin.patch(placed(configMap('a')), { data: { value: 'evil' } }, byHand)
+    await cluster.admin.delete(placed(configMap('b')))
+    await setPolicy({ paused: 'true' })
+    const { bed } = await startWithPolicy()
+    bed.update({ web: { objects } })
+    const report = await bed.reported('web', 'drifted', (one) => one.drifted === 2 && one.drifts.length === 2)
+    expect(report.problems).toEqual([])
+    await cluster.admin.patch(placed(configMap('a')), { data: { value: '1' } }, byHand)
+    await bed.reported('web', 'put back by hand', ({ drifted }) => drifted === 1)
+    await setPolicy({ paused: 'false' })
+    await bed.synced('web')
+    expect(await find(configMap('b'))).toBeDefined()
+    const managers = (await find(configMap('a')))?.metadata.managedFields?.map(({ manager }) => manager)
+    expect(managers).toEqual(['fairlead'])
   })
 
   test('that is not understood stops all writing until it is mended', async () => {

@@ -252,6 +252,7 @@ export interface ApplyFacts {
   readonly nowMs: number
   /** Whether the kind's watch tells what is there; without it the answer to the last apply is trusted. */
   readonly isWatched: boolean
+  /** Whether what was applied is put back when it differs. */
   readonly remediate: boolean
 }
 
@@ -273,11 +274,12 @@ function isUnwanted(added: FieldSet, record: ObjectRecord): boolean {
 
 /** Whether a declared object must be applied now. */
 export function needsApply(record: ObjectRecord, { nowMs, isWatched, remediate }: ApplyFacts): boolean {
-  const { declared, applied, live, failure } = record
+  const { declared, live, failure } = record
   if (!declared || live?.terminating || record.yieldUntilMs > nowMs) return false
-  if (failure) return failure.retryAtMs <= nowMs
-  if (!applied || applied.declaredHash !== declared.hash || record.dirty) return true
-  return remediate && findDifference(record, isWatched) !== undefined
+  if (failure && failure.retryAtMs > nowMs) return false
+  // What was deleted by us, or is going, and is wanted again is as good as never applied.
+  if (isPending(record) || (record.dirty && record.deleting !== '')) return true
+  return remediate && (failure !== undefined || record.dirty || findDifference(record, isWatched) !== undefined)
 }
 
 /** True when the object works as far as can be told: nothing has to wait for it. */

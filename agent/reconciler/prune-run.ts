@@ -297,7 +297,7 @@ export function forgetUnlessWanted({ name, context }: Application, record: Objec
     context.table.remove(record)
     return
   }
-  record.deleting = ''
+  record.deleting = 'pruned'
   record.dirty = true
   context.neighbours.get(record.application)?.wake()
 }

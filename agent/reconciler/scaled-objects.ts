@@ -6,6 +6,7 @@ import type { Application } from './application.ts'
 import type { Autoscalers } from './autoscalers.ts'
 import type { ReconcilerContext } from './context.ts'
 import type { ObjectRecord } from './object-record.ts'
+import { isDriftLeft } from './suspension.ts'
 import type { DesiredTarget } from './target.ts'
 
 /** The controller behind HorizontalPodAutoscalers: what it has scaled, one of them targeted. */
@@ -51,7 +52,7 @@ export async function noteAutoscalers(application: Application, target: DesiredT
   for (const record of records) {
     noteScaling(record, autoscalers, 'resources')
     const mustApply = noteScaling(record, autoscalers, 'replicas')
-    if (mustApply && target.policy.remediate) record.dirty = true
+    if (mustApply && !isDriftLeft(target, application.context)) record.dirty = true
   }
 }
 
