@@ -1,9 +1,11 @@
 // Taking over what others made: objects as kubectl, Helm, Flux and Argo CD leave them become ours as they are, nothing
 // restarts, and the tool of before has no claim on them any more. What would change is told first.
+import { fromBinary } from '@bufbuild/protobuf'
 import { type Cluster, startCluster } from '@fairlead/e2e/harness/cluster'
 import type { KubeObject } from '@fairlead/e2e/harness/kube-client'
-import type { ObjectChange } from '@fairlead/proto/report'
+import { type CommandAnswer, CommandAnswerSchema, type ObjectChange } from '@fairlead/proto/report'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { sendAnswer } from '../reporter/answers.ts'
 import { ReconcilerBed, type TestObject } from './reconciler-bed.ts'
 
 let cluster: Cluster
@@ -110,6 +112,50 @@ async function makeBy({ metadata, manager, how }: Tool, object: TestObject): Pro
 
 const preview = async (): Promise<readonly ObjectChange[]> =>
   (await bed.reconciler.preview('web', AbortSignal.timeout(10_000))).changes
+
+test('a preview of 2,600 objects is told in parts that each fit, whole and in order, and ends at once when it is given up', {
+  timeout: 240_000,
+}, async () => {
+  await start()
+  const objects = Array.from({ length: 2_600 }, (_, index) => ({
+    apiVersion: 'v1',
+    kind: 'ConfigMap',
+    metadata: { name: `c-${String(index).padStart(4, '0')}` },
+    data: { a: '1' },
+  }))
+  // Only looked at, never applied.
+  bed.update({ web: { objects, policy: { suspend: true } } })
+  await bed.reported('web', 'loaded', (report) => report.objects === objects.length, 60_000)
+  const limitBytes = 64_000
+  const parts: CommandAnswer[] = []
+  const send = (part: Uint8Array): void => {
+    expect(part.length).toBeLessThanOrEqual(limitBytes)
+    parts.push(fromBinary(CommandAnswerSchema, part))
+  }
+  const signal = AbortSignal.timeout(200_000)
+  await sendAnswer(
+    { commandId: 'one', limitBytes, send },
+    async (take) => await bed.reconciler.preview('web', signal, take),
+  )
+  expect(parts.map(({ part }) => part)).toEqual(parts.map((_part, index) => index))
+  expect(parts.map(({ last }) => last)).toEqual(parts.map((_part, index) => index === parts.length - 1))
+  expect(parts.length).toBeGreaterThan(4)
+  const changes = parts.flatMap((part) => part.changes)
+  expect(changes.map(({ object, action }) => `${action} ${object?.name}`)).toEqual(
+    objects.map(({ metadata }) => `create ${metadata.name}`),
+  )
+
+  const given = new AbortController()
+  const before = bed.requests().length
+  let told = 0
+  const preview = bed.reconciler.preview('web', given.signal, () => {
+    if (++told === 100) given.abort()
+  })
+  await expect(preview).rejects.toMatchObject({ code: 'Aborted' })
+  // Eight are looked at together, by two requests each.
+  expect(told).toBeLessThanOrEqual(100 + 8)
+  expect(bed.requests().length - before).toBeLessThan(2 * (100 + 2 * 8) + 10)
+})
 
 test('what a preview finds is told in order while the rest is still looked at', async () => {
   await start()

@@ -62,6 +62,29 @@ const ownsReplicas = async (): Promise<boolean> => {
 const scaledTo = async (count: number) =>
   await waitFor(`${count} replicas`, async () => (await replicas()) === count, slow)
 
+test.each([
+  ['with kubectl', { fieldManager: 'kubectl-create' }],
+  ['with another tool', { fieldManager: 'helm' }],
+])(
+  'a preview of a workload that an HPA targets and somebody made %s says nothing of its replicas',
+  { timeout },
+  async (_how, options) => {
+    await cluster.admin.create(at(deployment('nginx:1', 2)), options)
+    await cluster.admin.create(at(autoscaler(3)))
+    await scaledTo(3)
+    // What the slice asks for is not applied: only looked at.
+    bed.update({ web: { objects: [deployment('nginx:2', 1)], policy: { suspend: true } } })
+    const { changes } = await bed.reconciler.preview('web', AbortSignal.timeout(10_000))
+    expect(changes).toMatchObject([{ action: 'adopt', object: { kind: 'Deployment' } }])
+    expect(changes[0]?.fields).toContain('spec.template.spec.containers[name=c].image')
+    expect(changes[0]?.fields).not.toContain('spec.replicas')
+    expect(await replicas()).toBe(3)
+    bed.update({ web: { objects: [deployment('nginx:2', 1)] } })
+    await bed.synced('web')
+    expect([await replicas(), bed.report('web')?.drifts]).toEqual([3, []])
+  },
+)
+
 test('spec.replicas is left to an HPA of somebody else from the first apply on, and taken back when it goes', {
   timeout,
 }, async () => {

@@ -19,10 +19,12 @@ import { formatFieldPaths, subtractFields } from '../remediator/field-set.ts'
 import { fieldsOf, findOurEntry, findPersonEntries } from '../remediator/managed-fields.ts'
 import type { Application } from './application.ts'
 import { diffFields } from './field-diff.ts'
-import { bodyOf } from './left-fields.ts'
+import { bodyOf, leftFields } from './left-fields.ts'
 import { type LoadedManifests, loadDeclared } from './load-declared.ts'
-import { newRecord } from './object-record.ts'
+import { newRecord, type ObjectRecord } from './object-record.ts'
 import { inspectCandidates } from './prune-inspect.ts'
+import { throwIfAborted } from './prune-run.ts'
+import { awaitAutoscalers, noteTargets } from './scaled-objects.ts'
 import type { DesiredTarget } from './target.ts'
 import { toldFields } from './told-fields.ts'
 
@@ -63,6 +65,8 @@ export async function previewApplication(
     changes.push(change)
     onChange(change)
   }
+  // What is left to autoscalers is no change.
+  await awaitAutoscalers(context, declared)
   await previewDeclared(run, declared, add)
   const problems = [...loaded.unresolved, ...loaded.refused].map(({ parsed, error }) => {
     const { group, version, kind, object, source } = parsed
@@ -90,7 +94,7 @@ async function previewDeclared(
   let told = 0
   const work = async (): Promise<void> => {
     for (const [index, object] of queue) {
-      run.signal.throwIfAborted()
+      throwIfAborted(run.signal)
       found.set(index, await previewObject(run, object))
       for (let next = found.get(told); next; next = found.get(told)) {
         found.delete(told++)
@@ -126,12 +130,14 @@ async function previewObject(run: PreviewRun, declared: Declared): Promise<Objec
     const kube = await context.kubeFor(name)
     live = await kube.get(declared.resource, declared, { signal })
     const record = owner?.application === name ? owner : newRecord(declared, name)
+    noteTargets([record], context.autoscalers)
     const dryRun = await kube.apply(declared.resource, declared, bodyOf(record, declared), {
       dryRun: true,
       sensitive: declared.sensitive,
       signal,
     })
-    return live ? compare(run, declared, live, dryRun) : changeOf(declared, 'create')
+    const added = live && !declared.merge ? addedByPersons(run, record, live, dryRun) : []
+    return live ? compare(run, declared, { live, dryRun, added }) : changeOf(declared, 'create')
   } catch (thrown) {
     const error = toAppError(thrown)
     if (isAborted(error)) throw error
@@ -150,11 +156,17 @@ function failedChange(declared: Declared, live: KubernetesObject | undefined, er
   return changeOf(declared, 'refused', { manager, message: `${error.code}: ${error.message}` })
 }
 
-function compare(run: PreviewRun, declared: Declared, live: KubernetesObject, dryRun: KubernetesObject): ObjectChange {
+/** An object as it is, and as an apply would leave it. */
+interface Compared {
+  readonly live: KubernetesObject
+  readonly dryRun: KubernetesObject
+  /** What people own and Git does not have: the take-over that follows an apply takes it away. */
+  readonly added: readonly string[]
+}
+
+function compare(run: PreviewRun, declared: Declared, { live, dryRun, added }: Compared): ObjectChange {
   const { labels = {} } = live.metadata
   const isManaged = labels[MANAGED_BY_LABEL] === MANAGED_BY
-  // What people own and Git does not have is taken away by the take-over that follows an apply.
-  const added = declared.merge ? [] : addedByPersons(run, live, dryRun)
   const fields = [...toldFields(declared, [...new Set([...diffFields(live, dryRun), ...added])].sort())]
   const owner = labels[APPLICATION_LABEL] ?? ''
   if (isManaged && owner === run.application.name)
@@ -174,9 +186,15 @@ function compare(run: PreviewRun, declared: Declared, live: KubernetesObject, dr
   return changeOf(declared, 'adopt', { fields, manager })
 }
 
-function addedByPersons({ persons }: PreviewRun, live: KubernetesObject, dryRun: KubernetesObject): string[] {
+function addedByPersons(
+  { persons }: PreviewRun,
+  record: ObjectRecord,
+  live: KubernetesObject,
+  dryRun: KubernetesObject,
+): string[] {
   const ours = fieldsOf(findOurEntry(dryRun))
-  return findPersonEntries(live, persons).flatMap(({ taken }) => formatFieldPaths(subtractFields(taken, ours)))
+  const entries = findPersonEntries(live, persons, leftFields(record))
+  return entries.flatMap(({ taken }) => formatFieldPaths(subtractFields(taken, ours)))
 }
 
 /** Who wrote the object, status left out; each once. */
