@@ -37,6 +37,8 @@ import { createWatcher } from './watcher/watcher.ts'
 
 /** Every request has a time limit; a write of several that takes longer than this is stuck. */
 const STUCK_WRITE_MS = 15 * 60_000
+/** The longest that a pass waits for is a wave, ten minutes; one that does not get on for longer than this is stuck. */
+const STUCK_PASS_MS = 15 * 60_000
 /** As long as the hub waits for the whole answer to a question. */
 const ANSWER_TIMEOUT_MS = 5 * 60_000
 /** Least time between two renewals that unknown signing keys ask for. */
@@ -168,9 +170,11 @@ export class Agent implements Shown {
       lifecycle.add(name, () => guarded)
     }
     const writes = this.#liveness.check('writes', () => describeStuckWrite(this.inspect().oldestWriteMs))
+    const passes = this.#liveness.check('passes', () => describeStuckPass(this.inspect().idlestPass))
     lifecycle.add('liveness', () => {
       this.#heartbeat.ended()
       writes.ended()
+      passes.ended()
     })
     lifecycle.add('reconciler', () => this.#reconciler.stop())
     run('connection', this.#connection.run(signal))
@@ -329,6 +333,11 @@ export class Agent implements Shown {
 
 function describeStuckWrite(oldestMs: number): string | undefined {
   return oldestMs > STUCK_WRITE_MS ? `a write has been under way for ${Math.round(oldestMs / 1000)} s` : undefined
+}
+
+function describeStuckPass(pass: Inspection['idlestPass']): string | undefined {
+  if (!pass || pass.idleMs <= STUCK_PASS_MS) return undefined
+  return `application ${pass.application} has not got on for ${Math.round(pass.idleMs / 1000)} s`
 }
 
 function toProblem({ code, message }: AppError): Problem {

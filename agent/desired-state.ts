@@ -49,6 +49,8 @@ export interface Inspection {
   readonly queues: Readonly<Record<string, number>>
   /** For how long the oldest write that is under way has been so, in milliseconds. */
   readonly oldestWriteMs: number
+  /** The pass that has not got on for longest, and for how long; undefined when each gets on. */
+  readonly idlestPass: { readonly application: string; readonly idleMs: number } | undefined
   /** Everything that is owned; made when asked for. */
   readonly objects: () => InspectedObject[]
 }
@@ -69,10 +71,10 @@ export interface Reconciler {
   preview(application: string, signal: AbortSignal, onChange?: (change: ObjectChange) => void): Promise<Preview>
   /** What the cluster's owner allows is something else now: what was refused is tried again. Returns at once. */
   policyChanged(): void
-  /** The present state of every application. */
-  reports(): readonly ApplicationReport[]
   /** Artifacts that are in force while a newer one of their application has not passed: to be kept. Waits until that is known. Throws Aborted. */
   inForce(signal: AbortSignal): Promise<readonly ArtifactReference[]>
+  /** The present state of every application. */
+  reports(): readonly ApplicationReport[]
   /** What it knows and does at this moment. Costs little, and asks nobody. */
   inspect(): Inspection
   /** Stops watches and work; what is under way is given up at the next safe point. */

@@ -256,6 +256,7 @@ class ClusterReconciler implements Reconciler {
       }),
       queues: { apply: applies.waiting, repair: this.#repair.load.waiting },
       oldestWriteMs: Math.max(applies.oldestMs, this.#repair.load.oldestMs),
+      idlestPass: findIdlest(applications),
       objects: () => [...table.all()].map(toInspected),
     }
   }
@@ -373,6 +374,12 @@ class ClusterReconciler implements Reconciler {
   #noteReport(application: Application): void {
     if (this.#hasSlice && !this.#stop.signal.aborted) this.#reports.note(application)
   }
+}
+
+function findIdlest(applications: readonly Application[]): Inspection['idlestPass'] {
+  return applications
+    .map(({ name, pass }) => ({ application: name, idleMs: pass.idleMs }))
+    .reduce<Inspection['idlestPass']>((most, one) => (one.idleMs > (most?.idleMs ?? 0) ? one : most), undefined)
 }
 
 function toInspected({ application, group, kind, namespace, name, applied }: ObjectRecord): InspectedObject {

@@ -16,6 +16,7 @@ import type { SeenDrift } from './drift-repair.ts'
 import { leave } from './leave-run.ts'
 import type { LoadedManifests } from './load-declared.ts'
 import { type ObjectRecord, retryAtOnce, toInventoryRecord } from './object-record.ts'
+import { PassClock } from './pass-clock.ts'
 import { type HeldPruneState, pruneDropped } from './prune-run.ts'
 import { RevisionGate } from './revision-gate.ts'
 import { awaitAutoscalers, noteAutoscalers } from './scaled-objects.ts'
@@ -69,6 +70,8 @@ export class Application implements Neighbour {
   report: ApplicationReport | undefined
   /** What its newest revision must pass, and its hooks. */
   readonly gate: RevisionGate
+  /** Whether its pass gets on. */
+  readonly pass = new PassClock()
   readonly #events: ApplicationEvents
   readonly #declaration: Declaration
   readonly #waking = new WakeSignal()
@@ -82,7 +85,7 @@ export class Application implements Neighbour {
     this.context = context
     this.#events = events
     this.gate = new RevisionGate(this)
-    this.#declaration = new Declaration(name, context)
+    this.#declaration = new Declaration(name, context, this.pass)
   }
 
   /** What it declares in force; undefined while that is not known. */
@@ -234,6 +237,7 @@ export class Application implements Neighbour {
 
   /** Writes its inventory as it is now; no request when nothing changed. */
   async save(): Promise<void> {
+    this.pass.progressed()
     const write = async (): Promise<void> => {
       const records = this.records().map(toInventoryRecord)
       const { digest, atMs, inputs } = this.completed
@@ -260,6 +264,7 @@ export class Application implements Neighbour {
 
   /** Waits until the condition holds; false after the time limit. Throws Aborted, also when the application was woken for something else: then it begins anew. */
   async waitUntil(condition: () => boolean, timeoutMs: number, signal: AbortSignal): Promise<boolean> {
+    this.pass.progressed()
     return await this.#waking.until(condition, timeoutMs, signal)
   }
 
@@ -277,8 +282,9 @@ export class Application implements Neighbour {
 
   /** One pass; returns after how many milliseconds to make another. */
   async #attempt(signal: AbortSignal): Promise<number> {
+    this.pass.begin()
     try {
-      await this.context.ready
+      await this.pass.patiently(this.context.ready)
       signal.throwIfAborted()
       const startedAtMs = this.context.clock()
       await this.#converge(signal)
@@ -291,6 +297,8 @@ export class Application implements Neighbour {
       if (error.kind === 'bug') this.context.logger.error({ application: this.name, error }, 'application failed')
       this.failure = { error, sinceMs: this.failure?.sinceMs ?? this.context.clock() }
       return retryDelayMs(error, this.#attempts++, this.context.limits)
+    } finally {
+      this.pass.end()
     }
   }
 

@@ -183,7 +183,7 @@ async function applyOne(
   }
   const { declared } = record
   try {
-    await context.applies.run(async () => {
+    await application.pass.inTurn(context.applies, async () => {
       // A repair may be quicker.
       while (record.writing !== undefined) await record.writing
       const isWatched = context.kinds.isWatched(record.resource)

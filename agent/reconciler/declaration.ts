@@ -2,7 +2,8 @@
 // and such that no key opens are looked at again, at a pace of their own.
 import { backoffMs } from '@fairlead/shared/backoff'
 import type { ReconcilerContext } from './context.ts'
-import { type LoadedManifests, loadDeclared, resolveManifests } from './load-declared.ts'
+import { declareArtifact, type LoadedManifests, resolveManifests } from './load-declared.ts'
+import type { PassClock } from './pass-clock.ts'
 import type { DesiredTarget } from './target.ts'
 
 /** How soon and how seldom manifests of kinds that are not served are looked at again. */
@@ -14,6 +15,7 @@ const KEY_RETRY = { baseMs: 1_000, maxMs: 60_000 }
 export class Declaration {
   readonly #application: string
   readonly #context: ReconcilerContext
+  readonly #pass: PassClock
   #inForce: LoadedManifests | undefined
   /** What the newest revision declares, while it is not in force yet. */
   #candidate: LoadedManifests | undefined
@@ -22,9 +24,10 @@ export class Declaration {
   /** When manifests that could not be decrypted are looked at again; Infinity when there are none. */
   #keyRetryAtMs = Infinity
 
-  constructor(application: string, context: ReconcilerContext) {
+  constructor(application: string, context: ReconcilerContext, pass: PassClock) {
     this.#application = application
     this.#context = context
+    this.#pass = pass
   }
 
   /** Undefined while that is not known. */
@@ -84,7 +87,11 @@ export class Declaration {
   }
 
   async #loadAnew(target: DesiredTarget, signal: AbortSignal): Promise<LoadedManifests> {
-    const loaded = await loadDeclared(this.#context, this.#application, target, signal)
+    const { policy, variables } = target
+    // Without NATS an artifact is waited for as long as it takes.
+    const artifact = await this.#pass.patiently(this.#context.artifacts.load(target.artifact, signal))
+    const options = { application: this.#application, policy, variables, signal }
+    const loaded = await declareArtifact(this.#context, artifact, options)
     signal.throwIfAborted()
     const isLocked = loaded.refused.some(({ error }) => error.code === 'DecryptionFailed')
     this.#keyRetryAtMs = isLocked ? this.#context.clock() + backoffMs(this.#keyAttempts++, KEY_RETRY) : Infinity

@@ -46,7 +46,8 @@ async function orphan(application: Application, record: ObjectRecord, signal: Ab
   throwIfAborted(signal)
   const { writer, applies } = application.context
   try {
-    await applies.run(
+    await application.pass.inTurn(
+      applies,
       async () =>
         await writer.exclusively(record, async () => {
           throwIfAborted(signal)

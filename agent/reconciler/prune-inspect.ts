@@ -43,6 +43,7 @@ export async function inspectCandidates(
   const leaving = new Set(records.map(({ key }) => key))
   const found = new Map<ObjectRecord, PruneCandidate | undefined>()
   for (const record of records) {
+    application.pass.progressed()
     const known = isDue && remembered.get(record)
     const seen = known && !isDue(record) ? known : await lookSafely(application, record, leaving, signal)
     if (seen && isDue) remembered.set(record, { leaving, ...seen })

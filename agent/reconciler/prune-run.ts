@@ -228,7 +228,8 @@ export function throwIfAborted(signal: AbortSignal): void {
 async function deleteOne(application: Application, record: ObjectRecord, signal: AbortSignal): Promise<void> {
   const { context } = application
   try {
-    await context.applies.run(
+    await application.pass.inTurn(
+      context.applies,
       async () => await context.writer.exclusively(record, async () => await remove(application, record, signal)),
     )
   } catch (thrown) {

@@ -231,7 +231,7 @@ export class RevisionGate {
   async #validate(target: DesiredTarget, candidate: LoadedManifests, signal: AbortSignal): Promise<boolean> {
     const { context } = this.#application
     if (this.#refusals.length > 0 && this.#retryAtMs > context.clock()) return false
-    const refused = await validateDeclared(context, candidate, signal)
+    const refused = await validateDeclared(this.#application, candidate, signal)
     const unread = refuseUnresolved(candidate)
     if (refused.length + unread.length === 0) {
       this.#validated = validationKey(target)

@@ -20,6 +20,7 @@ export async function inspectLeft(application: Application, target: DesiredTarge
   let inspected = 0
   for (const record of application.records()) {
     if (signal.aborted) return
+    application.pass.progressed()
     // That it could not be put back matters no more.
     if (record.declared && record.deleting === '' && !isPending(record)) record.failure = undefined
     if (record.driftLeft || isPending(record) || record.live?.terminating) continue

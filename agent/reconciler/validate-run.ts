@@ -7,6 +7,7 @@
 import { AppError, isAborted, toAppError } from '@fairlead/shared/errors'
 import { formatObjectReference } from '@fairlead/shared/object-reference'
 import { type Declared, readDeclared } from '../applier/declared.ts'
+import type { Application } from './application.ts'
 import type { ReconcilerContext } from './context.ts'
 import { bodyOf } from './left-fields.ts'
 import type { LoadedManifests, Unresolved } from './load-declared.ts'
@@ -46,7 +47,7 @@ export function judgeRefusal(error: AppError, facts: RefusalFacts): 'refused' | 
 
 /** Asks about every object; returns those that are refused, none of which was written. Throws Aborted, or the error when one cannot be asked about for now. */
 export async function validateDeclared(
-  context: ReconcilerContext,
+  { context, pass }: Pick<Application, 'context' | 'pass'>,
   { declared, definedKinds }: LoadedManifests,
   signal: AbortSignal,
 ): Promise<Refused[]> {
@@ -69,7 +70,7 @@ export async function validateDeclared(
   const work = async (): Promise<void> => {
     for (let object = queue.shift(); object && !signal.aborted && failures.length === 0; object = queue.shift()) {
       const next = object
-      await context.applies.run(async () => await ask(next))
+      await pass.inTurn(context.applies, async () => await ask(next))
     }
   }
   await Promise.all(Array.from({ length: Math.min(WORKERS, asked.length) }, work))
