@@ -4,6 +4,8 @@ import { HealthState, SyncState } from '@fairlead/proto/common'
 import { expect, test } from 'vitest'
 import type { Kube } from '../kube/kube.ts'
 import { KubeError } from '../kube/kube-error.ts'
+import type { ReconcilerOptions } from '../reconciler.ts'
+import { createWatcher } from '../watcher/watcher.ts'
 import { ClusterBed } from './cluster-bed.ts'
 import type { TestObject } from './reconciler-bed.ts'
 
@@ -253,3 +255,28 @@ test('a Degraded workload names the pod and the reason, read once', async () => 
     message: 'ProgressDeadlineExceeded: timed out; pod d-1: c: CrashLoopBackOff: back-off',
   })
 })
+
+test('an object that was made anew right before the process ended is deleted by the next one, which has not seen it yet', async () => {
+  const first = await here.start()
+  const a = here.placed(configMap('a'))
+  first.update({ web: { objects: [configMap('a')] } })
+  await first.synced('web')
+  await here.stop(first)
+  // What a repair leaves whose process ends before it notes the uid.
+  const { labels } = (await here.find(a))?.metadata ?? {}
+  await here.admin.delete(a)
+  await here.admin.create(
+    { ...a, metadata: { ...a.metadata, ...(labels && { labels }) } },
+    { fieldManager: 'fairlead' },
+  )
+  const createUnseeing: ReconcilerOptions['createWatcher'] = (options) =>
+    createWatcher({ ...options, kube: { ...here.kube, listPages: listNever } })
+  const second = await here.start({ createWatcher: createUnseeing })
+  second.update({ web: { tombstone: 'prune' } })
+  await waitFor('the confirmation', () => second.removed.includes('web'))
+  expect(await here.find(a)).toBeUndefined()
+})
+
+async function* listNever(_resource: unknown, { signal }: { signal?: AbortSignal } = {}): AsyncGenerator<never> {
+  await new Promise((_, reject) => signal?.addEventListener('abort', () => reject(signal.reason), { once: true }))
+}

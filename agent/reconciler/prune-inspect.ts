@@ -114,9 +114,12 @@ async function look(
   const { metadata } = object
   const isOurs = metadata.labels?.[APPLICATION_LABEL] === application.name
   if (!applied && !isOurs) return undefined
+  const { uid = '' } = metadata
+  // Made anew by a process that ended before it noted that.
+  if (applied && isOurs) record.applied = { ...applied, uid }
   const keep = metadata.annotations?.[PRUNE_ANNOTATION] === 'disabled'
   const taken = metadata.deletionTimestamp === undefined ? await take() : undefined
-  return { uid: applied?.uid ?? metadata.uid ?? '', keep, taken }
+  return { uid: record.applied?.uid ?? uid, keep, taken }
 }
 
 async function read(

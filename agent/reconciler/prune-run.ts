@@ -278,10 +278,10 @@ async function remove(application: Application, record: ObjectRecord, signal: Ab
     }
   } catch (error) {
     if (!isStatus(error, 409) && !isStatus(error, 404)) throw error
-    // Not ours when somebody made another object of that name; else the deletion was refused.
+    // Somebody else's when it is another object without our label; else the deletion was refused, or it was made anew.
     const kube = await context.kubeFor(application.name)
     const found = await kube.get(record.resource, record, { metadataOnly: true, signal: context.signal })
-    if (found?.metadata.uid === uid) throw error
+    if (found?.metadata.uid === uid || found?.metadata.labels?.[APPLICATION_LABEL] === application.name) throw error
   }
   observeGone(record)
   forgetUnlessWanted(application, record)
