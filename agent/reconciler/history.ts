@@ -165,6 +165,17 @@ function changedValue(kind: string) {
   }
 }
 
+/** Where the edit `added` puts an item into a list whose items are merged by key: the list, the item's name, and what a field manager that owns it has in its entry. Undefined where it does something else. */
+export function addedItemOf(
+  slot: number,
+): { readonly list: readonly string[]; readonly name: string; readonly key: string } | undefined {
+  const { kind } = objectOf(slot, 0)
+  if (kind === 'Service')
+    return { list: ['spec', 'ports'], name: 'more', key: JSON.stringify('"port":9000').slice(1, -1) }
+  const key = JSON.stringify('"name":"sidecar"').slice(1, -1)
+  return kind === 'Deployment' ? { list: ['spec', 'template', 'spec', 'containers'], name: 'sidecar', key } : undefined
+}
+
 function addedValue(kind: string) {
   switch (kind) {
     case 'ConfigMap':
@@ -199,4 +210,27 @@ export function entriesOf(
       entries[application] = empty === 'empty' ? { objects, approve } : { tombstone: 'prune', approve }
   }
   return entries
+}
+
+/** Histories that failed once. */
+export const FOUND: readonly History[] = [
+  // What a controller adds to a list with keys stays.
+  [
+    { type: 'declare', state: { slots: slotsOf({ 5: { application: 'a', variant: 0 } }), empty: 'empty' } },
+    { type: 'settle' },
+    { type: 'edit', slot: 5, manager: 'some-controller', what: 'added' },
+    { type: 'settle' },
+  ],
+  // The process ends right after it has put back what was deleted, and the next one is to delete it.
+  [
+    { type: 'declare', state: { slots: slotsOf({ 4: { application: 'c', variant: 0 } }), empty: 'empty' } },
+    { type: 'settle' },
+    { type: 'delete', slot: 4 },
+    { type: 'declare', state: { slots: slotsOf({ 1: { application: 'b', variant: 1 } }), empty: 'tombstone' } },
+    { type: 'restart' },
+  ],
+]
+
+function slotsOf(declared: Readonly<Record<number, DeclaredState['slots'][number]>>): DeclaredState['slots'] {
+  return Array.from({ length: SLOTS }, (_, slot) => declared[slot])
 }
