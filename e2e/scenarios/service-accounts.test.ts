@@ -74,7 +74,12 @@ async function apply(name: string, serviceAccount?: string): Promise<void> {
 }
 
 async function waitUntilRunning(application: string): Promise<FleetStatus> {
-  return await fleet.waitForStatus(`${application} to run`, (status) => runs(status, application, 'eu', shop.head()))
+  return await fleet.waitForStatus(
+    `${application} to run`,
+    (status) => runs(status, application, 'eu', shop.head()),
+    // Rights that are missing are asked for again after half a minute, then after a minute.
+    { timeoutMs: 120_000 },
+  )
 }
 
 /** Waits until an application has exactly these problems, and returns their messages. */
