@@ -159,6 +159,17 @@ test.each([
   expect(`${error.message}${JSON.stringify(error)}${JSON.stringify(error.causes)}`).not.toContain('hunter2')
 })
 
+test('of an object with decrypted values no part of the name of an item is shown, brackets in it or not', () => {
+  const field = '.spec.containers[0].env[name="a]hunter2[1]"].value'
+  const message = `failed to create typed patch object (a/b; apps/v1, Kind=Deployment): ${field}: expected string, got 1`
+  const error = new KubeError(parseStatus(500, { message }), { sensitive: true })
+  expect(error.message).toContain(': .spec.containers[0].env[…].value: expected string')
+  const causes = ['x[0].y', 'env[name="a]hunter2"].value'].map((one) => ({ reason: 'r', message: 'm', field: one }))
+  const invalid = new KubeError(parseStatus(422, { message: 'no', details: { causes } }), { sensitive: true })
+  expect(invalid.message).toContain('(422): x[0].y, env[…].value')
+  expect(invalid.causes.map((cause) => cause.field)).toEqual(['x[0].y', 'env[…].value'])
+})
+
 test('of a Secret, missing permission is told in full', () => {
   const message =
     'secrets "x" is forbidden: User "u" cannot patch resource "secrets" in API group "" in the namespace "n"'

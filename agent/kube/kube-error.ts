@@ -135,17 +135,17 @@ function redact(status: Status, code: ErrorCode, asked: Asked): string {
   const quotes = status.status >= 500 || code === 'ApplyInvalid' || code === 'ImmutableField' || code === 'ApplyRefused'
   if (!quotes || (status.status === 403 && !WEBHOOK.test(message))) return message
   const typed = /: (\.[^:]{1,500}): (expected [a-z]+|field not declared in schema|duplicate entries)/.exec(message)
-  const fields = [...new Set(causes.map((cause) => cause.field).filter((field) => field !== ''))].join(', ')
-  const found = typed ? `: ${typed[1]}: ${typed[2]}` : fields === '' ? '' : `: ${fields}`
-  const where = fieldOf(found, asked)
+  const fields = [...new Set(causes.map((cause) => fieldOf(cause.field, asked)).filter((field) => field !== ''))]
+  const named = fields.length === 0 ? '' : `: ${fields.join(', ')}`
+  const where = typed ? `: ${fieldOf(typed[1] ?? '', asked)}: ${typed[2]}` : named
   const webhook = /webhook "([^"]{1,253})"/.exec(message)?.[1]
   const by = webhook === undefined ? 'the API server' : `admission webhook "${webhook}"`
   return `${by} refuses the ${asked.isSecret ? 'Secret' : 'encrypted object'} (${status.status}${reason === '' ? '' : ` ${reason}`})${where}`
 }
 
-/** Items of lists are named by values of theirs, which may have been decrypted. */
+/** Items of lists are named by values of theirs, which may have been decrypted, and may hold brackets: from the first that is no position to the last, nothing is shown. */
 function fieldOf(field: string, { sensitive = false }: Asked): string {
-  return sensitive ? field.replace(/\[[^\]]*[^\]\d][^\]]*\]/g, '[…]') : field
+  return sensitive ? field.replace(/\[(?!\d+\])(?:.*\]|.*$)/s, '[…]') : field
 }
 
 /** Keeps both ends: what is refused stands at the beginning, and why at the end. */
