@@ -1,5 +1,6 @@
 // Keeps the encrypted chunks of artifacts, many in one Secret: hundreds of small applications cost one request, not hundreds.
 // A pack is never changed. It goes when nothing in it is needed, and is written anew with what is left when that is little.
+import { unlessAborted } from '@fairlead/shared/backoff'
 import { sha256Hex } from '@fairlead/shared/digest'
 import { KEPT_LABEL, type KeptSecrets } from './kept-secrets.ts'
 
@@ -13,7 +14,6 @@ const PACK_MAX_BYTES = 900_000
 const PACK_MAX_CHUNKS = 1_000
 /** How long a pack that was read is held for the next chunk of it, in milliseconds. */
 const HELD_MS = 2_000
-const READ_TIMEOUT_MS = 30_000
 
 /** Chunks that fit into one pack, in the order in which they are added. */
 export class ChunkBatch {
@@ -35,6 +35,8 @@ export class KeptChunks {
   readonly #secrets: KeptSecrets
   /** Chunks by the pack's name; undefined before the first listing. */
   #packs: Map<string, ReadonlySet<string>> | undefined
+  /** Asked by many at once, as at a start, it is listed once. */
+  #listing: Promise<Map<string, ReadonlySet<string>>> | undefined
   readonly #held = new Map<string, Promise<Readonly<Record<string, string>>>>()
   /** Chunks that were found damaged in a pack, as `pack/digest`. */
   readonly #damaged = new Set<string>()
@@ -111,9 +113,16 @@ export class KeptChunks {
 
   async #list(signal: AbortSignal): Promise<Map<string, ReadonlySet<string>>> {
     if (this.#packs) return this.#packs
+    this.#listing ??= this.#listNow().finally(() => {
+      this.#listing = undefined
+    })
+    return await unlessAborted(this.#listing, signal)
+  }
+
+  async #listNow(): Promise<Map<string, ReadonlySet<string>>> {
     // Whatever is not the slice: a Secret that names no chunks goes, as nothing in it is needed.
-    const found = await this.#secrets.list(`${KEPT_LABEL},${KEPT_LABEL}!=slice`, signal)
-    this.#packs ??= new Map(
+    const found = await this.#secrets.list(`${KEPT_LABEL},${KEPT_LABEL}!=slice`)
+    this.#packs = new Map(
       found.map(({ metadata: { name, annotations } }) => {
         const content = annotations?.[CONTENT_ANNOTATION] ?? ''
         return [name, new Set(content.split(' ').filter((digest) => digest !== ''))]
@@ -126,8 +135,8 @@ export class KeptChunks {
   async #readPack(name: string): Promise<Readonly<Record<string, string>>> {
     const held = this.#held.get(name)
     if (held !== undefined) return await held
-    // Not by the signal of whoever asks first: others wait for the same answer.
-    const reading = this.#secrets.read(name, AbortSignal.timeout(READ_TIMEOUT_MS)).then((secret) => secret?.data ?? {})
+    // Not by the signal of whoever asks first: others wait for the same answer. A request that takes too long fails as such.
+    const reading = this.#secrets.read(name).then((secret) => secret?.data ?? {})
     this.#held.set(name, reading)
     const forget = (): void => {
       if (this.#held.get(name) === reading) this.#held.delete(name)

@@ -34,7 +34,7 @@ export class KeptSecrets {
   }
 
   /** Undefined when it is not there. */
-  async read(name: string, signal: AbortSignal): Promise<KeptSecret | undefined> {
+  async read(name: string, signal?: AbortSignal): Promise<KeptSecret | undefined> {
     const answer = await this.#kube.request({ method: 'GET', path: `${this.#path}/${name}`, signal })
     return answer.status === 404 ? undefined : (expectOk(answer, `read Secret ${name}`) as KeptSecret)
   }
@@ -59,7 +59,7 @@ export class KeptSecrets {
   }
 
   /** Those with this label, without their data. */
-  async list(labelSelector: string, signal: AbortSignal): Promise<readonly KeptSecret[]> {
+  async list(labelSelector: string, signal?: AbortSignal): Promise<readonly KeptSecret[]> {
     const found: KeptSecret[] = []
     let next = ''
     do {
