@@ -45,7 +45,9 @@ interface Watch {
 /** Drifts that are left. */
 export class LeftDrift {
   readonly #options: LeftDriftOptions
-  readonly #watches = new Map<ObjectRecord, Watch>()
+  readonly #watches = new WeakMap<ObjectRecord, Watch>()
+  /** Those of which the timer runs. */
+  readonly #armed = new Set<Watch>()
   /** What objects looked like, but for status, that were as declared although others own some of it. */
   readonly #equal = new WeakMap<ObjectRecord, string>()
   readonly #lane = new Limiter({ places: 2 })
@@ -87,8 +89,8 @@ export class LeftDrift {
 
   /** Gives up what was going to be looked at. */
   stop(): void {
-    for (const { timer } of this.#watches.values()) clearTimeout(timer)
-    this.#watches.clear()
+    for (const { timer } of this.#armed) clearTimeout(timer)
+    this.#armed.clear()
   }
 
   /** Without evidence it is told that it differs, and not how. */
@@ -123,11 +125,13 @@ export class LeftDrift {
         : Math.min(LONGEST_INTERVAL_MS, Math.max(FIRST_INTERVAL_MS, watch.intervalMs * 2))
     const delayMs = Math.max(SETTLE_MS, watch.checkedAtMs === 0 ? 0 : watch.intervalMs - sinceMs)
     watch.timer = setTimeout(() => void this.#check(record, watch), delayMs).unref()
+    this.#armed.add(watch)
   }
 
   async #check(record: ObjectRecord, watch: Watch): Promise<void> {
     const { kubeFor, signal, clock } = this.#options
     watch.timer = undefined
+    this.#armed.delete(watch)
     watch.checkedAtMs = clock()
     try {
       await this.#lane.run(async () => {

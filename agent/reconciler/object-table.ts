@@ -18,11 +18,6 @@ export class ObjectTable {
     return [...(this.#byApplication.get(application)?.values() ?? [])]
   }
 
-  /** Names of all applications that own something. */
-  applications(): string[] {
-    return [...this.#byApplication.keys()]
-  }
-
   /** All records. */
   all(): IterableIterator<ObjectRecord> {
     return this.#records.values()

@@ -110,6 +110,14 @@ test('an object that is gone, or made anew, has no old deadline', () => {
   expect(events).toEqual(['anew expired'])
 })
 
+test('what is gone is not followed any more, also where no deadline is set', () => {
+  const [gone, other] = [record('gone'), record('other')]
+  note(gone, waiting)
+  gone.live = undefined
+  note(other, waiting)
+  expect(deadlines.size).toBe(1)
+})
+
 test('an object tells since when it progresses by its making, the writes of its spec and its conditions, not by its status', () => {
   const managedFields = [
     { manager: 'fairlead', operation: 'Apply', time: '2026-06-01T11:10:00Z' },

@@ -85,6 +85,11 @@ export class ProgressDeadlines {
     this.#schedule()
   }
 
+  /** How many objects are followed because they are Progressing. */
+  get size(): number {
+    return this.#progress.size
+  }
+
   /** Ends the timer. */
   stop(): void {
     clearTimeout(this.#timer)
@@ -120,7 +125,9 @@ export class ProgressDeadlines {
     this.#timer = undefined
     let nearest = Number.POSITIVE_INFINITY
     for (const [record, progress] of this.#progress) {
-      if (record.health === progress.health) nearest = Math.min(nearest, this.#dueMs(record, progress))
+      // Gone or replaced since: what is pruned tells nothing more.
+      if (record.live?.uid !== progress.uid) this.#progress.delete(record)
+      else if (record.health === progress.health) nearest = Math.min(nearest, this.#dueMs(record, progress))
     }
     if (nearest === Number.POSITIVE_INFINITY) return
     const delayMs = Math.min(TIMER_MAX_MS, Math.max(1, nearest - this.#options.clock()))
@@ -130,9 +137,8 @@ export class ProgressDeadlines {
 
   #expire(): void {
     for (const [record, progress] of this.#progress) {
-      // Gone or replaced since.
-      if (record.live?.uid !== progress.uid) this.#progress.delete(record)
-      else if (record.health === progress.health && this.#dueMs(record, progress) <= this.#options.clock()) {
+      const isThere = record.live?.uid === progress.uid
+      if (isThere && record.health === progress.health && this.#dueMs(record, progress) <= this.#options.clock()) {
         this.#judge(record, progress)
         this.#options.onExpired(record)
       }
