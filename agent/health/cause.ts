@@ -1,23 +1,16 @@
 // Why a workload does not work: the pod that fares worst, what is wrong with it, and, where it is allowed, what it wrote last.
 // Read only when somebody asks.
 import type { KubernetesObject } from '@fairlead/shared/object-reference'
+import { coreKind } from '../kube/core-kinds.ts'
 import type { Kube, ListOptions, ResourceType } from '../kube/kube.ts'
 import { fieldsOf, itemsOf, numberOf, specOf, textOf } from './conditions.ts'
 import { assessHealth, type Health, worstHealth } from './health.ts'
 import { findBlamedContainer, readLogLines } from './pod-log.ts'
 import { HEALTHY } from './verdict.ts'
 
-const core = (kind: string, plural: string): ResourceType => ({
-  group: '',
-  version: 'v1',
-  kind,
-  plural,
-  namespaced: true,
-  verbs: ['list'],
-})
-const PODS = core('Pod', 'pods')
-const EVENTS = core('Event', 'events')
-const REPLICA_SETS: ResourceType = { ...core('ReplicaSet', 'replicasets'), group: 'apps' }
+const PODS = coreKind('Pod', 'pods')
+const EVENTS = coreKind('Event', 'events')
+const REPLICA_SETS: ResourceType = { ...coreKind('ReplicaSet', 'replicasets'), group: 'apps' }
 /** One page: of many sick pods the first show why. */
 const LISTED_MAX = 50
 /** Longest text of a cause, in characters. */

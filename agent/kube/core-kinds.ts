@@ -8,6 +8,7 @@ export const SECRETS = coreKind('Secret', 'secrets')
 /** ServiceAccounts. */
 export const SERVICE_ACCOUNTS = coreKind('ServiceAccount', 'serviceaccounts')
 
-function coreKind(kind: string, plural: string): ResourceType {
+/** A namespaced kind of the core group, version v1. */
+export function coreKind(kind: string, plural: string): ResourceType {
   return { group: '', version: 'v1', kind, plural, namespaced: true, verbs: [] }
 }

@@ -10,7 +10,7 @@ const SECRETS: readonly RegExp[] = [
   /\beyJ[\w-]{8,}\.[\w-]+(\.[\w-]*)?/g,
   /\bBearer\s+\S+/gi,
   /\bflj_[\w-]+/g,
-  /\bAGE-SECRET-KEY-1\w+/g,
+  /\bAGE-SECRET-KEY-(?:PQ-)?1\w+/g,
   // Seeds of nkeys.
   /\bS[ANCOUX][A-Z2-7]{54,}\b/g,
   /\b(gh[pousr]_|glpat-|xox[abp]-|AKIA)[\w-]{10,}/g,
