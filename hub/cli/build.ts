@@ -1,6 +1,6 @@
 // Bundles CLI and hub into dist/fairlead.js, and each worker thread of the hub into dist/<name>-worker.js beside it.
 // Nothing is left external: the folder dist/, with the rendering engine in it, runs by itself on Node 24.
-import { chmod, copyFile, glob, readFile, rename, rm } from 'node:fs/promises'
+import { chmod, copyFile, cp, glob, readFile, rename, rm } from 'node:fs/promises'
 import { createRequire } from 'node:module'
 import path from 'node:path'
 import { build, type Plugin } from 'esbuild'
@@ -112,6 +112,7 @@ await build({
   legalComments: 'linked',
   logLevel: 'warning',
 })
+await cp(path.join(server, 'schemas', 'data'), path.join(aside, 'data'), { recursive: true })
 await chmod(path.join(aside, 'fairlead.js'), 0o755)
 // See engineUrl in hub/server/renderer/engine-module.ts.
 await copyFile(path.join(here, '..', 'engine', 'dist', 'engine.wasm.zst'), path.join(aside, 'engine.wasm.zst'))

@@ -16,6 +16,7 @@ import { createGetCommand } from './commands/get.ts'
 import { createHubCommand } from './commands/hub.ts'
 import { createRepositoryCommand } from './commands/repository/repository.ts'
 import { createStatusCommand } from './commands/status.ts'
+import { createValidateCommand } from './commands/validate.ts'
 import { createVersionCommand } from './commands/version.ts'
 import { createWhyCommand } from './commands/why.ts'
 import { EXIT_CODES, exitCodeOf, hintOf } from './exit-codes.ts'
@@ -47,6 +48,7 @@ function createPlainProgram(cli: Cli): Command {
     .addCommand(createAdoptCommand(cli))
     .addCommand(createStatusCommand(cli))
     .addCommand(createWhyCommand(cli))
+    .addCommand(createValidateCommand(cli))
     .addCommand(createContextCommand(cli))
     .addCommand(createVersionCommand(cli))
 }

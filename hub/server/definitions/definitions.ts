@@ -15,7 +15,7 @@ import {
 } from '@fairlead/proto/definitions'
 import { canonicalJson } from '@fairlead/shared/digest'
 import { AppError } from '@fairlead/shared/errors'
-import { type ErrorDetail, ProblemsError } from '@fairlead/shared/grpc-status'
+import { ProblemsError } from '@fairlead/shared/grpc-status'
 import type { Logger } from '@fairlead/shared/logger'
 import type { Kysely, Transaction } from 'kysely'
 import type { Labels } from '../label-selector.ts'
@@ -23,10 +23,10 @@ import { writeAudit } from '../store/audit.ts'
 import { readApplicationSpec, readApplications, readRepositories } from '../store/definition-rows.ts'
 import type { Schema } from '../store/schema.ts'
 import type { Store } from '../store/store.ts'
-import { findApplicationProblems } from './application-rules.ts'
-import { type DependencyGraph, findDependencyProblems } from './dependencies.ts'
+import { checkDefinitions } from './check-definitions.ts'
+import { toGraph } from './dependencies.ts'
 import { type Definition, type ReadDocument, readDocument } from './document.ts'
-import { findRepositoryProblems, findRepositoryWarnings } from './repository-rules.ts'
+import { findRepositoryWarnings } from './repository-rules.ts'
 import { suspendApplication } from './suspension.ts'
 
 const MAX_DOCUMENTS = 5_000
@@ -161,29 +161,13 @@ async function checkDocuments(
   documents: readonly ReadDocument[],
 ): Promise<Definition[]> {
   const stored = await transaction.selectFrom('repositories').select('name').execute()
-  const repositories = new Set([
-    ...stored.map(({ name }) => `Repository/${name}`),
-    ...documents.map(({ object }) => object),
-  ])
-  const definitions = documents.flatMap(({ definition }) => (definition ? [definition] : []))
-  const graph = toGraph(await readSpecs(transaction, definitions))
-  const problems = [
-    ...documents.flatMap((document) => document.problems),
-    ...definitions.flatMap((definition) =>
-      locate(
-        definition,
-        findRuleProblems(definition, graph, (name) => repositories.has(`Repository/${name}`)),
-      ),
-    ),
-    ...findDuplicates(definitions),
-  ]
-  if (problems.length > 0) throw new ProblemsError('InvalidArgument', sortByPlace(problems))
+  const repositories = new Set(stored.map(({ name }) => name))
+  const { definitions, problems } = checkDefinitions(documents, {
+    repositories,
+    applications: await readSpecs(transaction, []),
+  })
+  if (problems.length > 0) throw new ProblemsError('InvalidArgument', problems)
   return definitions
-}
-
-function findRuleProblems(definition: Definition, graph: DependencyGraph, isRepository: (name: string) => boolean) {
-  if (definition.kind === 'Repository') return findRepositoryProblems(definition.spec)
-  return [...findApplicationProblems(definition.spec, isRepository), ...findDependencyProblems(definition.name, graph)]
 }
 
 /** The applications' specs, by name, as they will be once these definitions are stored. */
@@ -195,30 +179,6 @@ async function readSpecs(
   const specs = new Map(rows.map(({ name, spec }) => [name, readApplicationSpec(spec)]))
   for (const { kind, name, spec } of definitions) if (kind === 'Application') specs.set(name, spec)
   return specs
-}
-
-function toGraph(specs: ReadonlyMap<string, ApplicationSpec>): DependencyGraph {
-  return new Map([...specs].map(([name, { dependsOn }]) => [name, dependsOn]))
-}
-
-function locate(definition: Definition, problems: readonly { field: string; message: string }[]): ErrorDetail[] {
-  const object = `${definition.kind}/${definition.name}`
-  return problems.map((problem) => ({ ...definition.source, object, ...problem }))
-}
-
-function findDuplicates(definitions: readonly Definition[]): ErrorDetail[] {
-  const groups = Map.groupBy(definitions, ({ kind, name }) => `${kind}/${name}`)
-  return [...groups.values()].flatMap(([first, ...others]) =>
-    others.flatMap((other) => {
-      const { file, line } = first?.source ?? {}
-      const place = file === undefined ? '' : `; the first is in ${file}${line === undefined ? '' : `:${line}`}`
-      return locate(other, [{ field: 'metadata.name', message: `is given twice in one request${place}` }])
-    }),
-  )
-}
-
-function sortByPlace(problems: readonly ErrorDetail[]): ErrorDetail[] {
-  return [...problems].sort((a, b) => (a.file ?? '').localeCompare(b.file ?? '') || (a.line ?? 0) - (b.line ?? 0))
 }
 
 /** What is allowed but probably not meant, for each definition. */

@@ -1,9 +1,15 @@
 // Which applications wait for which: what they name must exist, and nobody may wait for itself, however long the way round. Pure.
+import type { ApplicationSpec } from '@fairlead/proto/definitions'
 import { findNameProblem } from '../label-selector.ts'
 import type { FieldProblem } from './document-shape.ts'
 
 /** What each application depends on, by name. */
 export type DependencyGraph = ReadonlyMap<string, readonly string[]>
+
+/** What they depend on by their specs. */
+export function toGraph(specs: ReadonlyMap<string, ApplicationSpec>): DependencyGraph {
+  return new Map([...specs].map(([name, { dependsOn }]) => [name, dependsOn]))
+}
 
 /** Most applications that one may depend on directly. */
 const MAX_DEPENDENCIES = 50

@@ -3,6 +3,7 @@
 import type { DescField, DescMessage, JsonObject, JsonValue } from '@bufbuild/protobuf'
 import { ScalarType } from '@bufbuild/protobuf'
 import { findDurationMs } from '../duration.ts'
+import { findNear } from '../near-name.ts'
 
 /** Something wrong with a field. */
 export interface FieldProblem {
@@ -136,30 +137,10 @@ function describe(value: JsonValue): string {
 
 function unknownField(key: string, schema: DescMessage): string {
   const known = schema.fields.map((field) => field.jsonName)
-  const near = known.find((name) => isNear(name, key))
+  const near = findNear(known, key)
   return near === undefined
     ? `unknown field ${JSON.stringify(key.slice(0, 80))}; known are ${known.join(', ')}`
     : `unknown field ${JSON.stringify(key)}; did you mean ${near}?`
-}
-
-/** True when the two differ by case, separators or at most two letters. */
-function isNear(name: string, written: string): boolean {
-  const plain = (text: string): string => text.toLowerCase().replace(/[-_]/g, '')
-  const [a, b] = [plain(name), plain(written.slice(0, 80))]
-  return a === b || (a.length > 3 && editDistance(a, b) <= 2)
-}
-
-function editDistance(a: string, b: string): number {
-  let previous = Array.from({ length: b.length + 1 }, (_, index) => index)
-  for (let row = 1; row <= a.length; row++) {
-    const current = [row]
-    for (let column = 1; column <= b.length; column++) {
-      const substitute = (previous[column - 1] ?? 0) + (a[row - 1] === b[column - 1] ? 0 : 1)
-      current.push(Math.min(substitute, (previous[column] ?? 0) + 1, (current[column - 1] ?? 0) + 1))
-    }
-    previous = current
-  }
-  return previous[b.length] ?? 0
 }
 
 /** True for a JSON object. */

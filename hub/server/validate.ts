@@ -1,0 +1,200 @@
+// Tries definitions and manifests before they are committed, offline: the same reading, rules and rendering as the hub's,
+// and the schemas of chosen versions of Kubernetes.
+import { fromBinary } from '@bufbuild/protobuf'
+import type { DefinitionDocument } from '@fairlead/proto/definitions'
+import { ArtifactSchema } from '@fairlead/proto/slice'
+import { type ErrorCode, toAppError } from '@fairlead/shared/errors'
+import type { ErrorDetail } from '@fairlead/shared/grpc-status'
+import type { SchemaVersion } from '@fairlead/shared/kubernetes-versions'
+import { silentLogger } from '@fairlead/shared/logger'
+import { formatObjectReference, type KubernetesObject } from '@fairlead/shared/object-reference'
+import { isEncrypted } from '@fairlead/shared/sops'
+import { checkDefinitions } from './definitions/check-definitions.ts'
+import { type Definition, readDocument } from './definitions/document.ts'
+import { createRenderer, type Renderer } from './renderer/renderer.ts'
+import { SchemaChecker } from './schemas/schema-checker.ts'
+import { DISK_COMMIT, DiskSource } from './tracker/disk-source.ts'
+import { readSourceTree } from './tracker/source-reader.ts'
+
+/** A folder of manifests on disk, as an application would have it. */
+export interface ManifestFolder {
+  /** For messages: the application, or the folder as it was given. */
+  readonly name: string
+  /** The working copy: nothing outside it is read. */
+  readonly root: string
+  /** From the root; empty for the root itself. */
+  readonly path: string
+  /** For objects that name none. */
+  readonly namespace: string
+  /** Whether agents replace variables. */
+  readonly substitute: boolean
+}
+
+/** What is to be tried. */
+export interface ValidateRequest {
+  readonly documents: readonly DefinitionDocument[]
+  readonly folders: readonly ManifestFolder[]
+  /** Where the files of a Repository are on disk: its applications' folders are tried too. */
+  readonly workingCopies: ReadonlyMap<string, string>
+  /** Versions of Kubernetes; empty: no schemas. */
+  readonly versions: readonly SchemaVersion[]
+  /** Folders with CustomResourceDefinitions beside those that the folders themselves hold. */
+  readonly crds: readonly ManifestFolder[]
+}
+
+/** Something wrong. */
+export interface Finding extends ErrorDetail {
+  /** A code of docs/reference/errors.md. */
+  readonly code: ErrorCode
+  /** The working copy that `file` counts from; absent where `file` is as it was given. */
+  readonly root?: string
+  /** The application or folder that it was found in. */
+  readonly application?: string
+  /** Versions of Kubernetes whose schema says so; absent when none is concerned. */
+  readonly versions?: readonly SchemaVersion[]
+}
+
+/** An object that no schema was there for. */
+export interface Unchecked {
+  readonly object: string
+  readonly application: string
+  readonly reason: string
+}
+
+/** What came of it. */
+export interface ValidateResult {
+  readonly findings: readonly Finding[]
+  readonly unchecked: readonly Unchecked[]
+  readonly definitions: number
+  /** Folders that were rendered. */
+  readonly folders: number
+  readonly objects: number
+}
+
+interface Rendered {
+  readonly folder: ManifestFolder
+  readonly manifests: readonly { readonly object: KubernetesObject; readonly file: string; readonly line: number }[]
+  readonly findings: readonly Finding[]
+}
+
+/** Tries everything; what is wrong with what people wrote is a finding, never a rejection. Rejects with Aborted when the signal aborts. */
+export async function validate(request: ValidateRequest, signal: AbortSignal): Promise<ValidateResult> {
+  const { workingCopies } = request
+  const documents = request.documents.map(readDocument)
+  const repositories = new Set(workingCopies.keys())
+  const { definitions, problems } = checkDefinitions(documents, { repositories, applications: new Map() })
+  const folders = [...request.folders, ...definitions.flatMap((definition) => folderOf(definition, workingCopies))]
+  const renderer = createRenderer({ logger: silentLogger })
+  try {
+    const rendered = await renderAll(renderer, folders, signal)
+    const crds = await renderAll(renderer, request.crds, signal)
+    const checked = checkSchemas(rendered, crds, request.versions)
+    return {
+      findings: [
+        ...problems.map((problem): Finding => ({ ...problem, code: 'InvalidArgument' })),
+        ...[...rendered, ...crds].flatMap(({ findings }) => findings),
+        ...checked.findings,
+      ],
+      unchecked: checked.unchecked,
+      definitions: definitions.length,
+      folders: rendered.length,
+      objects: rendered.reduce((sum, { manifests }) => sum + manifests.length, 0),
+    }
+  } finally {
+    await renderer.stop()
+  }
+}
+
+/** The folder of an application whose repository is on disk. */
+function folderOf(definition: Definition, workingCopies: ReadonlyMap<string, string>): ManifestFolder[] {
+  if (definition.kind !== 'Application') return []
+  const { name, spec } = definition
+  const root = workingCopies.get(spec.source?.repository ?? '')
+  if (root === undefined) return []
+  const { namespace, sync, source } = spec
+  return [{ name, root, path: source?.path ?? '', namespace, substitute: sync?.substitute ?? true }]
+}
+
+async function renderAll(
+  renderer: Renderer,
+  folders: readonly ManifestFolder[],
+  signal: AbortSignal,
+): Promise<Rendered[]> {
+  const rendered: Rendered[] = []
+  for (const folder of folders) rendered.push(await renderFolder(renderer, folder, signal))
+  return rendered
+}
+
+async function renderFolder(renderer: Renderer, folder: ManifestFolder, signal: AbortSignal): Promise<Rendered> {
+  const { name: application, root, path, namespace, substitute } = folder
+  try {
+    const tree = readSourceTree(new DiskSource(root), DISK_COMMIT, path)
+    const options = { application, path, namespace, substitute }
+    const { content, problems } = await renderer.render(tree, options, signal)
+    const findings = problems.map(({ code, message, object, source }): Finding => {
+      const place = { file: source?.file ?? '', ...(source?.line ? { line: source.line } : {}) }
+      const subject = object ? { object: formatObjectReference(object) } : {}
+      return { code: code as ErrorCode, message, application, root, ...place, ...subject }
+    })
+    const manifests = fromBinary(ArtifactSchema, content).manifests.map(({ json, source }) => ({
+      object: JSON.parse(Buffer.from(json).toString('utf8')) as KubernetesObject,
+      file: source?.file ?? '',
+      line: source?.line ?? 0,
+    }))
+    return { folder, manifests, findings }
+  } catch (thrown) {
+    signal.throwIfAborted()
+    const { code, message, context } = toAppError(thrown)
+    return { folder, manifests: [], findings: [{ file: path, ...context, code, message, application, root }] }
+  }
+}
+
+function checkSchemas(
+  rendered: readonly Rendered[],
+  crds: readonly Rendered[],
+  versions: readonly SchemaVersion[],
+): { findings: Finding[]; unchecked: Unchecked[] } {
+  const objects = [...rendered, ...crds].flatMap(({ manifests }) => manifests.map(({ object }) => object))
+  const checkers = versions.map((version) => new SchemaChecker(version, objects))
+  const findings = new Map<string, Finding & { readonly versions: SchemaVersion[] }>()
+  const unchecked: Unchecked[] = []
+  for (const { folder, manifests } of rendered) {
+    for (const { object, file, line } of manifests) {
+      const subject = { object: describe(object), application: folder.name }
+      if (isEncrypted(object)) {
+        unchecked.push({ ...subject, reason: 'it is encrypted' })
+        continue
+      }
+      for (const checker of checkers) {
+        const outcome = checker.check(object)
+        if (outcome.kind === 'unchecked') {
+          // The same for every version, as a rule.
+          if (unchecked.at(-1)?.object !== subject.object) unchecked.push({ ...subject, reason: outcome.reason })
+          continue
+        }
+        for (const { field, message } of outcome.problems) {
+          const key = JSON.stringify([folder.name, file, line, subject.object, field, message])
+          const known = findings.get(key)
+          if (known) known.versions.push(checker.version)
+          else {
+            const place = { file, ...(line > 0 ? { line } : {}), root: folder.root }
+            findings.set(key, {
+              code: 'ApplyInvalid',
+              ...subject,
+              ...place,
+              field,
+              message,
+              versions: [checker.version],
+            })
+          }
+        }
+      }
+    }
+  }
+  return { findings: [...findings.values()], unchecked }
+}
+
+function describe({ apiVersion, kind, metadata }: KubernetesObject): string {
+  const group = apiVersion.includes('/') ? apiVersion.slice(0, apiVersion.indexOf('/')) : ''
+  return formatObjectReference({ group, kind, namespace: metadata.namespace ?? '', name: metadata.name })
+}
