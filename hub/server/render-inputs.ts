@@ -32,14 +32,14 @@ const ABSENT = ['PathNotFound', 'UnsafePath']
 
 /** What one render reads. */
 export class InputsReader {
-  readonly #trees: TreeReader
+  readonly #trees: Pick<TreeReader, 'readTree'>
   readonly #from: ReadFrom
   readonly #read = new Map<string, string | null>()
   readonly #files = new Map<string, SourceFile>()
   readonly #skipped = new Map<string, SkippedEntry>()
   #sizeBytes = 0
 
-  constructor(trees: TreeReader, from: ReadFrom) {
+  constructor(trees: Pick<TreeReader, 'readTree'>, from: ReadFrom) {
     this.#trees = trees
     this.#from = from
   }

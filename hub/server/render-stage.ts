@@ -103,9 +103,9 @@ export async function renderTarget(
   return 'rendered'
 }
 
-/** Renders again with what turns out to be needed, until nothing is. */
-async function readAndRender(
-  { trees, renderer }: RenderStageOptions,
+/** Reads and renders, and again with what turns out to be needed, until nothing is. Throws AppError when the files cannot be read, or rendered at all. */
+export async function readAndRender(
+  { trees, renderer }: { readonly trees: Pick<TreeReader, 'readTree'>; readonly renderer: Renderer },
   target: RenderTarget,
   signal: AbortSignal,
 ): Promise<{ readonly rendered: RenderedApplication; readonly reader: InputsReader }> {

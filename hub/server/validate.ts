@@ -11,10 +11,13 @@ import { formatObjectReference, type KubernetesObject } from '@fairlead/shared/o
 import { isEncrypted } from '@fairlead/shared/sops'
 import { checkDefinitions } from './definitions/check-definitions.ts'
 import { type Definition, readDocument } from './definitions/document.ts'
+import type { TreeReader } from './render-inputs.ts'
+import { type RenderTarget, readAndRender } from './render-stage.ts'
 import { createRenderer, type Renderer } from './renderer/renderer.ts'
 import { SchemaChecker } from './schemas/schema-checker.ts'
 import { DISK_COMMIT, DiskSource } from './tracker/disk-source.ts'
 import { readSourceTree } from './tracker/source-reader.ts'
+import { targetAt } from './whole-commits.ts'
 
 /** A folder of manifests on disk, as an application would have it. */
 export interface ManifestFolder {
@@ -22,12 +25,21 @@ export interface ManifestFolder {
   readonly name: string
   /** The working copy: nothing outside it is read. */
   readonly root: string
-  /** From the root; empty for the root itself. */
-  readonly path: string
-  /** For objects that name none. */
-  readonly namespace: string
-  /** Whether agents replace variables. */
-  readonly substitute: boolean
+  /** What of it is rendered, and how. */
+  readonly target: RenderTarget
+}
+
+/** A folder or file of a working copy as an application of defaults, named after it, would have it. `path` is from the root, empty for the root itself. */
+export function plainFolder(name: string, root: string, path: string, namespace: string): ManifestFolder {
+  // A chart's release has the application's name.
+  const last = `${root}/${path}`.split('/').findLast((part) => part !== '') ?? ''
+  const application =
+    last
+      .toLowerCase()
+      .replace(/[^a-z0-9]+/g, '-')
+      .replace(/^-+|-+$/g, '')
+      .slice(0, 53) || 'application'
+  return { name, root, target: { application, repository: '', ref: '', commit: DISK_COMMIT, path, namespace } }
 }
 
 /** What is to be tried. */
@@ -111,8 +123,7 @@ function folderOf(definition: Definition, workingCopies: ReadonlyMap<string, str
   const { name, spec } = definition
   const root = workingCopies.get(spec.source?.repository ?? '')
   if (root === undefined) return []
-  const { namespace, sync, source } = spec
-  return [{ name, root, path: source?.path ?? '', namespace, substitute: sync?.substitute ?? true }]
+  return [{ name, root, target: targetAt(name, spec, DISK_COMMIT) }]
 }
 
 async function renderAll(
@@ -126,11 +137,13 @@ async function renderAll(
 }
 
 async function renderFolder(renderer: Renderer, folder: ManifestFolder, signal: AbortSignal): Promise<Rendered> {
-  const { name: application, root, path, namespace, substitute } = folder
+  const { name: application, root, target } = folder
+  const source = new DiskSource(root)
+  const readTree: TreeReader['readTree'] = async (_repository, commit, path) =>
+    await Promise.resolve(readSourceTree(source, commit, path))
   try {
-    const tree = readSourceTree(new DiskSource(root), DISK_COMMIT, path)
-    const options = { application, path, namespace, substitute }
-    const { content, problems } = await renderer.render(tree, options, signal)
+    const { rendered } = await readAndRender({ trees: { readTree }, renderer }, target, signal)
+    const { content, problems } = rendered
     const findings = problems.map(({ code, message, object, source }): Finding => {
       const place = { file: source?.file ?? '', ...(source?.line ? { line: source.line } : {}) }
       const subject = object ? { object: formatObjectReference(object) } : {}
@@ -145,7 +158,7 @@ async function renderFolder(renderer: Renderer, folder: ManifestFolder, signal: 
   } catch (thrown) {
     signal.throwIfAborted()
     const { code, message, context } = toAppError(thrown)
-    return { folder, manifests: [], findings: [{ file: path, ...context, code, message, application, root }] }
+    return { folder, manifests: [], findings: [{ file: target.path, ...context, code, message, application, root }] }
   }
 }
 

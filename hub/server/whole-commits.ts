@@ -1,7 +1,7 @@
 // A commit reaches a cluster as a whole: applications wait for the others that the same commit changes, so that an object
 // that moves from one to another is handed over instead of being deleted in between.
 import { toJson } from '@bufbuild/protobuf'
-import { RenderOptionsSchema } from '@fairlead/proto/definitions'
+import { type ApplicationSpec, RenderOptionsSchema } from '@fairlead/proto/definitions'
 import { type ApplicationDefinition, type FleetSnapshot, refKey } from './fleet-snapshot.ts'
 import type { RenderTarget } from './render-stage.ts'
 import type { RenderSettings } from './renderer/render-tool.ts'
@@ -11,9 +11,14 @@ export function findTarget(
   { name, spec }: ApplicationDefinition,
   { commits }: FleetSnapshot,
 ): RenderTarget | undefined {
-  const { repository = '', ref = '', path = '' } = spec.source ?? {}
+  const { repository = '', ref = '' } = spec.source ?? {}
   const commit = commits.get(refKey(repository, ref))
-  if (commit === undefined) return undefined
+  return commit === undefined ? undefined : targetAt(name, spec, commit)
+}
+
+/** What an application is rendered from at a commit. */
+export function targetAt(name: string, spec: ApplicationSpec, commit: string): RenderTarget {
+  const { repository = '', ref = '', path = '' } = spec.source ?? {}
   const substitute = spec.sync?.substitute ?? true
   const target = { application: name, repository, ref, commit, path, namespace: spec.namespace, substitute }
   // The JSON of the message is what RenderSettings describes.

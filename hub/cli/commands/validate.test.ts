@@ -109,6 +109,23 @@ test('custom resources without a schema are noted, and are problems by --strict;
   )
 })
 
+test('charts and Kustomize folders are rendered as the hub renders them, with bases elsewhere in the working copy', async () => {
+  write('chart/Chart.yaml', 'apiVersion: v2\nname: shop\nversion: 1.0.0\n')
+  write('chart/values.yaml', 'size: 5\n')
+  write(
+    'chart/templates/a.yaml',
+    'apiVersion: v1\nkind: ConfigMap\nmetadata: {name: {{ .Release.Name }}}\ndata: {size: {{ .Values.size }}}\n',
+  )
+  write('base/kustomization.yaml', 'resources: [a.yaml]\n')
+  write('base/a.yaml', configMap('a', '7'))
+  write('overlay/kustomization.yaml', 'resources: [../base]\nnamePrefix: eu-\n')
+  const { code, stdout } = await run(at('chart'), at('overlay'))
+  expect(code).toBe(8)
+  expect(stdout).toMatch(/chart\/templates\/a\.yaml:\d+: ConfigMap chart: data\.size: must be a string, not 5/)
+  expect(stdout).toMatch(/base\/a\.yaml:\d+: ConfigMap eu-a: data\.value: must be a string, not 7/)
+  expect(stdout).toContain('2 problems in 2 objects, 2 folders')
+})
+
 test('links that lead out of the working copy are not followed', async () => {
   const secret = mkdtempSync(path.join(tmpdir(), 'fairlead-secret-'))
   writeFileSync(path.join(secret, 'a.yaml'), configMap('stolen'))

@@ -66,7 +66,7 @@ async function run(cli: Cli, paths: readonly string[], options: Options): Promis
     folders: gathered.folders,
     workingCopies: new Map(Object.entries(repository).map(([name, folder]) => [name, path.resolve(folder)])),
     versions: schemas ? versions : [],
-    crds: crds.map((given) => folderAt(given, namespace)),
+    crds: await Promise.all(crds.map(async (given) => await folderAt(given, namespace))),
   }
   // Only here: what it takes to check is much, and no other command needs it.
   const { validate } = await import('@fairlead/server/validate')

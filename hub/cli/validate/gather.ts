@@ -23,7 +23,7 @@ export async function gather(paths: readonly string[], namespace: string): Promi
   const findings: Finding[] = []
   for (const given of paths) {
     const read = await readFiles(given)
-    if (!read.some(({ documents: found }) => found.some(isOurs))) folders.push(folderAt(given, namespace))
+    if (!read.some(({ documents: found }) => found.some(isOurs))) folders.push(await folderAt(given, namespace))
     else {
       documents.push(...read.flatMap((file) => file.documents))
       findings.push(...read.flatMap(({ problem }) => (problem ? [problem] : [])))
@@ -33,11 +33,12 @@ export async function gather(paths: readonly string[], namespace: string): Promi
 }
 
 /** A folder or file as an application would have it. Its working copy is the Git repository that it is in, or itself. */
-export function folderAt(given: string, namespace: string): ManifestFolder {
+export async function folderAt(given: string, namespace: string): Promise<ManifestFolder> {
   const whole = path.resolve(given)
   const root = findRepository(whole) ?? (path.extname(whole) === '' ? whole : path.dirname(whole))
   const below = path.relative(root, whole).split(path.sep).join('/')
-  return { name: given, root, path: below, namespace, substitute: true }
+  const { plainFolder } = await import('@fairlead/server/validate')
+  return plainFolder(given, root, below, namespace)
 }
 
 function findRepository(whole: string): string | undefined {
