@@ -4,6 +4,7 @@
 import { AppError, toAppError } from './errors.ts'
 import { type FieldPath, parseFieldPath } from './field-path.ts'
 import {
+  BEFORE_HOOKS_ANNOTATION,
   HOOK_ANNOTATION,
   IGNORE_ANNOTATION,
   MERGE_ANNOTATION,
@@ -22,7 +23,7 @@ export interface AnnotatedObject {
 
 const HOOK_PHASES = ['pre-sync', 'post-sync', 'sync-fail']
 const PRUNE_VALUES = ['disabled', 'enabled']
-const SWITCHES = [MERGE_ANNOTATION, RECREATE_ANNOTATION]
+const SWITCHES = [MERGE_ANNOTATION, RECREATE_ANNOTATION, BEFORE_HOOKS_ANNOTATION]
 const WAVE_MAX = 2 ** 31 - 1
 
 /** What is wrong, one sentence each; empty when nothing is. With `hasVariables`, values that hold variables are left to the agent, which fills them in. */

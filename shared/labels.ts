@@ -21,5 +21,7 @@ export const IGNORE_ANNOTATION = 'fairlead.dev/ignore'
 export const RECREATE_ANNOTATION = 'fairlead.dev/recreate'
 /** Annotation on a Job: pre-sync, post-sync or sync-fail. It runs once for each revision. */
 export const HOOK_ANNOTATION = 'fairlead.dev/hook'
+/** Annotation `true`: written before the pre-sync hooks of its revision run, as these need it. */
+export const BEFORE_HOOKS_ANNOTATION = 'fairlead.dev/before-hooks'
 /** Annotation that the agent puts on the Job of a hook: which run of it this is. */
 export const HOOK_RUN_ANNOTATION = 'fairlead.dev/hook-run'

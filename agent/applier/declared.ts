@@ -8,6 +8,7 @@ import { AppError } from '@fairlead/shared/errors'
 import type { FieldPath } from '@fairlead/shared/field-path'
 import {
   APPLICATION_LABEL,
+  BEFORE_HOOKS_ANNOTATION,
   MANAGED_BY,
   MANAGED_BY_LABEL,
   MERGE_ANNOTATION,
@@ -31,6 +32,8 @@ export interface Declared {
   readonly namespace: string
   readonly name: string
   readonly wave: number
+  /** It is written before the pre-sync hooks of its revision run. */
+  readonly beforeHooks: boolean
   /** The JSON that is sent. */
   readonly body: Uint8Array
   /** Equal exactly when what is sent is equal. */
@@ -99,6 +102,7 @@ export function declare(
     namespace,
     name,
     wave: parseWave(annotations[WAVE_ANNOTATION]),
+    beforeHooks: annotations[BEFORE_HOOKS_ANNOTATION] === 'true',
     body: Buffer.from(JSON.stringify(complete)),
     hash: sha256Hex(canonicalJson(hashed)).slice(0, 32),
     sensitive: parsed.sealed !== undefined,

@@ -256,6 +256,21 @@ test('a pre-sync hook finds the Namespace that comes with its revision', async (
   await bed.synced('web')
 })
 
+test('a pre-sync hook finds the account and the settings that say that they come before it', async () => {
+  const bed = await here.start()
+  const early = { annotations: { 'fairlead.dev/before-hooks': 'true' } }
+  const account = configMap('account')
+  Object.assign(account.metadata, early)
+  bed.update({ web: { objects: [configMap('a'), job('migrate', 'pre-sync'), account] } })
+  await reached(bed, 'pre-sync migrate succeeded')
+  await bed.synced('web')
+  const order = bed
+    .requests(writeVerbs)
+    .map(({ name, resource }) => `${resource}/${name}`)
+    .filter((name) => /migrate|account|\/a$/.test(name))
+  expect(order).toEqual(['configmaps/account', 'jobs/migrate', 'configmaps/a'])
+})
+
 test('anything but a Job with the annotation is refused with its file, and nothing that was there is lost', async () => {
   const bed = await here.start()
   bed.update({ web: { objects: [configMap('a'), configMap('b')] } })

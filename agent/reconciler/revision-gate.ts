@@ -265,8 +265,8 @@ export class RevisionGate {
     revision: HookedRevision,
     signal: AbortSignal,
   ): Promise<boolean> {
-    // Hooks may need the Namespaces and CRDs that come with the revision.
-    const foundation = [...candidate.declared.values()].filter(isFoundation)
+    // Hooks may need the Namespaces and CRDs that come with the revision, and what says so of itself.
+    const foundation = [...candidate.declared.values()].filter((each) => isFoundation(each) || each.beforeHooks)
     await this.#heal(target, candidate, foundation, signal)
     const { table } = this.#application.context
     const missing = foundation.map(({ key }) => table.find(key)).find((record) => record && isPending(record))

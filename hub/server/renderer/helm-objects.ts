@@ -1,5 +1,5 @@
 // What a chart says in annotations of Helm, said in ours: hooks, and what must never be deleted. Pure.
-import { HOOK_ANNOTATION, PRUNE_ANNOTATION, WAVE_ANNOTATION } from '@fairlead/shared/labels'
+import { BEFORE_HOOKS_ANNOTATION, HOOK_ANNOTATION, PRUNE_ANNOTATION, WAVE_ANNOTATION } from '@fairlead/shared/labels'
 import { isObject } from './manifest.ts'
 import type { Adapt } from './rendering.ts'
 import type { JsonObject, JsonValue } from './yaml-reader.ts'
@@ -28,7 +28,11 @@ export function adaptHelmObject(document: JsonValue): ReturnType<Adapt> {
   const phase = findPhase(events)
   if (phase === undefined)
     return { leftOut: `the hook ${written} is left out: Fairlead runs hooks before and after a sync only` }
-  if (phase === 'object' || document.kind !== 'Job') return { document: annotate(document, ours) }
+  if (phase === 'object') return { document: annotate(document, ours) }
+  if (document.kind !== 'Job') {
+    const early: JsonObject = phase === 'pre-sync' ? { [BEFORE_HOOKS_ANNOTATION]: 'true' } : {}
+    return { document: annotate(document, { ...early, ...ours }) }
+  }
   const weight = annotations[HELM_WEIGHT]
   const wave =
     typeof weight === 'string' && /^[-+]?\d+$/.test(weight) ? { [WAVE_ANNOTATION]: String(Number(weight)) } : {}

@@ -328,6 +328,7 @@ test('hooks of Helm become ours, tests are left out, and what has no like is tol
     ],
     post: [['fairlead.dev/hook', 'post-sync']],
     both: [['fairlead.dev/hook', 'post-sync']],
+    account: [['fairlead.dev/before-hooks', 'true']],
     kept: [['fairlead.dev/prune', 'disabled']],
   })
   expect(annotations.tested).toBeUndefined()
