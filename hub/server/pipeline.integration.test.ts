@@ -259,6 +259,37 @@ test('a commit that changes one application renders only that one, and a slice t
   expect((await readSlice(prod))?.generation).toBe(second.generation)
 })
 
+test('an overlay is rendered again when its base elsewhere changes, comes or goes, and not when anything else does', async () => {
+  const prod = await addCluster('prod', { env: 'prod' })
+  await addApplication('web')
+  const overlay = { 'web/kustomization.yaml': 'resources: [../lib/base]\nnamePrefix: p-\n' }
+  const base = (name: string) => ({
+    'lib/base/kustomization.yaml': 'resources: [a.yaml]\n',
+    'lib/base/a.yaml': configMap(name),
+  })
+  await push('c1', { ...overlay, ...base('a'), 'lib/other/x.yaml': configMap('x') })
+  expect(await objectsOf(await sees(prod, { web: 'c1' }), 'web')).toEqual(['p-a'])
+  expect(reads).toEqual(['c1 web', 'c1 lib/base'])
+  reads = []
+  await push('c2', { ...overlay, ...base('a'), 'lib/other/x.yaml': configMap('y') })
+  await sees(prod, { web: 'c2' })
+  expect(reads).toEqual([])
+  await push('c3', { ...overlay, ...base('b') })
+  expect(await objectsOf(await sees(prod, { web: 'c3' }), 'web')).toEqual(['p-b'])
+  expect(reads).toEqual(['c3 web', 'c3 lib/base'])
+  reads = []
+  await push('c4', overlay)
+  await waitFor('the base to be missed', async () => (await problemsOf('web')).includes('PathNotFound'))
+  await push('c5', { ...overlay, 'web2/x.yaml': configMap('x') })
+  await waitFor('c5 to be looked at', async () => {
+    const row = await link.store.db.selectFrom('renders').select('attempted_commit').executeTakeFirst()
+    return row?.attempted_commit === 'c5'
+  })
+  expect(reads.filter((read) => read.startsWith('c5'))).toEqual([])
+  await push('c6', { ...overlay, ...base('c') })
+  expect(await objectsOf(await sees(prod, { web: 'c6' }), 'web')).toEqual(['p-c'])
+})
+
 test('a commit that changes two applications reaches a cluster as a whole, also when one takes longer, and also after a restart', async () => {
   const prod = await addCluster('prod', { env: 'prod' })
   await addApplication('from')
