@@ -121,7 +121,7 @@ test('charts and Kustomize folders are rendered as the hub renders them, with ba
   write('overlay/kustomization.yaml', 'resources: [../base]\nnamePrefix: eu-\n')
   const { code, stdout } = await run(at('chart'), at('overlay'))
   expect(code).toBe(8)
-  expect(stdout).toMatch(/chart\/templates\/a\.yaml:\d+: ConfigMap chart: data\.size: must be a string, not 5/)
+  expect(stdout).toMatch(/chart\/templates\/a\.yaml: ConfigMap chart: data\.size: must be a string, not 5/)
   expect(stdout).toMatch(/base\/a\.yaml:\d+: ConfigMap eu-a: data\.value: must be a string, not 7/)
   expect(stdout).toContain('2 problems in 2 objects, 2 folders')
 })
