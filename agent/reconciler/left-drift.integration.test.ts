@@ -227,6 +227,24 @@ test('a value that a person puts back by hand is Synced again, whoever owns it, 
   expect(getField(await here.find(configMap('a')), 'data.a')).toBe('7')
 })
 
+test('what is put back by hand in a list whose keys Git leaves to their defaults is Synced again', async () => {
+  const service: TestObject = {
+    apiVersion: 'v1',
+    kind: 'Service',
+    metadata: { name: 's' },
+    spec: { selector: { app: 'd' }, ports: [{ name: 'http', port: 80, targetPort: 8080 }] },
+  }
+  const bed = await here.start()
+  bed.update(left([service]))
+  await bed.synced('web')
+  const targetPort = async (value: number) =>
+    await here.admin.patch(here.placed(service), { spec: { ports: [{ port: 80, targetPort: value }] } })
+  await targetPort(9090)
+  await bed.reported('web', 'drifted', isDrifted(1))
+  await targetPort(8080)
+  await bed.reported('web', 'Synced', ({ sync, drifted }) => sync === SyncState.SYNCED && drifted === 0)
+})
+
 /** As a restore makes it, our labels among what it has, with another selector: which cannot be changed. */
 async function makeAnew(): Promise<void> {
   await here.admin.delete(here.placed(deployment()))

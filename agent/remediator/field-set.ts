@@ -90,9 +90,14 @@ function stepInto(value: unknown, step: string): unknown {
   if (kind === 'i:') return value[Number(rest)]
   const wanted: unknown = JSON.parse(rest)
   if (kind === 'v:') return value.find((item) => canonicalJson(item) === canonicalJson(wanted))
-  return value.find(
-    (item) => isRecord(item) && isRecord(wanted) && Object.entries(wanted).every(([key, part]) => item[key] === part),
-  )
+  return value.find((item) => isRecord(item) && isRecord(wanted) && hasKeys(item, wanted))
+}
+
+/** What API servers fill in where a manifest leaves out a key of a list: of the built-in kinds only ports have such a one. */
+const KEY_DEFAULTS: Readonly<Record<string, unknown>> = { protocol: 'TCP' }
+
+function hasKeys(item: Record<string, unknown>, wanted: Record<string, unknown>): boolean {
+  return Object.entries(wanted).every(([key, part]) => (item[key] ?? KEY_DEFAULTS[key]) === part)
 }
 
 function isRecord(value: unknown): value is Record<string, unknown> {

@@ -155,8 +155,12 @@ describe('field sets', () => {
     [{ 'f:list': { 'k:{"name":"y"}': {} } }, false],
     [{ 'f:set': { 'v:"one"': {} } }, true],
     [{ 'f:set': { 'v:"two"': {} } }, false],
+    // Which the declared item leaves out, and API servers fill in.
+    [{ 'f:ports': { 'k:{"port":80,"protocol":"TCP"}': { '.': {}, 'f:port': {} } } }, true],
+    [{ 'f:ports': { 'k:{"port":80,"protocol":"UDP"}': { '.': {}, 'f:port': {} } } }, false],
   ])('%j is declared: %s', ([fields, expected]) => {
-    expect(isDeclared(fields, { data: { a: '1' }, list: [{ name: 'x', port: 1 }], set: ['one'] })).toBe(expected)
+    const declared = { data: { a: '1' }, list: [{ name: 'x', port: 1 }], set: ['one'], ports: [{ port: 80 }] }
+    expect(isDeclared(fields, declared)).toBe(expected)
   })
 })
 
