@@ -1,7 +1,7 @@
 // Import directions, held by a rule instead of memory: proto <- shared <- {hub/server, hub/cli, agent}.
 // Stage folders never import each other; only the file that tells the flow (pipeline, reconciler, main) imports several.
 const HUB_STAGES =
-  'pki|nats|tracker|renderer|placer|slicer|publisher|collector|commander|approvals|view|registry|definitions|schemas|api'
+  'pki|nats|tracker|webhooks|renderer|placer|slicer|publisher|collector|commander|approvals|view|registry|definitions|schemas|api'
 const AGENT_STAGES =
   'puller|applier|inventory|policy|pruner|watcher|remediator|health|reporter|enrolment|leader|events|metrics|status'
 /** Tests, and what is only made for them. */

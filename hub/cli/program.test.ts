@@ -531,10 +531,19 @@ describe('get, version, label', () => {
   })
 
   test('version tells what waits to be published and how many tokens were refused', async () => {
-    const state = { version: '9.9.9', natsConnected: false, outbox: 2, refusedTokens: 17n, refusedBearers: 3n }
+    const state = {
+      version: '9.9.9',
+      natsConnected: false,
+      outbox: 2,
+      refusedTokens: 17n,
+      refusedBearers: 3n,
+      refusedWebhooks: 2n,
+    }
     const getHubStatus = async () => create(GetHubStatusResponseSchema, state)
     const { stdout } = await run(['version'], { fleet: { getHubStatus } })
-    expect(stdout).toMatch(/NATS away, 2 documents to publish, 17 join tokens refused, 3 bearer tokens refused/)
+    expect(stdout).toMatch(
+      /NATS away, 2 documents to publish, 17 join tokens refused, 3 bearer tokens refused, 2 webhooks refused/,
+    )
   })
 
   test.each([['env'], ['=x'], ['a=1 a-']])('a label change %j is refused before the hub is asked', async (changes) => {

@@ -7,6 +7,9 @@ import { findDurationMs } from './duration.ts'
 /** How much the hub logs. */
 export type LogLevel = 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'silent'
 
+/** TLS of the listener for webhooks. */
+export type WebhookTls = 'own' | 'off' | { readonly certFile: string; readonly keyFile: string }
+
 /** Settings of the hub; every path is absolute. */
 export interface HubConfig {
   /** Everything that the hub keeps. Flag --data-dir, FAIRLEAD_DATA_DIR; default ./fairlead-data. */
@@ -23,6 +26,10 @@ export interface HubConfig {
   readonly natsWebsocketListen?: string
   /** wss:// address under which agents reach it, when it differs. --nats-websocket-public-url, FAIRLEAD_NATS_WEBSOCKET_PUBLIC_URL. */
   readonly natsWebsocketPublicUrl?: string
+  /** host:port where webhooks of Git hosts are taken; none when absent. --webhook-listen, FAIRLEAD_WEBHOOK_LISTEN. */
+  readonly webhookListen?: string
+  /** How: with TLS by the hub's own certificate (`own`), with that of two files, or without TLS (`off`) behind a proxy that ends it. --webhook-tls, FAIRLEAD_WEBHOOK_TLS; default own. */
+  readonly webhookTls: WebhookTls
   /** An existing NATS to use instead of the embedded one. --nats-url, FAIRLEAD_NATS_URL. */
   readonly natsUrl?: string
   /** nats-server to run; default the one on PATH. --nats-server, FAIRLEAD_NATS_SERVER. */
@@ -54,6 +61,9 @@ export interface HubFlags {
   readonly natsPublicUrl?: string | undefined
   readonly natsWebsocketListen?: string | undefined
   readonly natsWebsocketPublicUrl?: string | undefined
+  readonly webhookListen?: string | undefined
+  /** own, off, or <certificate file>,<key file>. */
+  readonly webhookTls?: string | undefined
   readonly natsUrl?: string | undefined
   readonly natsServer?: string | undefined
   readonly logLevel?: string | undefined
@@ -80,6 +90,7 @@ export function parseHubConfig(flags: HubFlags, env: Environment = process.env):
   const publicAddress = read(flags.publicAddress, 'FAIRLEAD_PUBLIC_ADDRESS')
   const natsListen = read(flags.natsListen, 'FAIRLEAD_NATS_LISTEN') ?? `${splitAddress(listen).host}:4222`
   const natsPublicUrl = read(flags.natsPublicUrl, 'FAIRLEAD_NATS_PUBLIC_URL')
+  const webhookListen = read(flags.webhookListen, 'FAIRLEAD_WEBHOOK_LISTEN')
   const natsUrl = read(flags.natsUrl, 'FAIRLEAD_NATS_URL')
   const natsServerBinary = read(flags.natsServer, 'FAIRLEAD_NATS_SERVER')
   const staleAfterMs = duration('stale-after', read(flags.staleAfter, 'FAIRLEAD_STALE_AFTER') ?? '45s')
@@ -96,6 +107,8 @@ export function parseHubConfig(flags: HubFlags, env: Environment = process.env):
       publicUrl: read(flags.natsWebsocketPublicUrl, 'FAIRLEAD_NATS_WEBSOCKET_PUBLIC_URL'),
       natsUrl,
     }),
+    ...(webhookListen === undefined ? {} : { webhookListen: parseAddress('webhook-listen', webhookListen) }),
+    webhookTls: parseWebhookTls(read(flags.webhookTls, 'FAIRLEAD_WEBHOOK_TLS') ?? 'own'),
     ...(natsUrl === undefined ? {} : { natsUrl: parseNatsUrl('nats-url', natsUrl) }),
     ...(natsServerBinary === undefined ? {} : { natsServerBinary }),
     logLevel: parseLogLevel(read(flags.logLevel, 'FAIRLEAD_LOG_LEVEL') ?? 'info'),
@@ -159,6 +172,15 @@ function parseWebsocket({
     natsWebsocketListen: listen,
     natsWebsocketPublicUrl: parseNatsUrl('nats-websocket-public-url', publicUrl),
   }
+}
+
+function parseWebhookTls(text: string): WebhookTls {
+  if (text === 'own' || text === 'off') return text
+  const [certFile = '', keyFile = '', ...others] = text.split(',')
+  if (certFile === '' || keyFile === '' || others.length > 0) {
+    throw invalid('webhook-tls', `${JSON.stringify(text)} is none of own, off and <certificate file>,<key file>`)
+  }
+  return { certFile: resolve(certFile), keyFile: resolve(keyFile) }
 }
 
 function parseLogLevel(text: string): LogLevel {

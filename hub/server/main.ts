@@ -31,6 +31,7 @@ import { keepSecretFile } from './secret-file.ts'
 import { openStore, type Store } from './store/store.ts'
 import { createTracker, type Tracker } from './tracker/tracker.ts'
 import { createFleetView, type FleetView } from './view/view.ts'
+import { startWebhookListener } from './webhook-listener.ts'
 
 /** A hub that runs. */
 export interface RunningHub {
@@ -247,7 +248,9 @@ async function startApi(config: HubConfig, parts: ApiParts, lifecycle: Lifecycle
     flow.pipeline.wake()
     flow.refreshView([])
   }
+  const webhooks = await startWebhookListener(config, { store, pki, tracker: flow.tracker, logger }, lifecycle)
   const onDefinitionsChange = (): void => {
+    webhooks?.invalidate()
     flow.tracker.refresh()
     onClustersChange()
   }
@@ -279,6 +282,7 @@ async function startApi(config: HubConfig, parts: ApiParts, lifecycle: Lifecycle
     tls: { key: pki.serverKeyPem, cert: pki.serverChainPem },
     adminTokenSha256: admin.hash,
     isNatsConnected: () => nats.isConnected(),
+    refusedWebhooks: () => webhooks?.refused() ?? 0,
     logger,
   })
   port = (await api.start()).port
@@ -296,7 +300,7 @@ async function openSigningKey(dataDir: string): Promise<SigningKeyPair> {
 /** Names under which the API and NATS may be reached. */
 function certificateNames(config: HubConfig): string[] {
   const { listen, natsListen, publicAddress, natsPublicUrl, natsWebsocketListen, natsWebsocketPublicUrl } = config
-  const hosts = [listen, natsListen, publicAddress, natsWebsocketListen].flatMap((address) =>
+  const hosts = [listen, natsListen, publicAddress, natsWebsocketListen, config.webhookListen].flatMap((address) =>
     address === undefined ? [] : [splitAddress(address).host],
   )
   const urls = [natsPublicUrl, natsWebsocketPublicUrl].flatMap((url) => (url === undefined ? [] : [new URL(url)]))

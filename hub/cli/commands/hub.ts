@@ -17,6 +17,11 @@ export function createHubCommand(cli: Cli): Command {
       'WebSocket listener of the embedded NATS, for agents behind HTTP proxies',
     )
     .option('--nats-websocket-public-url <url>', 'how agents reach it, when it differs: wss://...')
+    .option('--webhook-listen <host:port>', 'take webhooks of Git hosts here (default: none are taken)')
+    .option(
+      '--webhook-tls <own|off|cert,key>',
+      "by the hub's own certificate, without TLS behind a proxy, or by two PEM files (default: own)",
+    )
     .option('--nats-url <url>', 'use this NATS instead of the embedded one')
     .option('--nats-server <file>', 'nats-server to run (default: the one on PATH)')
     .option('--stale-after <duration>', 'silence after which a cluster is Stale (default: 45s)')

@@ -36,9 +36,10 @@ function describeHub(hub: MessageShape<typeof GetHubStatusResponseSchema>): stri
   const nats = hub.natsConnected ? 'NATS connected' : 'NATS away'
   const waiting = hub.outbox > 0 ? `, ${hub.outbox} documents to publish` : ''
   const counts = [
-    [hub.refusedTokens, 'join'],
-    [hub.refusedBearers, 'bearer'],
+    [hub.refusedTokens, 'join tokens'],
+    [hub.refusedBearers, 'bearer tokens'],
+    [hub.refusedWebhooks, 'webhooks'],
   ] as const
-  const refused = counts.map(([count, kind]) => (count > 0n ? `, ${count} ${kind} tokens refused` : '')).join('')
+  const refused = counts.map(([count, kind]) => (count > 0n ? `, ${count} ${kind} refused` : '')).join('')
   return `hub    ${plain(hub.version)} (started ${agoOf(hub.startedAt, Date.now())}, ${nats}${waiting}${refused})`
 }

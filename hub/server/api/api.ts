@@ -57,6 +57,8 @@ export interface ApiServerOptions {
   readonly adminTokenSha256: string
   /** Whether NATS is connected now, default never. */
   readonly isNatsConnected?: () => boolean
+  /** Webhooks with a wrong signature since the start; default none. */
+  readonly refusedWebhooks?: () => number
   readonly logger: Logger
 }
 
@@ -134,6 +136,7 @@ function addHandlers(
       isNatsConnected,
       certificate: tls.cert,
       refusedBearers: guard.refused,
+      refusedWebhooks: options.refusedWebhooks ?? (() => 0),
       startedAtMs,
       stopping,
     }),

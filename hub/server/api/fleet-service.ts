@@ -27,6 +27,8 @@ export interface FleetServiceOptions {
   readonly isNatsConnected: () => boolean
   /** Calls with a wrong bearer token since the start. */
   readonly refusedBearers: () => number
+  /** Webhooks with a wrong signature since the start. */
+  readonly refusedWebhooks: () => number
   /** PEM of the server's certificate. */
   readonly certificate: string
   readonly startedAtMs: number
@@ -36,7 +38,7 @@ export interface FleetServiceOptions {
 
 /** Handlers of FleetService. */
 export function fleetHandlers(options: FleetServiceOptions): Handlers<typeof FleetService> {
-  const { store, registry, view, isNatsConnected, refusedBearers, startedAtMs, stopping } = options
+  const { store, registry, view, isNatsConnected, refusedBearers, refusedWebhooks, startedAtMs, stopping } = options
   const certificateExpiresAt = timestampFromMs(Date.parse(new X509Certificate(options.certificate).validTo))
   return {
     getFleetStatus: async ({ cluster, application }) => {
@@ -56,6 +58,7 @@ export function fleetHandlers(options: FleetServiceOptions): Handlers<typeof Fle
         outbox: waiting,
         refusedTokens: BigInt(registry.refusedTokens()),
         refusedBearers: BigInt(refusedBearers()),
+        refusedWebhooks: BigInt(refusedWebhooks()),
         certificateExpiresAt,
       })
     },

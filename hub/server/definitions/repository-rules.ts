@@ -14,6 +14,7 @@ export function findRepositoryProblems(spec: RepositorySpec): FieldProblem[] {
     ['spec.url', findUrlProblem(spec.url)],
     ['spec.pollInterval', findPollIntervalProblem(spec)],
     ['spec.credentials.from', spec.credentials && findCredentialsProblem(spec.credentials.from)],
+    ['spec.webhook.secretFrom', spec.webhook && findCredentialsProblem(spec.webhook.secretFrom)],
     ['spec.caPem', findCaProblem(spec.caPem)],
   ]
   return checks.flatMap(([field, message]) => (message === undefined ? [] : [{ field, message }]))

@@ -4,10 +4,18 @@ import { VERSION } from '@fairlead/shared/version'
 import type { GitHttp, GitRemote } from './git-http.ts'
 import { isObjectId } from './git-object.ts'
 
+/** A ref as the server lists it. */
+export interface ListedTarget {
+  /** Id of the commit, or of the annotated tag. */
+  readonly oid: string
+  /** Id of the commit; differs from `oid` for annotated tags. */
+  readonly commit: string
+}
+
 /** Refs as the server lists them. */
 export interface RefListing {
-  /** Ids by full name, for example refs/heads/main; annotated tags by the commit they point at. */
-  readonly refs: ReadonlyMap<string, string>
+  /** By full name, for example refs/heads/main. */
+  readonly refs: ReadonlyMap<string, ListedTarget>
   /** What HEAD points at, for example refs/heads/main; undefined when the server has no HEAD or does not say. */
   readonly headTarget: string | undefined
 }
@@ -51,13 +59,13 @@ function packet(line: string): string {
 function parseLsRefs(body: Buffer): RefListing | undefined {
   const lines = readLines(body)
   if (lines === undefined) return undefined
-  const refs = new Map<string, string>()
+  const refs = new Map<string, ListedTarget>()
   let headTarget: string | undefined
   for (const line of lines) {
     const [oid = '', name = '', ...attributes] = line.split(' ')
     if (!isObjectId(oid) || name === '') return undefined
     const peeled = attributes.find((attribute) => attribute.startsWith('peeled:'))?.slice('peeled:'.length)
-    refs.set(name, peeled ?? oid)
+    refs.set(name, { oid, commit: peeled ?? oid })
     const target = attributes.find((attribute) => attribute.startsWith('symref-target:'))
     if (name === 'HEAD' && target !== undefined) headTarget = target.slice('symref-target:'.length)
   }
@@ -87,7 +95,7 @@ export function fromListedRefs(
     throw new AppError('RepositoryUnreachable', 'the answer is not that of a Git server: an id')
   }
   return {
-    refs: new Map(listed.map(({ ref, oid, peeled }) => [ref, peeled ?? oid])),
+    refs: new Map(listed.map(({ ref, oid, peeled }) => [ref, { oid, commit: peeled ?? oid }])),
     headTarget: listed.find(({ ref }) => ref === 'HEAD')?.target,
   }
 }

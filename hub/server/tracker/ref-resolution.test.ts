@@ -1,15 +1,17 @@
 import { expect, test } from 'vitest'
+import type { ListedTarget } from './ref-listing.ts'
 import { prefixesFor, resolveRef } from './ref-resolution.ts'
 
 const [a, b, c, d] = ['a', 'b', 'c', 'd'].map((letter) => letter.repeat(40)) as [string, string, string, string]
+const target = (commit: string) => ({ oid: commit, commit })
 const listing = {
   refs: new Map([
-    ['HEAD', a],
-    ['refs/heads/main', a],
-    ['refs/heads/main2', b],
-    ['refs/tags/main', c],
-    ['refs/tags/v1', c],
-    ['refs/pull/1/head', d],
+    ['HEAD', target(a)],
+    ['refs/heads/main', target(a)],
+    ['refs/heads/main2', target(b)],
+    ['refs/tags/main', target(c)],
+    ['refs/tags/v1', { oid: d, commit: c }],
+    ['refs/pull/1/head', target(d)],
   ]),
   headTarget: 'refs/heads/main',
   protocol: 'v2' as const,
@@ -24,7 +26,7 @@ test.each([
   ['refs/pull/1/head', d],
   [d, d],
 ])('%j names %s', (ref, commit) => {
-  expect(resolveRef(listing, ref).oid).toBe(commit)
+  expect(resolveRef(listing, ref).commit).toBe(commit)
 })
 
 test('the name on the server is told, of a default branch too', () => {
@@ -38,8 +40,14 @@ test('the name on the server is told, of a default branch too', () => {
 
 test('a range of versions names the newest tag in it', () => {
   const tags = ['v1.1.0', 'v1.2.0', 'v1.10.0', 'v1.11.0-rc.1', 'v2.0.0', 'v1.99', 'web-1.50.0']
-  const refs = new Map([...tags.map((tag) => [`refs/tags/${tag}`, a] as const), ['refs/heads/v1.60.0', b] as const])
-  expect(resolveRef({ refs, headTarget: undefined }, 'semver:^1.1')).toEqual({ oid: a, name: 'refs/tags/v1.10.0' })
+  const refs = new Map([
+    ...tags.map((tag) => [`refs/tags/${tag}`, target(a)] as const),
+    ['refs/heads/v1.60.0', target(b)] as const,
+  ])
+  expect(resolveRef({ refs, headTarget: undefined }, 'semver:^1.1')).toEqual({
+    ...target(a),
+    name: 'refs/tags/v1.10.0',
+  })
 })
 
 test.each(['mai', 'MAIN', 'v', 'heads/main', 'd'.repeat(39), 'D'.repeat(40)])('%j names nothing', (ref) => {
@@ -47,7 +55,7 @@ test.each(['mai', 'MAIN', 'v', 'heads/main', 'd'.repeat(39), 'D'.repeat(40)])('%
 })
 
 test('a default branch that does not exist is named', () => {
-  const empty = { ...listing, refs: new Map<string, string>(), headTarget: 'refs/heads/trunk' }
+  const empty = { ...listing, refs: new Map<string, ListedTarget>(), headTarget: 'refs/heads/trunk' }
   expect(() => resolveRef(empty, '')).toThrow('trunk')
   expect(() => resolveRef({ ...empty, headTarget: undefined }, '')).toThrow('no default branch')
 })

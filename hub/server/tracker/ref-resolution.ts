@@ -2,7 +2,7 @@
 import { AppError } from '@fairlead/shared/errors'
 import { findVersionRange, isVersionRef, newestTag } from '../version-range.ts'
 import { isObjectId } from './git-object.ts'
-import type { RefListing } from './ref-listing.ts'
+import type { ListedTarget, RefListing } from './ref-listing.ts'
 
 /** Prefixes to list for the refs that applications ask for. */
 export function prefixesFor(refs: readonly string[]): string[] {
@@ -10,19 +10,17 @@ export function prefixesFor(refs: readonly string[]): string[] {
 }
 
 /** What a ref names. */
-export interface ResolvedRef {
-  /** Id of the commit. */
-  readonly oid: string
+export interface ResolvedRef extends ListedTarget {
   /** Full name of the branch or tag on the server, for example refs/tags/v1.2.3; empty for a commit id. */
   readonly name: string
 }
 
 /** What `ref` names: a branch before a tag; a full commit id names itself; `semver:<range>` the newest tag in it; empty is the default branch. Throws RefNotFound. */
 export function resolveRef(listing: RefListing, ref: string): ResolvedRef {
-  if (isObjectId(ref)) return { oid: ref, name: '' }
+  if (isObjectId(ref)) return { oid: ref, commit: ref, name: '' }
   for (const name of namesFor(listing, ref)) {
-    const oid = listing.refs.get(name)
-    if (oid !== undefined) return { oid, name: name === 'HEAD' ? (listing.headTarget ?? name) : name }
+    const target = listing.refs.get(name)
+    if (target !== undefined) return { ...target, name: name === 'HEAD' ? (listing.headTarget ?? name) : name }
   }
   if (ref !== '') throw new AppError('RefNotFound', `the repository has no branch or tag ${ref}`)
   const target =

@@ -7,13 +7,14 @@ import { equals } from '@bufbuild/protobuf'
 import { RepositorySpecSchema } from '@fairlead/proto/definitions'
 import { AppError, isAborted } from '@fairlead/shared/errors'
 import type { Logger } from '@fairlead/shared/logger'
+import type { SecretSources } from '../secret-source.ts'
 import type { Store } from '../store/store.ts'
 import { createWorkerPool, type WorkerPool, workerUrl } from '../worker-pool.ts'
-import type { CredentialSources } from './credentials.ts'
 import { Follower } from './follower.ts'
 import { createGitHttp } from './git-http.ts'
 import { createHostGate } from './host-gate.ts'
 import { MIRROR_MAX_PACKS, Mirror, mirrorFolder, PACK_MAX_BYTES } from './mirror.ts'
+import type { PushedRef } from './pushed-refs.ts'
 import type { SourceTree } from './source-tree.ts'
 import {
   type FollowedRepository,
@@ -34,7 +35,7 @@ export interface TrackerOptions {
   readonly onChange: () => void
   readonly logger: Logger
   /** What `file:` and `env:` credentials may name; default nothing. */
-  readonly credentials?: CredentialSources
+  readonly credentials?: SecretSources
   /** For repositories that say nothing of it, in milliseconds; default 30,000. */
   readonly pollIntervalDefaultMs?: number
   /** Longest listing of refs in milliseconds, default 15,000. */
@@ -53,6 +54,8 @@ export interface Tracker {
   start(): void
   /** With a name: polls that repository at once. Without: reads the definitions again and polls at once what is new or changed there. Many calls in a short time are one. */
   refresh(repository?: string): void
+  /** Polls that repository soon because somebody says that these refs were pushed. Only a hint: Git says what is so. */
+  hint(repository: string, pushed: readonly PushedRef[]): void
   /** Ends all polls and fetches. */
   stop(): Promise<void>
   /** Every file below `path` (a folder, a file, or empty for the root) at a commit that is in the refs table. A mirror that lost it is fetched again first. Rejects with NotFound for a repository that is not followed, PathNotFound, UnsafePath, LimitExceeded, FetchFailed or what keeps the repository from being fetched, Aborted. */
@@ -124,6 +127,10 @@ class RunningTracker implements Tracker {
       this.#isReloadWanted = true
       this.#reload = this.#reload.then(() => this.#load())
     }
+  }
+
+  hint(repository: string, pushed: readonly PushedRef[]): void {
+    this.#followers.get(repository)?.hint(pushed)
   }
 
   async stop(): Promise<void> {
@@ -219,13 +226,13 @@ class RunningTracker implements Tracker {
   }
 
   #followerContext(name: string, mirror: Mirror): ConstructorParameters<typeof Follower>[1] {
-    const { store, credentials = { folders: [], environment: {} }, listTimeoutMs = 15_000 } = this.#options
+    const { store, credentials: secrets = { folders: [], environment: {} }, listTimeoutMs = 15_000 } = this.#options
     return {
       http: this.#http,
       gate: this.#gate,
       fetchGate: this.#fetchGate,
       mirror,
-      credentials,
+      secrets,
       listTimeoutMs,
       logger: this.#logger.child({ repository: name }),
       readCommits: () => readCommits(store.db, name),
