@@ -31,6 +31,7 @@ export const ERROR_CODES = {
   RepositoryEmpty: { kind: 'user', summary: 'The repository has no commits.' },
   RefNotFound: { kind: 'user', summary: 'The repository has no such branch, tag or commit.' },
   FetchFailed: { kind: 'transient', summary: 'The commit was announced but could not be fetched.' },
+  SignatureRejected: { kind: 'user', summary: 'The commit is not signed by a key that the Repository allows.' },
   // Rendering
   PathNotFound: { kind: 'user', summary: 'The commit has no such folder or file.' },
   InvalidYaml: { kind: 'user', summary: 'A file is not valid YAML.' },

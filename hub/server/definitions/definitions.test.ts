@@ -359,6 +359,25 @@ describe('a field', () => {
     [{ url: 'https://h/x', credentials: { from: 'ghp_secret' } }, ['spec.credentials.from']],
     [{ url: 'https://h/x', credentials: { from: 'file:relative' } }, ['spec.credentials.from']],
     [{ url: 'https://h/x', caPem: 'nonsense' }, ['spec.caPem']],
+    [{ url: 'https://h/x', webhook: { secretFrom: 'file:/etc/fairlead/hook' } }, []],
+    [{ url: 'https://h/x', webhook: {} }, ['spec.webhook.secretFrom']],
+    [
+      {
+        url: 'https://h/x',
+        verify: {
+          allowedSigners: 'dev ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA',
+          gpgKeysFrom: 'env:X',
+        },
+      },
+      [],
+    ],
+    [{ url: 'https://h/x', verify: {} }, ['spec.verify']],
+    [{ url: 'https://h/x', verify: { allowedSigners: 'nonsense' } }, ['spec.verify.allowedSigners']],
+    [{ url: 'https://h/x', verify: { gpgKeys: 'nonsense' } }, ['spec.verify.gpgKeys']],
+    [
+      { url: 'https://h/x', verify: { gpgKeys: '-----BEGIN PGP PRIVATE KEY BLOCK-----', gpgKeysFrom: 'x' } },
+      ['spec.verify.gpgKeys', 'spec.verify.gpgKeysFrom'],
+    ],
     [{ url: 'https://h/x', caPem: '-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----' }, ['spec.caPem']],
   ])('of a repository is held to its rules: %j', async (spec, fields) => {
     if (fields.length === 0) await expect(apply([repository(spec)])).resolves.toHaveLength(1)

@@ -1,11 +1,13 @@
 // What a Repository must be beyond its shape.
 import { X509Certificate } from 'node:crypto'
 import { durationMs } from '@bufbuild/protobuf/wkt'
-import type { RepositorySpec } from '@fairlead/proto/definitions'
+import type { RepositorySpec, RepositoryVerification } from '@fairlead/proto/definitions'
+import { parseAllowedSigners } from '../allowed-signers.ts'
 import type { FieldProblem } from './document-shape.ts'
 
 const MAX_URL_LENGTH = 2_048
 const POLL_INTERVAL_MS = { min: 1_000, max: 86_400_000 } as const
+const PGP_BLOCK = /-----BEGIN PGP PUBLIC KEY BLOCK-----[\s\S]+-----END PGP PUBLIC KEY BLOCK-----/
 const PEM_BLOCK = /-----BEGIN CERTIFICATE-----[\s\S]*?-----END CERTIFICATE-----/g
 
 /** Everything that is wrong with a repository. */
@@ -17,7 +19,43 @@ export function findRepositoryProblems(spec: RepositorySpec): FieldProblem[] {
     ['spec.webhook.secretFrom', spec.webhook && findCredentialsProblem(spec.webhook.secretFrom)],
     ['spec.caPem', findCaProblem(spec.caPem)],
   ]
+  return [
+    ...checks.flatMap(([field, message]) => (message === undefined ? [] : [{ field, message }])),
+    ...findVerificationProblems(spec.verify),
+  ]
+}
+
+function findVerificationProblems(verify: RepositoryVerification | undefined): FieldProblem[] {
+  if (!verify) return []
+  const { allowedSigners, allowedSignersFrom, gpgKeys, gpgKeysFrom } = verify
+  if ([allowedSigners, allowedSignersFrom, gpgKeys, gpgKeysFrom].every((text) => text.trim() === '')) {
+    return [{ field: 'spec.verify', message: 'names no key: give allowedSigners or gpgKeys, or where they are' }]
+  }
+  const checks: readonly (readonly [string, string | undefined])[] = [
+    ['spec.verify.allowedSigners', findSignersProblem(allowedSigners)],
+    [
+      'spec.verify.allowedSignersFrom',
+      allowedSignersFrom === '' ? undefined : findCredentialsProblem(allowedSignersFrom),
+    ],
+    ['spec.verify.gpgKeys', findGpgKeysProblem(gpgKeys)],
+    ['spec.verify.gpgKeysFrom', gpgKeysFrom === '' ? undefined : findCredentialsProblem(gpgKeysFrom)],
+  ]
   return checks.flatMap(([field, message]) => (message === undefined ? [] : [{ field, message }]))
+}
+
+function findSignersProblem(text: string): string | undefined {
+  try {
+    parseAllowedSigners(text)
+    return undefined
+  } catch (error) {
+    return error instanceof Error ? error.message : String(error)
+  }
+}
+
+function findGpgKeysProblem(text: string): string | undefined {
+  if (text.trim() === '') return undefined
+  if (text.includes('PRIVATE KEY BLOCK')) return 'holds a private key: export the public one, and replace this one'
+  return PGP_BLOCK.test(text) ? undefined : 'is no armoured OpenPGP public key: use gpg --armor --export'
 }
 
 /** What is allowed but probably not meant. */

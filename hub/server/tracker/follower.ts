@@ -12,6 +12,8 @@ import type { HostGate } from './host-gate.ts'
 import { type PushedRef, PushedRefs } from './pushed-refs.ts'
 import { fromListedRefs, listRefs, type RefListing } from './ref-listing.ts'
 import { prefixesFor, type ResolvedRef, resolveRef } from './ref-resolution.ts'
+import type { SignatureQuestion } from './signature-check.ts'
+import { hashSignatureQuestion, readSigningKeys } from './signing-keys.ts'
 import type { FollowedRepository, PollOutcome, RefOutcome } from './tracked-rows.ts'
 
 /** What a follower works with. */
@@ -49,6 +51,8 @@ export class Follower {
   /** The server asked to be left alone until then, by performance.now; a webhook is no reason not to. */
   #busyUntilMs = 0
   readonly #fetcher: CommitFetcher
+  /** What was found to be signed, by hashSignatureQuestion. */
+  readonly #signed = new Set<string>()
 
   constructor(repository: FollowedRepository, context: FollowerContext) {
     this.#repository = repository
@@ -167,7 +171,10 @@ export class Follower {
   }
 
   async #poll(signal: AbortSignal): Promise<RefOutcome[]> {
-    const { refs } = this.#repository
+    const {
+      refs,
+      spec: { verify },
+    } = this.#repository
     const remote = this.#remote()
     const prefixes = prefixesFor(refs)
     const listing = await this.#list(remote, prefixes, signal)
@@ -182,14 +189,18 @@ export class Follower {
         outcomes.set(ref, { ref, problem: toAppError(error) })
       }
     }
-    const wanted = new Map([...resolved].map(([ref, { commit }]) => [ref, commit]))
+    const keys = verify && readSigningKeys(verify, this.#context.secrets)
+    // Only where tags may be signed is the tag itself needed.
+    const wanted = new Map([...resolved].map(([ref, { oid, commit }]) => [ref, keys ? oid : commit]))
     const commits = await this.#fetcher.bring(remote, wanted, signal)
     for (const [ref, { name }] of resolved) {
       const oid = wanted.get(ref) ?? ''
       const commit = commits.get(oid) ?? new AppError('FetchFailed', 'the commit could not be fetched')
+      const checked =
+        typeof commit === 'string' && keys ? await this.#check(commit, { oid, name, keys }, signal) : commit
       outcomes.set(
         ref,
-        typeof commit === 'string' ? { ref, commit, name } : { ref, problem: describeProblem(ref, commit) },
+        typeof checked === 'string' ? { ref, commit: checked, name } : { ref, problem: describeProblem(ref, checked) },
       )
     }
     return refs.flatMap((ref) => outcomes.get(ref) ?? [])
@@ -209,6 +220,22 @@ export class Follower {
   async #checkEmpty(remote: GitRemote, signal: AbortSignal): Promise<void> {
     const { refs } = await this.#list(remote, ['refs/'], signal)
     if (refs.size === 0) throw new AppError('RepositoryEmpty', 'the repository has no commits')
+  }
+
+  /** The commit, or why it is refused. */
+  async #check(commit: string, question: SignatureQuestion, signal: AbortSignal): Promise<string | AppError> {
+    const key = hashSignatureQuestion(question)
+    if (this.#signed.has(key)) return commit
+    try {
+      await this.#context.mirror.checkSignature(question, signal)
+    } catch (error) {
+      if (error instanceof AppError && error.code === 'SignatureRejected') return error
+      throw error
+    }
+    // As many as there are refs, more or less: what was asked long ago is asked again.
+    if (this.#signed.size > 1_000) this.#signed.clear()
+    this.#signed.add(key)
+    return commit
   }
 
   #remote(): GitRemote {

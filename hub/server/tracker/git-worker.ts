@@ -7,6 +7,7 @@ import type { CommitFetch, ListedRef } from './git-fetch.ts'
 import { createGitHttp, type GitRemote, GitServerBusy } from './git-http.ts'
 import { findCommit } from './git-object.ts'
 import { listPacks, ObjectStore } from './object-store.ts'
+import { checkSignature, type SignatureQuestion } from './signature-check.ts'
 import { findTreeOid, readSourceTree } from './source-reader.ts'
 import type { SourceTree } from './source-tree.ts'
 
@@ -15,6 +16,7 @@ export type GitRequest =
   | ({ readonly verb: 'fetch' } & CommitFetch)
   | { readonly verb: 'list-refs'; readonly remote: GitRemote; readonly timeoutMs: number }
   | { readonly verb: 'find-commits'; readonly gitDir: string; readonly oids: readonly string[] }
+  | ({ readonly verb: 'check-signature'; readonly gitDir: string } & SignatureQuestion)
   | { readonly verb: 'read-tree'; readonly gitDir: string; readonly commit: string; readonly path: string }
   | {
       readonly verb: 'find-tree-oids'
@@ -60,7 +62,7 @@ function openStore(gitDir: string): ObjectStore {
   return cached.store
 }
 
-type Answer = CommitsAnswer | SourceTree | TreeOidsAnswer | readonly ListedRef[] | BusyAnswer
+type Answer = undefined | CommitsAnswer | SourceTree | TreeOidsAnswer | readonly ListedRef[] | BusyAnswer
 
 async function handle(request: GitRequest): Promise<Answer> {
   switch (request.verb) {
@@ -70,6 +72,9 @@ async function handle(request: GitRequest): Promise<Answer> {
       return unlessBusy(() => listRefs(request))
     case 'find-commits':
       return findCommits(request.gitDir, request.oids)
+    case 'check-signature':
+      await checkSignature(openStore(request.gitDir), request)
+      return undefined
     case 'read-tree':
       return readSourceTree(openStore(request.gitDir), request.commit, request.path)
     case 'find-tree-oids':

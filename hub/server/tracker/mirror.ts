@@ -10,6 +10,7 @@ import type { ListedRef } from './git-fetch.ts'
 import { type GitRemote, GitServerBusy } from './git-http.ts'
 import { damaged } from './git-object.ts'
 import type { BusyAnswer, CommitsAnswer, GitRequest, TreeOidsAnswer } from './git-worker.ts'
+import type { SignatureQuestion } from './signature-check.ts'
 import type { SourceTree } from './source-tree.ts'
 
 /** Largest pack that is fetched, in bytes; packs come without history. */
@@ -114,6 +115,11 @@ export class Mirror {
   async findTreeOids(commit: string, paths: readonly string[], signal: AbortSignal): Promise<TreeOidsAnswer> {
     const answer = await this.#read((gitDir) => ({ verb: 'find-tree-oids', gitDir, commit, paths }), signal)
     return answer as TreeOidsAnswer
+  }
+
+  /** Resolves when a commit that is here is signed as asked. Rejects as checkSignature does. */
+  async checkSignature(question: SignatureQuestion, signal: AbortSignal): Promise<void> {
+    await this.#read((gitDir) => ({ verb: 'check-signature', gitDir, ...question }), signal)
   }
 
   async #fetchAnew(gitDir: string, remote: GitRemote, want: Want, signal: AbortSignal): Promise<FetchOutcome> {

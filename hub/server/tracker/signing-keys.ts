@@ -1,0 +1,27 @@
+// The keys that a Repository allows to sign, out of its definition and the files that it names.
+import { createHash } from 'node:crypto'
+import type { RepositoryVerification } from '@fairlead/proto/definitions'
+import { AppError, toAppError } from '@fairlead/shared/errors'
+import { parseAllowedSigners } from '../allowed-signers.ts'
+import { readSecretText, type SecretSources } from '../secret-source.ts'
+import type { SignatureQuestion, SigningKeys } from './signature-check.ts'
+
+/** Read at each poll, so that keys can be added and taken away. Throws SignatureRejected when they cannot be read: then nothing is taken to be signed. */
+export function readSigningKeys(verify: RepositoryVerification, sources: SecretSources): SigningKeys {
+  const read = (inline: string, from: string): string =>
+    from === '' ? inline : `${inline}\n${readSecretText(from, sources)}`
+  try {
+    return {
+      signers: parseAllowedSigners(read(verify.allowedSigners, verify.allowedSignersFrom)),
+      gpgKeys: read(verify.gpgKeys, verify.gpgKeysFrom).trim(),
+    }
+  } catch (error) {
+    const { message } = toAppError(error)
+    throw new AppError('SignatureRejected', `the keys of spec.verify cannot be read: ${message}`, { cause: error })
+  }
+}
+
+/** Equal for questions whose answer is the same. */
+export function hashSignatureQuestion(question: SignatureQuestion): string {
+  return createHash('sha256').update(JSON.stringify(question)).digest('base64')
+}
