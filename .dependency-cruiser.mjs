@@ -6,6 +6,7 @@ const AGENT_STAGES =
   'puller|applier|inventory|policy|pruner|watcher|remediator|health|reporter|enrolment|leader|events|metrics|status'
 /** Tests, and what is only made for them. */
 const TEST = '(\\.test|-bed)\\.ts$|/testbed/|^agent/reconciler/(history|moves)\\.ts$'
+const TEST_SUPPORT = '\\.test-support\\.ts$|/test-support/'
 
 /** @type {import('dependency-cruiser').IConfiguration} */
 export default {
@@ -27,8 +28,8 @@ export default {
     {
       name: 'product-never-imports-tests',
       severity: 'error',
-      from: { path: '^(proto|shared|hub|agent)/', pathNot: TEST },
-      to: { path: `^e2e/|${TEST}` },
+      from: { path: '^(proto|shared|hub|agent)/', pathNot: `${TEST}|${TEST_SUPPORT}` },
+      to: { path: `^e2e/|${TEST}|${TEST_SUPPORT}` },
     },
     {
       name: 'server-never-imports-cli',

@@ -48,6 +48,8 @@ export interface HubConfig {
   readonly allowedFileCredentialDirs: readonly string[]
   /** What `env:` credentials of repositories may name: the variables FAIRLEAD_GIT_*. */
   readonly credentialEnvironment: Readonly<Record<string, string>>
+  /** The way out to Git servers: HTTP_PROXY, HTTPS_PROXY and NO_PROXY, in capitals or not. */
+  readonly proxy: { readonly HTTP_PROXY?: string; readonly HTTPS_PROXY?: string; readonly NO_PROXY?: string }
   /** The machine's own name, for the server certificate. */
   readonly hostname: string
 }
@@ -118,6 +120,7 @@ export function parseHubConfig(flags: HubFlags, env: Environment = process.env):
     adminContextPath: resolve(nonEmpty(env.FAIRLEAD_CONFIG) ?? defaultContextPath(env)),
     allowedFileCredentialDirs: credentialDirs(flags, env, dataDir),
     credentialEnvironment: pick(env, /^FAIRLEAD_GIT_[A-Z0-9_]+$/),
+    proxy: parseProxy(env),
     hostname: hostname(),
   }
 }
@@ -181,6 +184,18 @@ function parseWebhookTls(text: string): WebhookTls {
     throw invalid('webhook-tls', `${JSON.stringify(text)} is none of own, off and <certificate file>,<key file>`)
   }
   return { certFile: resolve(certFile), keyFile: resolve(keyFile) }
+}
+
+function parseProxy(env: Environment): HubConfig['proxy'] {
+  const entries = (['HTTP_PROXY', 'HTTPS_PROXY', 'NO_PROXY'] as const).flatMap((name) => {
+    const value = nonEmpty(env[name]) ?? nonEmpty(env[name.toLowerCase()])
+    if (value === undefined) return []
+    // Never repeats the address: it may hold a password.
+    const isUrl = name === 'NO_PROXY' || /^https?:$/.test(URL.parse(value)?.protocol ?? '')
+    if (!isUrl) throw new AppError('InvalidArgument', `${name} is no http:// or https:// address`)
+    return [[name, value] as const]
+  })
+  return Object.fromEntries(entries)
 }
 
 function parseLogLevel(text: string): LogLevel {

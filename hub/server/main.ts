@@ -130,6 +130,7 @@ function startFlow(config: HubConfig, parts: FlowParts, lifecycle: Lifecycle): F
     gitDir: path.join(config.dataDir, 'git'),
     logger,
     credentials: { folders: config.allowedFileCredentialDirs, environment: config.credentialEnvironment },
+    proxy: config.proxy,
     pollIntervalDefaultMs: config.pollIntervalDefaultMs,
     onChange: () => {
       pipeline.wake()

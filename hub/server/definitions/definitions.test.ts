@@ -360,6 +360,27 @@ describe('a field', () => {
     [{ url: 'https://h/x', credentials: { from: 'file:relative' } }, ['spec.credentials.from']],
     [{ url: 'https://h/x', caPem: 'nonsense' }, ['spec.caPem']],
     [{ url: 'https://h/x', webhook: { secretFrom: 'file:/etc/fairlead/hook' } }, []],
+    [
+      { url: 'https://h/x', redirectHosts: ['cdn.example.com', '10.0.0.1:8443'], proxy: { url: 'http://proxy:3128' } },
+      [],
+    ],
+    [
+      { url: 'https://h/x', redirectHosts: ['https://cdn'], proxy: { url: 'http://u:p@proxy' } },
+      ['spec.proxy.url', 'spec.redirectHosts[0]'],
+    ],
+    [
+      {
+        url: 'https://h/x',
+        credentials: { githubApp: { appId: '1', installationId: '2', privateKeyFrom: 'env:FAIRLEAD_GIT_APP' } },
+      },
+      [],
+    ],
+    [
+      { url: 'https://h/x', credentials: { from: 'env:X', githubApp: { appId: '', installationId: 'x' } } },
+      ['appId', 'installationId', 'privateKeyFrom']
+        .map((field) => `spec.credentials.githubApp.${field}`)
+        .concat('spec.credentials'),
+    ],
     [{ url: 'https://h/x', webhook: {} }, ['spec.webhook.secretFrom']],
     [
       {

@@ -1,12 +1,18 @@
 // What a Repository must be beyond its shape.
 import { X509Certificate } from 'node:crypto'
 import { durationMs } from '@bufbuild/protobuf/wkt'
-import type { RepositorySpec, RepositoryVerification } from '@fairlead/proto/definitions'
+import type {
+  RepositoryCredentials,
+  RepositoryProxy,
+  RepositorySpec,
+  RepositoryVerification,
+} from '@fairlead/proto/definitions'
 import { parseAllowedSigners } from '../allowed-signers.ts'
 import type { FieldProblem } from './document-shape.ts'
 
 const MAX_URL_LENGTH = 2_048
 const POLL_INTERVAL_MS = { min: 1_000, max: 86_400_000 } as const
+const HOST = /^(?:[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?|\[[0-9a-f:.]+\])(?::\d{1,5})?$/
 const PGP_BLOCK = /-----BEGIN PGP PUBLIC KEY BLOCK-----[\s\S]+-----END PGP PUBLIC KEY BLOCK-----/
 const PEM_BLOCK = /-----BEGIN CERTIFICATE-----[\s\S]*?-----END CERTIFICATE-----/g
 
@@ -15,14 +21,51 @@ export function findRepositoryProblems(spec: RepositorySpec): FieldProblem[] {
   const checks: readonly (readonly [string, string | undefined])[] = [
     ['spec.url', findUrlProblem(spec.url)],
     ['spec.pollInterval', findPollIntervalProblem(spec)],
-    ['spec.credentials.from', spec.credentials && findCredentialsProblem(spec.credentials.from)],
     ['spec.webhook.secretFrom', spec.webhook && findCredentialsProblem(spec.webhook.secretFrom)],
     ['spec.caPem', findCaProblem(spec.caPem)],
   ]
   return [
-    ...checks.flatMap(([field, message]) => (message === undefined ? [] : [{ field, message }])),
+    ...checks.flatMap(([field, message]) => at(field, message)),
+    ...findLoginProblems(spec.credentials),
+    ...findProxyProblems(spec.proxy),
     ...findVerificationProblems(spec.verify),
+    ...spec.redirectHosts.flatMap((host, index) =>
+      HOST.test(host)
+        ? []
+        : [
+            {
+              field: `spec.redirectHosts[${index}]`,
+              message: 'is no host such as cdn.example.com or cdn.example.com:8443',
+            },
+          ],
+    ),
   ]
+}
+
+function findLoginProblems(credentials: RepositoryCredentials | undefined): FieldProblem[] {
+  if (!credentials) return []
+  const { from, githubApp } = credentials
+  if (!githubApp) return at('spec.credentials.from', findCredentialsProblem(from))
+  const field = 'spec.credentials.githubApp'
+  return [
+    ...at('spec.credentials', from === '' ? undefined : 'names both from and githubApp'),
+    ...at(`${field}.appId`, /^[A-Za-z0-9.]{1,64}$/.test(githubApp.appId) ? undefined : 'is no App ID or client ID'),
+    ...at(`${field}.installationId`, /^\d{1,20}$/.test(githubApp.installationId) ? undefined : 'is no number'),
+    ...at(`${field}.privateKeyFrom`, findCredentialsProblem(githubApp.privateKeyFrom)),
+    ...at(`${field}.apiUrl`, githubApp.apiUrl === '' ? undefined : findUrlProblem(githubApp.apiUrl)),
+  ]
+}
+
+function findProxyProblems(proxy: RepositoryProxy | undefined): FieldProblem[] {
+  if (!proxy) return []
+  return [
+    ...at('spec.proxy.url', proxy.url === '' ? undefined : findUrlProblem(proxy.url)),
+    ...at('spec.proxy.credentials.from', proxy.credentials && findCredentialsProblem(proxy.credentials.from)),
+  ]
+}
+
+function at(field: string, message: string | undefined): FieldProblem[] {
+  return message === undefined ? [] : [{ field, message }]
 }
 
 function findVerificationProblems(verify: RepositoryVerification | undefined): FieldProblem[] {
@@ -40,7 +83,7 @@ function findVerificationProblems(verify: RepositoryVerification | undefined): F
     ['spec.verify.gpgKeys', findGpgKeysProblem(gpgKeys)],
     ['spec.verify.gpgKeysFrom', gpgKeysFrom === '' ? undefined : findCredentialsProblem(gpgKeysFrom)],
   ]
-  return checks.flatMap(([field, message]) => (message === undefined ? [] : [{ field, message }]))
+  return checks.flatMap(([field, message]) => at(field, message))
 }
 
 function findSignersProblem(text: string): string | undefined {

@@ -3,26 +3,23 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { jittered } from '@fairlead/shared/backoff'
 import { AppError, toAppError } from '@fairlead/shared/errors'
-import type { SecretSources } from '../secret-source.ts'
 import { CommitFetcher, type CommitFetcherContext } from './commit-fetcher.ts'
-import { readAuthorization } from './credentials.ts'
 import { addressOf, type GitHttp, type GitRemote, GitServerBusy } from './git-http.ts'
 import { isObjectId } from './git-object.ts'
 import type { HostGate } from './host-gate.ts'
 import { type PushedRef, PushedRefs } from './pushed-refs.ts'
 import { fromListedRefs, listRefs, type RefListing } from './ref-listing.ts'
 import { prefixesFor, type ResolvedRef, resolveRef } from './ref-resolution.ts'
+import { type RemoteContext, readRemote } from './remote.ts'
 import type { SignatureQuestion } from './signature-check.ts'
 import { hashSignatureQuestion, readSigningKeys } from './signing-keys.ts'
 import type { FollowedRepository, PollOutcome, RefOutcome } from './tracked-rows.ts'
 
 /** What a follower works with. */
-export interface FollowerContext extends CommitFetcherContext {
+export interface FollowerContext extends CommitFetcherContext, RemoteContext {
   readonly http: GitHttp
   /** For listings of refs. */
   readonly gate: HostGate
-  /** What `file:` and `env:` secrets may name. */
-  readonly secrets: SecretSources
   /** Longest listing of refs in milliseconds. */
   readonly listTimeoutMs: number
   /** Told after each poll; the next waits until it resolves. */
@@ -110,7 +107,7 @@ export class Follower {
       const others = new Set(known.values())
       others.delete(commit)
       const wants = [commit, ...others].map((oid) => ({ oid }))
-      const [outcome] = await this.#fetcher.replace(this.#remote(), wants, signal)
+      const [outcome] = await this.#fetcher.replace(await this.#remote(), wants, signal)
       if (typeof outcome !== 'string') throw outcome
     })
   }
@@ -166,7 +163,10 @@ export class Follower {
     } catch (thrown) {
       if (this.#stopping.signal.aborted) return undefined
       this.#failures++
-      return { problem: toAppError(thrown), refs: [], atMs: Date.now() }
+      const problem = toAppError(thrown)
+      const app = this.#repository.spec.credentials?.githubApp
+      if (app && problem.code === 'RepositoryAuthFailed') this.#context.tokens.forget(app)
+      return { problem, refs: [], atMs: Date.now() }
     }
   }
 
@@ -175,7 +175,7 @@ export class Follower {
       refs,
       spec: { verify },
     } = this.#repository
-    const remote = this.#remote()
+    const remote = await this.#remote()
     const prefixes = prefixesFor(refs)
     const listing = await this.#list(remote, prefixes, signal)
     this.#pushed.settle(listing, (name) => ['HEAD', ...prefixes].some((prefix) => name.startsWith(prefix)))
@@ -238,10 +238,8 @@ export class Follower {
     return commit
   }
 
-  #remote(): GitRemote {
-    const { url, credentials, caPem } = this.#repository.spec
-    const authorization = credentials && readAuthorization(credentials.from, this.#context.secrets)
-    return { url, authorization, caPem: caPem || undefined }
+  #remote(): Promise<GitRemote> {
+    return readRemote(this.#repository.spec, this.#context)
   }
 
   /** One after the other: two fetches into one mirror would do the same work twice. */

@@ -1,9 +1,10 @@
 // HTTP(S) requests to Git servers: kept-alive connections, a deadline and a size limit on every one, redirects only
-// within the same host, credentials only where they belong. The only file of the tracker that opens connections.
+// within the same host or to declared ones, credentials only where they belong, no address that only the hub can reach.
 import { Agent as HttpAgent, request as httpRequest, type IncomingMessage } from 'node:http'
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https'
 import { AppError, isAborted } from '@fairlead/shared/errors'
 import { VERSION } from '@fairlead/shared/version'
+import { checkLiteralHost, guardedLookup } from './address-guard.ts'
 
 /** Where a repository is and how to get in. */
 export interface GitRemote {
@@ -13,6 +14,17 @@ export interface GitRemote {
   readonly authorization?: string | undefined
   /** PEM of the CA that signs the server's certificate; undefined for the system's. */
   readonly caPem?: string | undefined
+  /** Other hosts that the server may redirect to, each with its port where it is not the default one. */
+  readonly redirectHosts?: readonly string[] | undefined
+  /** The way out; undefined for a direct one. */
+  readonly proxy?: ProxySettings | undefined
+}
+
+/** Proxies, as in the environment variables of these names; addresses may hold credentials. */
+export interface ProxySettings {
+  readonly HTTP_PROXY?: string | undefined
+  readonly HTTPS_PROXY?: string | undefined
+  readonly NO_PROXY?: string | undefined
 }
 
 /** One request. */
@@ -63,27 +75,34 @@ const SILENCE_MS = 30_000
 
 /** Makes the connections' owner. */
 export function createGitHttp(): GitHttp {
-  const plain = new HttpAgent({ keepAlive: true, maxSockets: 8 })
-  const secure = new Map<string, HttpsAgent>()
-  const agentOf = (url: URL, caPem = ''): HttpAgent => {
-    if (url.protocol === 'http:') return plain
-    const agent = secure.get(caPem) ?? new HttpsAgent({ keepAlive: true, maxSockets: 8, ...(caPem && { ca: caPem }) })
-    secure.set(caPem, agent)
+  const agents = new Map<string, HttpAgent | HttpsAgent>()
+  const agentOf = (url: URL, { caPem = '', proxy = {} }: GitRemote): HttpAgent => {
+    const key = JSON.stringify([url.protocol, caPem, proxy])
+    const settings = { keepAlive: true, maxSockets: 8, lookup: guardedLookup, proxyEnv: { ...proxy } }
+    const agent =
+      agents.get(key) ??
+      (url.protocol === 'http:'
+        ? new HttpAgent(settings)
+        : new HttpsAgent({ ...settings, ...(caPem && { ca: caPem }) }))
+    agents.set(key, agent)
     return agent
   }
   return {
     send: async (remote, request) => {
-      let url = addressOf(remote.url, request.path)
+      const first = addressOf(remote.url, request.path)
+      let url = first
       for (let redirects = 0; redirects <= MAX_REDIRECTS; redirects++) {
-        const answer = await sendOnce(url, remote, request, agentOf(url, remote.caPem))
+        checkLiteralHost(url.hostname)
+        // Whoever else is asked learns nothing of what opens the repository.
+        const to = url.host === first.host ? remote : { ...remote, authorization: undefined }
+        const answer = await sendOnce(url, to, request, agentOf(url, to))
         if (!('location' in answer)) return answer
-        url = redirectTarget(url, answer.location)
+        url = redirectTarget(url, answer.location, remote.redirectHosts ?? [])
       }
       throw new AppError('RepositoryUnreachable', 'the server redirects without end')
     },
     close: () => {
-      plain.destroy()
-      for (const agent of secure.values()) agent.destroy()
+      for (const agent of agents.values()) agent.destroy()
     },
   }
 }
@@ -208,13 +227,13 @@ function refusalOf(response: IncomingMessage, url: URL, withCredentials: boolean
   return undefined
 }
 
-/** Another host might be anything, also one inside the hub's network: a redirect there is not followed. */
-function redirectTarget(from: URL, location: string): URL {
+/** Another host might be anything, also one inside the hub's network: a redirect there is not followed unless it is declared. */
+function redirectTarget(from: URL, location: string, declared: readonly string[]): URL {
   const to = URL.parse(location, from.href)
-  const isSame =
-    to !== null && to.hostname === from.hostname && (to.protocol === 'https:' || to.protocol === from.protocol)
+  const isSafe = to?.protocol === 'https:' || to?.protocol === from.protocol
   const isSamePort = to?.port === from.port || to?.protocol !== from.protocol
-  if (isSame && isSamePort) {
+  const isSameHost = to?.hostname === from.hostname && isSamePort
+  if (to !== null && isSafe && (isSameHost || declared.includes(to.host))) {
     to.username = ''
     to.password = ''
     return to
@@ -222,7 +241,7 @@ function redirectTarget(from: URL, location: string): URL {
   const where = to === null ? 'nowhere' : `${to.protocol}//${to.host}`
   throw new AppError(
     'RepositoryUnreachable',
-    `${from.host} redirects to ${where}, which is not followed; change spec.url`,
+    `${from.host} redirects to ${where}, which is not followed; change spec.url or name the host in spec.redirectHosts`,
   )
 }
 
@@ -233,6 +252,6 @@ function describeFailure(error: unknown, url: URL, timeoutMs: number | undefined
   }
   // With several addresses Node packs one error for each into an AggregateError without a message.
   const inner = error instanceof AggregateError ? error.errors[0] : error
-  const reason = inner instanceof Error ? inner.message : String(inner)
+  const reason = (inner instanceof Error ? inner.message : String(inner)).replace(/\/\/[^/@\s]*@/g, '//')
   return new AppError('RepositoryUnreachable', `${url.host} cannot be reached: ${reason}`, { cause: error })
 }

@@ -11,7 +11,8 @@ import type { SecretSources } from '../secret-source.ts'
 import type { Store } from '../store/store.ts'
 import { createWorkerPool, type WorkerPool, workerUrl } from '../worker-pool.ts'
 import { Follower } from './follower.ts'
-import { createGitHttp } from './git-http.ts'
+import { createGitHttp, type ProxySettings } from './git-http.ts'
+import { InstallationTokens } from './github-app.ts'
 import { createHostGate } from './host-gate.ts'
 import { MIRROR_MAX_PACKS, Mirror, mirrorFolder, PACK_MAX_BYTES } from './mirror.ts'
 import type { PushedRef } from './pushed-refs.ts'
@@ -36,6 +37,8 @@ export interface TrackerOptions {
   readonly logger: Logger
   /** What `file:` and `env:` credentials may name; default nothing. */
   readonly credentials?: SecretSources
+  /** The way out for repositories that say nothing of a proxy; default a direct one. */
+  readonly proxy?: ProxySettings
   /** For repositories that say nothing of it, in milliseconds; default 30,000. */
   readonly pollIntervalDefaultMs?: number
   /** Longest listing of refs in milliseconds, default 15,000. */
@@ -86,6 +89,7 @@ class RunningTracker implements Tracker {
   readonly #options: TrackerOptions
   readonly #logger: Logger
   readonly #http = createGitHttp()
+  readonly #tokens = new InstallationTokens(this.#http)
   readonly #gate = createHostGate()
   readonly #fetchGate = createHostGate({ perHost: FETCHERS / 2, total: FETCHERS })
   readonly #readers: WorkerPool
@@ -136,6 +140,7 @@ class RunningTracker implements Tracker {
   async stop(): Promise<void> {
     this.#isStopped = true
     for (const timer of this.#timers) clearInterval(timer)
+    this.#tokens.stop()
     await this.#reload
     await Promise.all([...this.#followers.values()].map((follower) => follower.stop()))
     await Promise.all([this.#readers.stop(), this.#fetchers.stop()])
@@ -233,6 +238,8 @@ class RunningTracker implements Tracker {
       fetchGate: this.#fetchGate,
       mirror,
       secrets,
+      tokens: this.#tokens,
+      proxy: this.#options.proxy ?? {},
       listTimeoutMs,
       logger: this.#logger.child({ repository: name }),
       readCommits: () => readCommits(store.db, name),

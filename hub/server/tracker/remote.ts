@@ -1,0 +1,40 @@
+// Where a repository is and how to get in, out of its definition: secrets are read each time.
+import type { RepositorySpec } from '@fairlead/proto/definitions'
+import { AppError } from '@fairlead/shared/errors'
+import { readSecret, type SecretSources } from '../secret-source.ts'
+import { readAuthorization } from './credentials.ts'
+import type { GitRemote, ProxySettings } from './git-http.ts'
+import type { InstallationTokens } from './github-app.ts'
+
+/** What remotes are made with. */
+export interface RemoteContext {
+  /** What `file:` and `env:` secrets may name. */
+  readonly secrets: SecretSources
+  readonly tokens: InstallationTokens
+  /** For repositories that say nothing of a proxy. */
+  readonly proxy: ProxySettings
+}
+
+/** The remote of a repository. Rejects with RepositoryAuthFailed when a secret cannot be read, or as InstallationTokens.authorize does. */
+export async function readRemote(
+  { url, credentials, caPem: ca, redirectHosts, proxy: ownProxy }: RepositorySpec,
+  { secrets: sources, tokens, proxy: proxyDefault }: RemoteContext,
+): Promise<GitRemote> {
+  const caPem = ca || undefined
+  const proxy = ownProxy ? readProxy(ownProxy.url, ownProxy.credentials?.from, sources) : proxyDefault
+  const way = { caPem, proxy }
+  const authorization = credentials?.githubApp
+    ? await tokens.authorize(credentials.githubApp, sources, way)
+    : credentials && readAuthorization(credentials.from, sources)
+  return { url, authorization, caPem, redirectHosts, proxy }
+}
+
+function readProxy(url: string, from: string | undefined, sources: SecretSources): ProxySettings {
+  if (url === '') return {}
+  const address = URL.parse(url)
+  if (address === null) throw new AppError('InvalidArgument', 'spec.proxy.url is no address')
+  const [user = '', ...password] = from === undefined ? [] : readSecret(from, sources).split(':')
+  address.username = encodeURIComponent(user)
+  address.password = encodeURIComponent(password.join(':'))
+  return { HTTP_PROXY: address.href, HTTPS_PROXY: address.href }
+}
