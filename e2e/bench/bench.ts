@@ -6,6 +6,7 @@ import { benchConverge } from './converge.ts'
 import { benchDrift } from './drift.ts'
 import { benchIdle } from './idle.ts'
 import { benchLarge } from './large.ts'
+import { benchPoll } from './poll.ts'
 import { benchRepeat } from './repeat.ts'
 import { printReport, type Report } from './report.ts'
 import { benchRestart } from './restart.ts'
@@ -17,6 +18,7 @@ const benches: Readonly<Record<string, () => Promise<Report>>> = {
   drift: benchDrift,
   idle: benchIdle,
   large: benchLarge,
+  poll: benchPoll,
   repeat: benchRepeat,
   restart: benchRestart,
 }

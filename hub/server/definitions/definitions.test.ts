@@ -377,9 +377,10 @@ describe('a field', () => {
     ],
     [
       { url: 'https://h/x', credentials: { from: 'env:X', githubApp: { appId: '', installationId: 'x' } } },
-      ['appId', 'installationId', 'privateKeyFrom']
-        .map((field) => `spec.credentials.githubApp.${field}`)
-        .concat('spec.credentials'),
+      [
+        'spec.credentials',
+        ...['appId', 'installationId', 'privateKeyFrom'].map((field) => `spec.credentials.githubApp.${field}`),
+      ],
     ],
     [{ url: 'https://h/x', webhook: {} }, ['spec.webhook.secretFrom']],
     [
