@@ -29,6 +29,12 @@ test.each([
     { spec: { volumes: [{ emptyDir: {} }], selector: {} }, data: { labels: {} } },
     { spec: { volumes: [{ emptyDir: {} }], selector: {} }, data: { labels: {} } },
   ],
+  [
+    'nor empty rules of a NetworkPolicy',
+    'networking.k8s.io',
+    { kind: 'NetworkPolicy', spec: { ingress: [], egress: [{}], podSelector: {} } },
+    { kind: 'NetworkPolicy', spec: { egress: [{}], podSelector: {} } },
+  ],
   ['and what is no map is left', 'apps', { metadata: 'x', spec: [] }, { metadata: 'x', spec: [] }],
 ] as const)('%s', (_what, group, object, expected) => {
   const before = structuredClone(object)

@@ -247,9 +247,9 @@ export class ObjectWriter {
     scope: TakeOverScope,
   ): Promise<boolean> {
     const { persons } = this.#options
-    const options = { scope, persons, left: leftFields(record) }
-    const { apiVersion } = readDeclared(declared)
-    return await this.#patchFields(declared, seen, (object) => takeOverPatch(object, apiVersion, options))
+    const object = readDeclared(declared)
+    const options = { scope, persons, left: leftFields(record), declared: object }
+    return await this.#patchFields(declared, seen, (now) => takeOverPatch(now, object.apiVersion, options))
   }
 
   /** Patches managedFields; again when somebody writes in between. False when there is nothing to patch. */
@@ -270,7 +270,7 @@ export class ObjectWriter {
         return true
       } catch (error) {
         if (!isStatus(error, 409) || attempt >= TAKE_OVER_TRIES) throw error
-        object = await this.#read(declared)
+        object = await this.#read(declared, !needsWholeObject(declared))
       }
     }
     return false

@@ -114,7 +114,8 @@ export function declaredPart(fields: FieldSet, declared: object): FieldSet {
   return leaves
 }
 
-function childOf(declared: unknown, step: string): object | undefined {
+/** The map or list at a step of a set, out of a declared object or list; undefined for anything else. */
+export function childOf(declared: unknown, step: string): object | undefined {
   const child = step.startsWith('f:')
     ? isMap(declared)
       ? declared[step.slice(2)]

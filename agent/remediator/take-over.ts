@@ -4,8 +4,9 @@ import type { FieldPath } from '@fairlead/shared/field-path'
 import { FIELD_MANAGER } from '@fairlead/shared/labels'
 import type { KubernetesObject, ManagedFieldsEntry } from '@fairlead/shared/object-reference'
 import type { JsonPatchOperation } from '../kube/kube.ts'
+import { emptyAgain } from './emptied.ts'
 import { splitOthersFields } from './field-selection.ts'
-import { type FieldSet, unionFields } from './field-set.ts'
+import { type FieldSet, subtractFields, unionFields } from './field-set.ts'
 import { fieldsOf, findPersonEntries, isOurEntry, PERSON_MANAGERS } from './managed-fields.ts'
 
 /** Whose entries to take: those of persons, or (where an apply is refused for what others added) of every writer of the object itself. */
@@ -19,13 +20,15 @@ export interface TakeOverOptions {
   readonly persons?: RegExp
   /** Fields that are left to others: never taken. Default none. */
   readonly left?: readonly FieldPath[]
+  /** What is declared: what it has empty is emptied at once. Default: nothing is. */
+  readonly declared?: object
 }
 
-/** The patch that makes others' fields ours; undefined when there is nothing to take. */
+/** The patch that makes others' fields ours, or takes them away at once where nothing is declared; undefined when there is nothing to take. */
 export function takeOverPatch(
   object: KubernetesObject,
   declaredApiVersion: string,
-  { scope = 'persons', persons = PERSON_MANAGERS, left = [] }: TakeOverOptions = {},
+  { scope = 'persons', persons = PERSON_MANAGERS, left = [], declared = {} }: TakeOverOptions = {},
 ): readonly JsonPatchOperation[] | undefined {
   const entries = object.metadata.managedFields ?? []
   const taken = scope === 'persons' ? personParts(object, persons, left) : writerParts(entries, left)
@@ -37,18 +40,22 @@ export function takeOverPatch(
     fieldsType: 'FieldsV1',
     time: new Date().toISOString().replace(/\.\d+Z$/, 'Z'),
   }
-  let fields = fieldsOf(ours)
+  let all: FieldSet = {}
   const rest: ManagedFieldsEntry[] = []
   for (const entry of entries) {
     const part = taken.get(entry)
     if (part) {
-      fields = unionFields(fields, part.taken)
+      all = unionFields(all, part.taken)
       if (part.kept) rest.push({ ...entry, fieldsV1: part.kept })
     } else if (!isOurEntry(entry)) rest.push(entry)
   }
+  const others = rest.map(fieldsOf).reduce<FieldSet>(unionFields, {})
+  const { gone, operations } = emptyAgain(all, declared, object, others)
+  const fields = unionFields(fieldsOf(ours), subtractFields(all, gone))
   return [
     { op: 'replace', path: '/metadata/resourceVersion', value: object.metadata.resourceVersion },
     { op: 'replace', path: '/metadata/managedFields', value: [...rest, { ...ours, fieldsV1: fields }] },
+    ...operations,
   ]
 }
 
