@@ -124,7 +124,8 @@ test('charts and Kustomize folders are rendered as the hub renders them, with ba
   expect(stdout).toMatch(/chart\/templates\/a\.yaml: ConfigMap chart: data\.size: must be a string, not 5/)
   expect(stdout).toMatch(/base\/a\.yaml:\d+: ConfigMap eu-a: data\.value: must be a string, not 7/)
   expect(stdout).toContain('2 problems in 2 objects, 2 folders')
-})
+  // The engine has to be compiled once.
+}, 60_000)
 
 test('links that lead out of the working copy are not followed', async () => {
   const secret = mkdtempSync(path.join(tmpdir(), 'fairlead-secret-'))
