@@ -2,14 +2,7 @@
 import { create } from '@bufbuild/protobuf'
 import { timestampFromMs } from '@bufbuild/protobuf/wkt'
 import type { SourceLocation } from '@fairlead/proto/common'
-import {
-  HealthState,
-  type ObjectReference,
-  ObjectReferenceSchema,
-  type Problem,
-  ProblemSchema,
-  SyncState,
-} from '@fairlead/proto/common'
+import { HealthState, type ObjectReference, type Problem, ProblemSchema, SyncState } from '@fairlead/proto/common'
 import {
   type ApplicationReport,
   ApplicationReportSchema,
@@ -26,7 +19,8 @@ import { type Health, worstHealth } from '../health/health.ts'
 import type { Application } from './application.ts'
 import type { SeenDrift } from './drift-repair.ts'
 import type { Unresolved } from './load-declared.ts'
-import { findDifference, isPending, type ObjectRecord, referenceOfRecord } from './object-record.ts'
+import { findDifference, isPending, type ObjectRecord } from './object-record.ts'
+import { referenceOf, referenceOfManifest } from './references.ts'
 import { countDrifted } from './suspension.ts'
 import { toldFields } from './told-fields.ts'
 
@@ -38,7 +32,7 @@ const LISTED_MAX = 100
 /** A drift for reports. */
 export function toDrift({ record, kind, manager, detectedAtMs, remediatedAtMs, fields }: SeenDrift): Drift {
   return create(DriftSchema, {
-    object: referenceOfRecord(record),
+    object: referenceOf(record),
     kind: DRIFT_KINDS[kind],
     manager,
     detectedAt: timestampFromMs(detectedAtMs),
@@ -84,7 +78,7 @@ export function buildReport(application: Application): ApplicationReport {
 function heldPrunesOf({ heldPrune }: Application): HeldPrune[] {
   if (!heldPrune) return []
   const { digest, reason, records, sinceMs } = heldPrune
-  const objects = records.slice(0, LISTED_MAX).map(referenceOfRecord)
+  const objects = records.slice(0, LISTED_MAX).map(referenceOf)
   return [create(HeldPruneSchema, { digest, reason, objects, count: records.length, since: timestampFromMs(sinceMs) })]
 }
 
@@ -102,7 +96,7 @@ function heldProblem({ heldPrune }: Application): Problem[] {
     toProblem(
       { code: 'PruneHeld', message },
       sinceMs,
-      first && records.length === 1 ? { object: referenceOfRecord(first) } : {},
+      first && records.length === 1 ? { object: referenceOf(first) } : {},
     ),
   ]
 }
@@ -123,7 +117,7 @@ function toStatus(record: ObjectRecord) {
   const { health, message } = healthOf(record)
   const whole = record.cause === '' ? message : `${message}; ${record.cause}`
   const logLines = health === HealthState.DEGRADED ? [...record.logLines] : []
-  return create(ObjectStatusSchema, { object: referenceOfRecord(record), health, message: whole, logLines })
+  return create(ObjectStatusSchema, { object: referenceOf(record), health, message: whole, logLines })
 }
 
 function syncOf(application: Application, records: readonly ObjectRecord[]): SyncState {
@@ -161,11 +155,11 @@ function problemsOf(application: Application, records: readonly ObjectRecord[]):
   for (const record of records) {
     const isListed = application.heldPrune?.keys.has(record.key) && record.failure?.error.code === 'PruneHeld'
     if (record.failure && !isListed) {
-      const where = { object: referenceOfRecord(record), source: record.declared?.source }
+      const where = { object: referenceOf(record), source: record.declared?.source }
       problems.push(toProblem(record.failure.error, record.failure.sinceMs, where))
     }
     if (record.healthProblem && record.declared) {
-      problems.push(toProblem(record.healthProblem, nowMs, { object: referenceOfRecord(record) }))
+      problems.push(toProblem(record.healthProblem, nowMs, { object: referenceOf(record) }))
     }
     const others = record.declared && target ? context.table.contesters(record.key) : []
     if (others.length > 0)
@@ -205,16 +199,13 @@ function watchProblems({ context, target }: Application, records: readonly Objec
 }
 
 function contestedProblem(record: ObjectRecord, why: string, nowMs: number, source = record.declared?.source): Problem {
-  const object = referenceOfRecord(record)
+  const object = referenceOf(record)
   const error = { code: 'OwnedByAnother', message: `${formatObjectReference(object)} is ${why}` } as const
   return toProblem(error, nowMs, { object, source })
 }
 
 function problemOfManifest({ parsed, error }: Unresolved, sinceMs: number): Problem {
-  const { group, version, kind, source, object } = parsed
-  const { name, namespace = '' } = object.metadata
-  const reference = create(ObjectReferenceSchema, { group, version, kind, namespace, name })
-  return toProblem(error, sinceMs, { object: reference, source })
+  return toProblem(error, sinceMs, { object: referenceOfManifest(parsed), source: parsed.source })
 }
 
 /** The same problem as in the last report has been there since then. */

@@ -2,7 +2,8 @@
 import { HealthState } from '@fairlead/proto/common'
 import { formatObjectReference } from '@fairlead/shared/object-reference'
 import type { Application } from './application.ts'
-import { isWorking, referenceOfRecord } from './object-record.ts'
+import { isWorking } from './object-record.ts'
+import { referenceOf } from './references.ts'
 
 /** Who waits for whom. */
 export class Dependencies {
@@ -51,5 +52,5 @@ function findUnready(application: Application | undefined): string {
   const unhealthy = application.records().find((record) => record.declared && !isWorking(record))
   if (!unhealthy) return ''
   const health = HealthState[unhealthy.health.health].toLowerCase()
-  return `${formatObjectReference(referenceOfRecord(unhealthy))} is ${health}`
+  return `${formatObjectReference(referenceOf(unhealthy))} is ${health}`
 }

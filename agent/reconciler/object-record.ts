@@ -1,7 +1,6 @@
 // What the agent keeps in memory of one object: no copy of it, only what is needed to compare, repair and report.
 
-import { create } from '@bufbuild/protobuf'
-import { HealthState, type ObjectReference, ObjectReferenceSchema } from '@fairlead/proto/common'
+import { HealthState } from '@fairlead/proto/common'
 import type { AppError } from '@fairlead/shared/errors'
 import type { FieldPath } from '@fairlead/shared/field-path'
 import { APPLICATION_LABEL, PRUNE_ANNOTATION } from '@fairlead/shared/labels'
@@ -181,12 +180,6 @@ export function toInventoryRecord(record: ObjectRecord): InventoryRecord {
   if (uid === '' || record.approvedUid !== uid) return stored
   const { approvedTakes } = record
   return { ...stored, isPruneApproved: true, ...(approvedTakes.length > 0 && { approvedTakes }) }
-}
-
-/** The reference of a record's object. */
-export function referenceOfRecord(record: ObjectRecord): ObjectReference {
-  const { group, kind, namespace, name, resource } = record
-  return create(ObjectReferenceSchema, { group, version: resource.version, kind, namespace, name })
 }
 
 /** Takes in the object as the API server gave it: in an answer to us, or in an event. */

@@ -1,6 +1,6 @@
 // What an application would change, found by reading and by dry runs; nothing is written. In the order in which it would be done.
 import { create } from '@bufbuild/protobuf'
-import { ObjectReferenceSchema, ProblemSchema } from '@fairlead/proto/common'
+import { ProblemSchema } from '@fairlead/proto/common'
 import { type ObjectChange, ObjectChangeSchema } from '@fairlead/proto/report'
 import { AppError, isAborted, toAppError } from '@fairlead/shared/errors'
 import {
@@ -24,6 +24,7 @@ import { type LoadedManifests, loadDeclared } from './load-declared.ts'
 import { newRecord, type ObjectRecord } from './object-record.ts'
 import { inspectCandidates } from './prune-inspect.ts'
 import { throwIfAborted } from './prune-run.ts'
+import { referenceOfManifest } from './references.ts'
 import { awaitAutoscalers, noteTargets } from './scaled-objects.ts'
 import type { DesiredTarget } from './target.ts'
 import { toldFields } from './told-fields.ts'
@@ -68,16 +69,9 @@ export async function previewApplication(
   // What is left to autoscalers is no change.
   await awaitAutoscalers(context, declared)
   await previewDeclared(run, declared, add)
-  const problems = [...loaded.unresolved, ...loaded.refused].map(({ parsed, error }) => {
-    const { group, version, kind, object, source } = parsed
-    const { name, namespace = '' } = object.metadata
-    const reference = create(ObjectReferenceSchema, { group, version, kind, namespace, name })
-    return create(ProblemSchema, {
-      code: error.code,
-      message: error.message,
-      object: reference,
-      ...(source && { source }),
-    })
+  const problems = [...loaded.unresolved, ...loaded.refused].map(({ parsed, error: { code, message } }) => {
+    const { source } = parsed
+    return create(ProblemSchema, { code, message, object: referenceOfManifest(parsed), ...(source && { source }) })
   })
   for (const change of await previewPrune(run)) add(change)
   return { changes, problems }

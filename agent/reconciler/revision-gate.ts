@@ -1,7 +1,7 @@
 // What a revision must pass before its first object is written: validation by the API server where it is asked for, and
 // its pre-sync hooks. Until then the state before it stays in force and goes on being healed.
-import { create, toJson } from '@bufbuild/protobuf'
-import { IgnoreRuleSchema, ObjectReferenceSchema } from '@fairlead/proto/common'
+import { toJson } from '@bufbuild/protobuf'
+import { IgnoreRuleSchema } from '@fairlead/proto/common'
 import type { HookStatus } from '@fairlead/proto/report'
 import type { ArtifactReference } from '@fairlead/proto/slice'
 import { canonicalJson, sha256Hex } from '@fairlead/shared/digest'
@@ -19,6 +19,7 @@ import { type HookedRevision, HookRuns, type ObjectProblem } from './hook-runs.t
 import { InForce, inForceOf } from './in-force.ts'
 import type { LoadedManifests, Unresolved } from './load-declared.ts'
 import { isPending, isWorking, type ObjectRecord } from './object-record.ts'
+import { referenceOf, referenceOfManifest } from './references.ts'
 import { awaitAutoscalers, noteAutoscalers } from './scaled-objects.ts'
 import type { DesiredTarget } from './target.ts'
 import { type Refused, refuseUnresolved, validateDeclared } from './validate-run.ts'
@@ -383,19 +384,9 @@ function validationKey({ artifact, policy, variables }: DesiredTarget): string {
 }
 
 function toProblem({ declared, error }: Refused): Omit<ObjectProblem, 'sinceMs'> {
-  const { group, kind, namespace, name, resource, source } = declared
-  return {
-    error,
-    source,
-    object: create(ObjectReferenceSchema, { group, version: resource.version, kind, namespace, name }),
-  }
+  return { error, source: declared.source, object: referenceOf(declared) }
 }
 
-function toManifestProblem({
-  parsed,
-  error,
-}: ReturnType<typeof refuseUnresolved>[number]): Omit<ObjectProblem, 'sinceMs'> {
-  const { group, version, kind, source, object } = parsed
-  const { name, namespace = '' } = object.metadata
-  return { error, source, object: create(ObjectReferenceSchema, { group, version, kind, namespace, name }) }
+function toManifestProblem({ parsed, error }: Unresolved): Omit<ObjectProblem, 'sinceMs'> {
+  return { error, source: parsed.source, object: referenceOfManifest(parsed) }
 }
