@@ -2,7 +2,7 @@ import { create } from '@bufbuild/protobuf'
 import { SourceLocationSchema } from '@fairlead/proto/common'
 import { expect, test } from 'vitest'
 import { parseManifest } from './declared.ts'
-import { findHookPhase, hookBody, hookRunId } from './hook.ts'
+import { countsFor, findHookPhase, hookBody, hookRunId } from './hook.ts'
 
 const manifest = (apiVersion: string, kind: string, hook: string | undefined) =>
   parseManifest({
@@ -39,6 +39,20 @@ test('a run is told by what is applied and by the commit that asked for it', () 
   const runs = [hookRunId('a', '1'), hookRunId('a', '2'), hookRunId('b', '1'), hookRunId('a', '1')]
   expect(new Set(runs).size).toBe(3)
   expect(runs[3]).toBe(runs[0])
+})
+
+test.each([
+  ['pre-sync', 'running', true],
+  ['pre-sync', 'succeeded', true],
+  ['post-sync', 'succeeded', true],
+  ['pre-sync', 'failed', false],
+  ['post-sync', 'failed', false],
+  ['sync-fail', 'succeeded', false],
+] as const)('a %s hook that has %s counts for a commit that changes nothing: %s', (phase, state, counts) => {
+  const run = hookRunId('a', '1')
+  expect(countsFor(phase, { run, state }, hookRunId('a', '2'))).toBe(counts)
+  expect(countsFor(phase, { run, state }, run)).toBe(true)
+  expect(countsFor(phase, { run, state }, hookRunId('b', '1'))).toBe(false)
 })
 
 test('the Job of a run says which run it is, and is otherwise as declared', () => {

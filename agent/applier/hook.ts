@@ -28,9 +28,28 @@ export function findHookPhase({ object, group, kind, source }: ParsedManifest): 
   return value as HookPhase
 }
 
-/** Identifies one revision of an application: what is applied, and the commit that asked for it. */
+/** Identifies the run of hooks for one revision of an application: what is applied, and the commit that asked for it. */
 export function hookRunId(artifactDigest: string, commit: string): string {
-  return sha256Hex(`${artifactDigest}\n${commit}`).slice(0, 32)
+  return `${sha256Hex(artifactDigest).slice(0, 24)}.${sha256Hex(commit).slice(0, 8)}`
+}
+
+/**
+ * Whether what ran, or is running, counts for a revision. A commit that changes nothing of the application, as most do in a
+ * repository of many, neither repeats a hook nor interrupts one; but it is another try for one that failed.
+ */
+export function countsFor(
+  phase: HookPhase,
+  { run, state }: { readonly run: string; readonly state: string },
+  wanted: string,
+): boolean {
+  if (run === wanted) return true
+  // Each try that fails is told of.
+  if (phase === 'sync-fail' || state === 'failed') return false
+  return contentOf(run) === contentOf(wanted)
+}
+
+function contentOf(run: string): string {
+  return run.slice(0, run.indexOf('.') + 1)
 }
 
 /** The Job to create for one run, as JSON: what is declared, and which run it is. */

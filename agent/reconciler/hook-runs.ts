@@ -9,7 +9,7 @@ import { APPLICATION_LABEL, HOOK_RUN_ANNOTATION } from '@fairlead/shared/labels'
 import { formatObjectReference, type KubernetesObject, objectKey } from '@fairlead/shared/object-reference'
 import { groupPhases } from '../applier/apply-order.ts'
 import type { Declared } from '../applier/declared.ts'
-import { type DeclaredHook, type HookPhase, hookBody } from '../applier/hook.ts'
+import { countsFor, type DeclaredHook, type HookPhase, hookBody } from '../applier/hook.ts'
 import { retryDelayMs } from '../applier/retry.ts'
 import type { HookRecord } from '../inventory/inventory.ts'
 import type { Kube, ResourceType } from '../kube/kube.ts'
@@ -79,9 +79,9 @@ export class HookRuns {
   }
 
   /** When something that could not be started is to be tried again, in milliseconds since the epoch. */
-  retryTimes({ run }: HookedRevision): number[] {
-    const failed = [...this.#runs.values()].filter(({ record, error }) => record.run === run && error)
-    return failed.map(({ retryAtMs }) => retryAtMs)
+  retryTimes({ run, hooks }: HookedRevision): number[] {
+    const runs = [...hooks.values()].map(({ phase, declared }) => this.#findRun(phase, declared.key, run))
+    return runs.flatMap((one) => (one?.error ? [one.retryAtMs] : []))
   }
 
   /** A new target: what failed to start may be tried at once. */
@@ -105,10 +105,9 @@ export class HookRuns {
     return 'succeeded'
   }
 
-  /** Whether a hook has succeeded in this run. */
-  hasSucceeded(key: string, run: string): boolean {
-    const record = this.#runs.get(key)?.record
-    return record?.run === run && record.state === 'succeeded'
+  /** Whether a hook has succeeded for this revision. */
+  hasSucceeded({ phase, declared }: DeclaredHook, { run }: HookedRevision): boolean {
+    return this.#findRun(phase, declared.key, run)?.record.state === 'succeeded'
   }
 
   /** The revision is in force: Jobs of hooks that it has no more become objects like others, to be pruned. */
@@ -125,11 +124,10 @@ export class HookRuns {
   /** What reports say of the hooks of a revision. */
   statuses(revision: HookedRevision, isDone: boolean): HookStatus[] {
     return [...revision.hooks.values()].map(({ phase, declared }) => {
-      const run = this.#runs.get(declared.key)
-      const isStarted = run?.record.run === revision.run
+      const run = this.#findRun(phase, declared.key, revision.run)
       // What runs after a failure is left out when there was none.
-      const state = isStarted ? run.record.state : isDone && phase === 'sync-fail' ? 'skipped' : 'pending'
-      const message = isStarted ? run.error?.message || run.record.message : ''
+      const state = run ? run.record.state : isDone && phase === 'sync-fail' ? 'skipped' : 'pending'
+      const message = run ? run.error?.message || run.record.message : ''
       const shown = state === 'starting' ? 'pending' : state
       return create(HookStatusSchema, { object: referenceOf(declared), phase, state: shown, message })
     })
@@ -139,8 +137,8 @@ export class HookRuns {
   problems(revision: HookedRevision): ObjectProblem[] {
     const problems: ObjectProblem[] = []
     for (const { phase, declared } of revision.hooks.values()) {
-      const run = this.#runs.get(declared.key)
-      if (run?.record.run !== revision.run) continue
+      const run = this.#findRun(phase, declared.key, revision.run)
+      if (!run) continue
       const where = { object: referenceOf(declared), source: declared.source, sinceMs: run.sinceMs }
       if (run.error) problems.push({ ...where, error: run.error })
       else if (run.record.state === 'failed') {
@@ -149,6 +147,12 @@ export class HookRuns {
       }
     }
     return problems
+  }
+
+  /** The run of a hook that counts for a revision. */
+  #findRun(phase: HookPhase, key: string, id: string): Run | undefined {
+    const found = this.#runs.get(key)
+    return found && countsFor(phase, found.record, id) ? found : undefined
   }
 
   async #advanceOne(phase: HookPhase, declared: Declared, id: string, signal: AbortSignal): Promise<PhaseOutcome> {
@@ -169,9 +173,9 @@ export class HookRuns {
 
   /** The run of this revision: what ran for another one counts no more. */
   #beginOrFind(phase: HookPhase, declared: Declared, id: string): Run {
-    const known = this.#runs.get(declared.key)
-    if (known?.record.run === id) return Object.assign(known, { phase, source: declared.source })
-    known?.following?.abort()
+    const known = this.#findRun(phase, declared.key, id)
+    if (known) return Object.assign(known, { phase, source: declared.source })
+    this.#runs.get(declared.key)?.following?.abort()
     const { namespace, name, resource } = declared
     const record = {
       namespace,

@@ -81,7 +81,7 @@ test('pre-sync runs before the first object of the revision, post-sync after all
   expect(notified).toBeGreaterThanOrEqual(completed)
 })
 
-test('a hook runs once for a revision: not for the same slice, a repair, a recheck or a restart; again for the next commit', async () => {
+test('a hook runs once for a revision: not for the same slice, a repair, a recheck, a restart or a commit that changes nothing here; again for one that does', async () => {
   const bed = await here.start()
   const objects = [configMap('a'), job('migrate', 'pre-sync'), job('notify', 'post-sync')]
   bed.update({ web: { objects, commit: 'one' } })
@@ -100,6 +100,9 @@ test('a hook runs once for a revision: not for the same slice, a repair, a reche
   ])
   expect([await uidOf('migrate'), await uidOf('notify')]).toEqual(before)
   second.update({ web: { objects, commit: 'two' } })
+  await second.reported('web', 'at the second commit', ({ revision }) => revision?.commit === 'two')
+  expect([await uidOf('migrate'), await uidOf('notify')]).toEqual(before)
+  second.update({ web: { objects: [configMap('a', '2'), ...objects.slice(1)], commit: 'three' } })
   await waitFor('new runs', async () => (await uidOf('notify')) !== before[1] && (await uidOf('notify')) !== undefined)
   await reached(second, 'post-sync notify succeeded')
   expect(await uidOf('migrate')).not.toBe(before[0])
@@ -148,6 +151,34 @@ test('a newer revision pre-empts a hook that does not end', async () => {
   bed.update({ web: { objects: [configMap('c')] } })
   await bed.synced('web')
   expect([await here.find(configMap('a')), await uidOf('migrate')]).toEqual([undefined, undefined])
+})
+
+test('a commit that changes nothing here does not interrupt a hook that is running', async () => {
+  const bed = await here.start()
+  const objects = [configMap('a'), hanging('migrate', 'pre-sync')]
+  bed.update({ web: { objects, commit: 'one' } })
+  await reached(bed, 'pre-sync migrate running')
+  const uid = await uidOf('migrate')
+  bed.update({ web: { objects, commit: 'two' } })
+  const second = await here.restart(bed)
+  second.update({ web: { objects, commit: 'three' } })
+  await reached(second, 'pre-sync migrate running')
+  await here.admin.patch(node, { metadata: { labels: { nowhere: 'true' } } }, { type: 'merge' })
+  await second.reported('web', 'at the third commit', ({ revision }) => revision?.commit === 'three')
+  await here.admin.patch(node, { metadata: { labels: { nowhere: null } } }, { type: 'merge' })
+  expect([await uidOf('migrate'), creations(second, 'migrate')]).toEqual([uid, 1])
+})
+
+test('a hook that failed gets another try by the next commit, whatever that changes, and each failure is told by sync-fail', async () => {
+  const bed = await here.start()
+  const objects = [configMap('a'), failing('migrate', 'pre-sync'), job('alarm', 'sync-fail')]
+  bed.update({ web: { objects, commit: 'one' } })
+  await reached(bed, 'pre-sync migrate failed', 'sync-fail alarm succeeded')
+  const before = await uidOf('alarm')
+  bed.update({ web: { objects, commit: 'two' } })
+  await waitFor('another alarm', async () => ![undefined, before].includes(await uidOf('alarm')), { timeoutMs: 30_000 })
+  await reached(bed, 'pre-sync migrate failed', 'sync-fail alarm succeeded')
+  expect([creations(bed, 'migrate'), creations(bed, 'alarm')]).toEqual([2, 2])
 })
 
 test('a hook that is running when the agent ends is followed by the next one, not run again', async () => {

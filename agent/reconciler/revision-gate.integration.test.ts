@@ -252,12 +252,11 @@ test('a hook is followed to its end though the service account cannot be looked 
 test('where the policy of the cluster forbids deletions, the Job of an earlier run stays, and that is said', async () => {
   const policy = { ...OPEN_POLICY, prune: true }
   const bed = await here.start({ policy: () => ({ kind: 'known', policy }) })
-  const objects = [configMap('a'), job('migrate', 'pre-sync')]
-  bed.update({ web: { objects, commit: 'one' } })
+  bed.update({ web: { objects: [configMap('a'), job('migrate', 'pre-sync')] } })
   await bed.synced('web')
   const uid = (await here.find(job('migrate', undefined)))?.metadata.uid
   policy.prune = false
-  bed.update({ web: { objects, commit: 'two' } })
+  bed.update({ web: { objects: [configMap('a', '2'), job('migrate', 'pre-sync')] } })
   const { problems } = await problem(bed, 'PolicyForbids')
   expect(problems).toMatchObject([{ object: { kind: 'Job', name: 'migrate' } }])
   expect(await here.find(job('migrate', undefined))).toMatchObject({ metadata: { uid } })

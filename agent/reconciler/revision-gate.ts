@@ -170,7 +170,7 @@ export class RevisionGate {
     }
     const mustValidate = target.policy.validate === 'server' && this.#isNew(target, candidate)
     const preSync = [...revision.hooks.values()].filter(({ phase }) => phase === 'pre-sync')
-    if (!mustValidate && preSync.every(({ declared }) => this.hooks.hasSucceeded(declared.key, revision.run))) {
+    if (!mustValidate && preSync.every((hook) => this.hooks.hasSucceeded(hook, revision))) {
       this.#refusals = []
       return true
     }

@@ -85,6 +85,11 @@ test('nothing of a revision is written before its pre-sync hook has ended, also 
   expect(await fleet.cli('why', 'web')).toContain(line)
   expect((await fleet.run('status', '--exit-code')).code).not.toBe(0)
   await eu.restartAgent()
+  // Somebody else's commit, in the same repository, is no reason to begin again.
+  const commit = shop.commit({ 'readme.txt': 'the shop' })
+  await fleet.waitForStatus('the next commit to be desired', (status) => {
+    return findDeployment(status, 'web', 'eu')?.desired?.commit === commit
+  })
   await waitForHooks('pre-sync migrate running')
   const written = eu.agentRequests({ verbs: ['create', 'patch'], namespace: 'shop' })
   expect(written.filter(({ resource }) => resource !== 'jobs' && resource !== 'events')).toEqual([])
@@ -116,13 +121,15 @@ test('a post-sync hook waits until the objects are healthy, also for an agent th
   expect(problemsOf(await fleet.status(), 'web')).toEqual([])
 })
 
-test('they run again for the next commit, once, and not for a repair, a restart of the agent or of the hub', async () => {
+test('they run again for the next commit of the application, once, and not for other commits, repairs and restarts', async () => {
   const before = await Promise.all([uidOf('migrate'), uidOf('notify')])
   await patch(configMapReference('a', 'shop'), { data: { v: 'by hand' } })
   await waitFor('the repair', async () => (await valueOfA()) === '1')
   await eu.restartAgent()
   await fleet.stopHub()
   await fleet.startHub()
+  const other = shop.commit({ 'readme.txt': 'the shop, described better' })
+  await fleet.waitForStatus('web to run', (status) => runs(status, 'web', 'eu', other))
   await waitForHooks('pre-sync migrate succeeded', 'post-sync notify succeeded')
   expect(await Promise.all([uidOf('migrate'), uidOf('notify')])).toEqual(before)
   const since = Date.now()
