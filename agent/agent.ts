@@ -203,6 +203,11 @@ export class Agent implements Shown {
     return this.#facts
   }
 
+  /** What is known of the cluster's own policy. */
+  get policy(): PolicyState {
+    return this.#policy.state
+  }
+
   /** What keeps it from its hub, or its hub's documents from it. */
   get problems(): readonly AppError[] {
     return [this.#problem, this.#refusal].filter((problem) => problem !== undefined)

@@ -10,8 +10,9 @@ import type { Inspection } from './desired-state.ts'
 import type { Lead } from './leader/lead.ts'
 import type { Liveness } from './liveness.ts'
 import type { AgentMetrics, MetricSources } from './metrics/agent-metrics.ts'
+import type { PolicyState } from './policy/policy-watch.ts'
 import type { Readiness } from './probes.ts'
-import { type AgentStatus, toStatusApplication } from './status/agent-status.ts'
+import { type AgentStatus, toStatusApplication, toStatusPolicy } from './status/agent-status.ts'
 import type { LogBuffer } from './status/log-buffer.ts'
 import { nameOfHealth, nameOfSync } from './status/state-names.ts'
 import { createSupportBundle } from './status/support-bundle.ts'
@@ -23,6 +24,8 @@ export interface Shown {
   readonly isConnected: boolean
   readonly slice: Slice | undefined
   readonly facts: AgentFacts
+  /** What is known of the cluster's own policy. */
+  readonly policy: PolicyState
   /** What is wrong with the agent as a whole. */
   readonly problems: readonly AppError[]
   inspect(): Inspection
@@ -89,7 +92,7 @@ export function statusOf(parts: InsightParts): AgentStatus {
     apiServer: apiServer.describe(),
     kubernetesVersion: current?.facts.kubernetesVersion ?? '',
     slice: describeSlice(current?.slice),
-    policy: { namespaces: config.namespaces ?? null },
+    policy: toStatusPolicy(config.namespaces, current?.policy ?? { kind: 'unknown' }),
     stuck: liveness.findStuck(),
     problems: (current?.problems ?? []).map(({ code, message, context }) => {
       return { code, message, object: context.object ?? '', source: context.file ?? '' }

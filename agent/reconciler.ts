@@ -250,7 +250,7 @@ class ClusterReconciler implements Reconciler {
     return {
       isReady: this.#isReady,
       reports: applications.map(({ report }) => report).filter((report) => report !== undefined),
-      watches: this.#watcher.states().map(({ resource, ...state }) => {
+      watches: [...this.#watcher.states(), ...this.#autoscalers.states()].map(({ resource, ...state }) => {
         const { group, version, kind } = resource
         return { group, version, kind, ...state }
       }),

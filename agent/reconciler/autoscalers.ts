@@ -59,6 +59,11 @@ export class Autoscalers {
     })
   }
 
+  /** The watches, and what the API server said of those that are not live. */
+  states(): readonly WatchState[] {
+    return this.#watcher.states()
+  }
+
   /** Whether an autoscaler targets the object; undefined where that cannot be told. */
   isTarget(key: string, scaling: Scaling): boolean | undefined {
     const { isLive, targets } = this.#watched[scaling]

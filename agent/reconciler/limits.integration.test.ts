@@ -10,6 +10,7 @@ import { kubeconfigAccess } from '../kube/access.ts'
 import { createKube, type Kube } from '../kube/kube.ts'
 import { POLICY_NAME, type PolicyState, PolicyWatch } from '../policy/policy-watch.ts'
 import type { ReconcilerOptions } from '../reconciler.ts'
+import { toStatusPolicy } from '../status/agent-status.ts'
 import { ReconcilerBed, type TestObject } from './reconciler-bed.ts'
 
 let cluster: Cluster
@@ -265,6 +266,16 @@ describe('the policy of the cluster', () => {
     await setPolicy({ paused: 'false' })
     await bed.synced('web', { timeoutMs: 5_000 })
     expect(await currentValue('a')).toBe('1')
+  })
+
+  test('is shown whole in the status of the agent', async () => {
+    await newNamespace()
+    await setPolicy({ paused: 'true', namespaces: 'shop', kinds: '*.apps', prune: 'false' })
+    const { states } = await startWithPolicy()
+    await waitFor('the policy to be known', () => states.length > 0)
+    const open = { serviceAccounts: null, customResourceDefinitions: true, clusterScoped: true }
+    const allowed = { ...open, paused: true, namespaces: ['shop'], kinds: ['*.apps'], prune: false }
+    expect(toStatusPolicy(undefined, states.at(-1) as PolicyState)).toMatchObject({ state: 'known', allowed })
   })
 
   test('that pauses counts what drifted while the agent was down; what a person had put back by hand is taken over afterwards', async () => {

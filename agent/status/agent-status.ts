@@ -3,6 +3,7 @@ import { timestampDate } from '@bufbuild/protobuf/wkt'
 import type { ObjectReference, Problem } from '@fairlead/proto/common'
 import { type ApplicationReport, type Drift, DriftKind } from '@fairlead/proto/report'
 import { formatObjectReference } from '@fairlead/shared/object-reference'
+import type { PolicyState } from '../policy/policy-watch.ts'
 import { nameOfHealth, nameOfSync } from './state-names.ts'
 
 /** A problem, as people read it. */
@@ -45,6 +46,26 @@ export interface StatusApplication {
   readonly drifts: readonly StatusDrift[]
 }
 
+/** What the agent may do here: where it was installed for, and what the cluster's own policy allows. */
+export interface StatusPolicy {
+  /** Where it was installed for; null: the whole cluster. */
+  readonly namespaces: readonly string[] | null
+  /** `unknown` and `invalid`: nothing is written. A stand-by does not follow the policy, so to it it is unknown. */
+  readonly state: PolicyState['kind']
+  /** Why it is not valid; empty when it is. */
+  readonly message: string
+  /** What the ConfigMap says, every key of it; null while that is not known. Of lists null allows everything. */
+  readonly allowed: {
+    readonly paused: boolean
+    readonly namespaces: readonly string[] | null
+    readonly kinds: readonly string[] | null
+    readonly serviceAccounts: readonly string[] | null
+    readonly prune: boolean
+    readonly customResourceDefinitions: boolean
+    readonly clusterScoped: boolean
+  } | null
+}
+
 /** The whole status of one agent process. */
 export interface AgentStatus {
   readonly version: string
@@ -63,10 +84,7 @@ export interface AgentStatus {
   readonly apiServer: string
   readonly kubernetesVersion: string
   readonly slice: { readonly generation: string; readonly issuedAt: string; readonly ageSeconds: number } | null
-  readonly policy: {
-    /** Null: the whole cluster. */
-    readonly namespaces: readonly string[] | null
-  }
+  readonly policy: StatusPolicy
   /** What is stuck in the process; see /healthz. */
   readonly stuck: readonly string[]
   readonly problems: readonly StatusProblem[]
@@ -76,6 +94,16 @@ export interface AgentStatus {
 }
 
 const DRIFT_KINDS = { [DriftKind.ADDED]: 'added', [DriftKind.DELETED]: 'deleted' } as const
+
+/** The policy as it is shown. `namespaces` are those that the agent was installed for, undefined for all. */
+export function toStatusPolicy(namespaces: readonly string[] | undefined, state: PolicyState): StatusPolicy {
+  const shown = { namespaces: namespaces ?? null, state: state.kind }
+  const message = state.kind === 'invalid' ? state.message : ''
+  if (state.kind !== 'known') return { ...shown, message, allowed: null }
+  const { namespaces: spaces, kinds, serviceAccounts, ...flags } = state.policy
+  const lists = { namespaces: spaces ?? null, kinds: kinds ?? null, serviceAccounts: serviceAccounts ?? null }
+  return { ...shown, message, allowed: { ...flags, ...lists } }
+}
 
 /** An application as its last report has it. */
 export function toStatusApplication(report: ApplicationReport): StatusApplication {

@@ -1,5 +1,5 @@
 // The status as text: what matters first, nothing that is well in more than a line. Pure.
-import type { AgentStatus, StatusApplication, StatusProblem } from './agent-status.ts'
+import type { AgentStatus, StatusApplication, StatusPolicy, StatusProblem } from './agent-status.ts'
 
 const GAP = '   '
 
@@ -52,8 +52,27 @@ function formatHead(status: AgentStatus, now: Date): string[] {
     `connection:  NATS ${status.natsConnected ? 'connected' : 'not connected'}; API server ${status.apiServer}${status.kubernetesVersion === '' ? '' : ` (${status.kubernetesVersion})`}`,
     `slice:       ${obeyed}`,
     `may work in: ${where}`,
+    `policy:      ${plain(formatPolicy(policy, role))}`,
     `watches:     ${live} of ${status.watches.length} kinds live`,
   ]
+}
+
+function formatPolicy({ state, message, allowed }: StatusPolicy, role: string): string {
+  if (state === 'invalid') return `not valid, so nothing is written: ${message}`
+  if (!allowed) return role === 'standby' ? 'followed by the leader' : 'not known yet, so nothing is written'
+  const { paused, namespaces, kinds, serviceAccounts, prune, customResourceDefinitions, clusterScoped } = allowed
+  const only = (what: string, list: readonly string[] | null): string =>
+    list === null ? '' : `${what} ${list.join(', ') || 'none'}`
+  const parts = [
+    paused ? 'paused, nothing is written' : '',
+    only('namespaces', namespaces),
+    only('kinds', kinds),
+    only('service accounts', serviceAccounts),
+    prune ? '' : 'no deletions',
+    customResourceDefinitions ? '' : 'no CustomResourceDefinitions',
+    clusterScoped ? '' : 'no cluster-scoped objects',
+  ].filter(Boolean)
+  return parts.join('; ') || 'restricts nothing'
 }
 
 function formatApplications({ applications, role }: AgentStatus, now: Date): string[] {

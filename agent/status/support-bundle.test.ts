@@ -53,7 +53,7 @@ const status: AgentStatus = {
   apiServer: 'away since 2026-01-01T00:59:00.000Z',
   kubernetesVersion: 'v1.36.3',
   slice: { generation: '1767225600000', issuedAt: '2026-01-01T00:10:00.000Z', ageSeconds: 3_000 },
-  policy: { namespaces: ['shop', 'web'] },
+  policy: { namespaces: ['shop', 'web'], state: 'unknown', message: '', allowed: null },
   stuck: [],
   problems: [{ code: 'Unavailable', message: `the hub answers ${planted.jwt}`, object: '', source: '' }],
   applications: [
