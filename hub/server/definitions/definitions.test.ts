@@ -129,7 +129,7 @@ describe('applying', () => {
 
   test('stores nothing when one document is wrong, and says everything that is wrong with all of them', async () => {
     const problems = await problemsOf([
-      repository({ url: 'ssh://git@host/x' }),
+      repository({ url: 'git://git@host/x' }),
       application({ source: { repository: 'none', path: '/deploy', ref: '-x' }, placment: {} }, { name: 'A.b' }),
       application({ source: { repository: 'none', path: '../deploy' }, sync: { adopt: 'sometimes' } }, { name: 'api' }),
       application({}, { name: 'good' }),
@@ -140,7 +140,7 @@ describe('applying', () => {
         line: 1,
         object: 'Repository/shop',
         field: 'spec.url',
-        message: 'must begin with https:// or http://, not ssh://',
+        message: 'must begin with https://, http:// or ssh://, not git://',
       },
       {
         file: 'f.yaml',
@@ -183,7 +183,7 @@ describe('applying', () => {
 
   test('the message lists each problem on a line with file, line, object and field', async () => {
     await expect(apply([repository({}), repository({ url: 'x' }, { name: 'b' })])).rejects.toThrow(
-      'f.yaml:1: Repository/shop: spec.url: is missing: the http:// or https:// address of the repository\n' +
+      'f.yaml:1: Repository/shop: spec.url: is missing: the https://, http:// or ssh:// address of the repository\n' +
         'f.yaml:2: Repository/b: spec.url: is not an address: write https://<host>/<path>',
     )
   })
@@ -345,7 +345,22 @@ describe('a field', () => {
     [{ url: 'http://127.0.0.1:3000/shop', credentials: { from: 'env:FAIRLEAD_GIT_SHOP' } }, []],
     [{ url: 'https://h/x', credentials: { from: 'file:/etc/fairlead/token' }, pollInterval: '1s' }, []],
     [{}, ['spec.url']],
-    [{ url: 'git@github.com:a/b.git' }, ['spec.url']],
+    [{ url: 'git@github.com:a/b.git' }, ['spec.ssh']],
+    [
+      { url: 'git@github.com:a/b.git', ssh: { knownHosts: 'github.com ssh-ed25519 AAAA', privateKeyFrom: 'env:X' } },
+      [],
+    ],
+    [{ url: 'ssh://git@h/b', ssh: { knownHosts: 'x' } }, ['spec.ssh.knownHosts', 'spec.ssh.privateKeyFrom']],
+    [{ url: 'ssh://-oProxyCommand=x/b' }, ['spec.url']],
+    [
+      {
+        url: 'ssh://git@h/b',
+        ssh: { knownHosts: 'h ssh-ed25519 AAAA', privateKeyFrom: 'env:X' },
+        credentials: { from: 'env:X' },
+        proxy: { url: '' },
+      },
+      ['spec.credentials', 'spec.proxy'],
+    ],
     [{ url: 'file:///etc' }, ['spec.url']],
     [{ url: 'https://' }, ['spec.url']],
     [{ url: 'https://u:p@h/x' }, ['spec.url']],

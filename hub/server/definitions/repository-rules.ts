@@ -8,6 +8,7 @@ import type {
   RepositoryVerification,
 } from '@fairlead/proto/definitions'
 import { parseAllowedSigners } from '../allowed-signers.ts'
+import { findKnownHostsProblem, findSshAddress } from '../ssh-address.ts'
 import type { FieldProblem } from './document-shape.ts'
 
 const MAX_URL_LENGTH = 2_048
@@ -18,15 +19,16 @@ const PEM_BLOCK = /-----BEGIN CERTIFICATE-----[\s\S]*?-----END CERTIFICATE-----/
 
 /** Everything that is wrong with a repository. */
 export function findRepositoryProblems(spec: RepositorySpec): FieldProblem[] {
+  const isSsh = findSshAddress(spec.url) !== undefined
   const checks: readonly (readonly [string, string | undefined])[] = [
-    ['spec.url', findUrlProblem(spec.url)],
+    ['spec.url', isSsh ? undefined : findUrlProblem(spec.url)],
     ['spec.pollInterval', findPollIntervalProblem(spec)],
     ['spec.webhook.secretFrom', spec.webhook && findCredentialsProblem(spec.webhook.secretFrom)],
     ['spec.caPem', findCaProblem(spec.caPem)],
   ]
   return [
     ...checks.flatMap(([field, message]) => at(field, message)),
-    ...findLoginProblems(spec.credentials),
+    ...(isSsh ? findSshProblems(spec) : findLoginProblems(spec.credentials)),
     ...findProxyProblems(spec.proxy),
     ...findVerificationProblems(spec.verify),
     ...spec.redirectHosts.flatMap((host, index) =>
@@ -53,6 +55,23 @@ function findLoginProblems(credentials: RepositoryCredentials | undefined): Fiel
     ...at(`${field}.installationId`, /^\d{1,20}$/.test(githubApp.installationId) ? undefined : 'is no number'),
     ...at(`${field}.privateKeyFrom`, findCredentialsProblem(githubApp.privateKeyFrom)),
     ...at(`${field}.apiUrl`, githubApp.apiUrl === '' ? undefined : findUrlProblem(githubApp.apiUrl)),
+  ]
+}
+
+function findSshProblems({ ssh, credentials, proxy, caPem }: RepositorySpec): FieldProblem[] {
+  const useless = 'is not for addresses of SSH'
+  const line = ssh && findKnownHostsProblem(ssh.knownHosts)
+  const where =
+    line === 0
+      ? 'is empty: the lines that ssh-keyscan prints, compared with what the host publishes'
+      : `line ${line} is none of a known_hosts file`
+  return [
+    ...at('spec.ssh', ssh ? undefined : 'is missing: knownHosts and privateKeyFrom'),
+    ...at('spec.ssh.knownHosts', line === undefined ? undefined : where),
+    ...at('spec.ssh.privateKeyFrom', ssh && findCredentialsProblem(ssh.privateKeyFrom)),
+    ...at('spec.credentials', credentials && useless),
+    ...at('spec.proxy', proxy && useless),
+    ...at('spec.caPem', caPem === '' ? undefined : useless),
   ]
 }
 
@@ -109,13 +128,14 @@ export function findRepositoryWarnings(spec: RepositorySpec): string[] {
 }
 
 function findUrlProblem(text: string): string | undefined {
-  if (text === '') return 'is missing: the http:// or https:// address of the repository'
+  if (text === '') return 'is missing: the https://, http:// or ssh:// address of the repository'
   if (text.length > MAX_URL_LENGTH) return `is longer than ${MAX_URL_LENGTH} characters`
   const url = URL.parse(text)
   // Never repeats the address: it may hold a password.
   if (!url) return 'is not an address: write https://<host>/<path>'
+  if (url.protocol === 'ssh:') return 'is no address of SSH: write ssh://<user>@<host>/<path> or <user>@<host>:<path>'
   if (url.protocol !== 'http:' && url.protocol !== 'https:') {
-    return `must begin with https:// or http://, not ${url.protocol}//`
+    return `must begin with https://, http:// or ssh://, not ${url.protocol}//`
   }
   if (url.username !== '' || url.password !== '') return 'must hold no user or password: use spec.credentials'
   if (url.hash !== '' || url.search !== '') return 'must have no "?" and no "#"'

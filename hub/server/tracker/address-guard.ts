@@ -56,6 +56,22 @@ export const guardedLookup: LookupFunction = (hostname, options, callback) => {
   })
 }
 
+/** The addresses of a host that may be connected to, for programs that connect by themselves. Rejects with RepositoryUnreachable when there is none. */
+export async function resolveGuarded(host: string): Promise<readonly string[]> {
+  checkLiteralHost(host)
+  if (isIP(host) !== 0) return [host]
+  const { promise, resolve, reject } = Promise.withResolvers<readonly string[]>()
+  guardedLookup(host, { all: true }, (error, addresses) => {
+    if (error) reject(error instanceof AppError ? error : unresolved(host, error))
+    else resolve(Array.isArray(addresses) ? addresses.map(({ address }) => address) : [addresses])
+  })
+  return await promise
+}
+
+function unresolved(host: string, cause: Error): AppError {
+  return new AppError('RepositoryUnreachable', `${host} cannot be reached: ${cause.message}`, { cause })
+}
+
 function namesLoopback(host: string): boolean {
   const plain = host.toLowerCase().replace(/^\[|\]$/g, '')
   const family = isIP(plain)

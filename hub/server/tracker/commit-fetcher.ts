@@ -2,7 +2,7 @@
 // not be brought.
 import { AppError } from '@fairlead/shared/errors'
 import type { Logger } from '@fairlead/shared/logger'
-import { addressOf, type GitRemote } from './git-http.ts'
+import { type GitRemote, hostOf } from './git-http.ts'
 import type { HostGate } from './host-gate.ts'
 import { type FetchOutcome, isOfOneCommit, type Mirror, type Want } from './mirror.ts'
 
@@ -160,7 +160,7 @@ export class CommitFetcher {
   async #gated<T>(remote: GitRemote, signal: AbortSignal, fetch: () => Promise<T>): Promise<T> {
     const { fetchGate, logger } = this.#context
     const startedAt = performance.now()
-    const answer = await fetchGate.run(addressOf(remote.url, '').host, signal, fetch)
+    const answer = await fetchGate.run(hostOf(remote.url), signal, fetch)
     this.#fetches++
     logger.debug({ answer, durationMs: Math.round(performance.now() - startedAt) }, 'repository fetched')
     return answer

@@ -4,9 +4,10 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { jittered } from '@fairlead/shared/backoff'
 import { AppError, toAppError } from '@fairlead/shared/errors'
 import { CommitFetcher, type CommitFetcherContext } from './commit-fetcher.ts'
-import { addressOf, type GitHttp, type GitRemote, GitServerBusy } from './git-http.ts'
+import { type GitHttp, type GitRemote, GitServerBusy, hostOf } from './git-http.ts'
 import { isObjectId } from './git-object.ts'
 import type { HostGate } from './host-gate.ts'
+import { listRefsByGit } from './native-git.ts'
 import { type PushedRef, PushedRefs } from './pushed-refs.ts'
 import { fromListedRefs, listRefs, type RefListing } from './ref-listing.ts'
 import { prefixesFor, type ResolvedRef, resolveRef } from './ref-resolution.ts'
@@ -208,7 +209,8 @@ export class Follower {
 
   #list(remote: GitRemote, prefixes: readonly string[], signal: AbortSignal): Promise<RefListing> {
     const { http, gate, mirror, listTimeoutMs: timeoutMs } = this.#context
-    return gate.run(addressOf(remote.url, '').host, signal, async () => {
+    return gate.run(hostOf(remote.url), signal, async () => {
+      if (remote.ssh) return await listRefsByGit(remote, prefixes, { timeoutMs, signal })
       const listing = this.#isOldServer ? undefined : await listRefs(http, remote, prefixes, { timeoutMs, signal })
       if (listing) return listing
       const old = fromListedRefs(await mirror.listRefs(remote, timeoutMs, signal))

@@ -4,12 +4,15 @@ import { Agent as HttpAgent, request as httpRequest, type IncomingMessage } from
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https'
 import { AppError, isAborted } from '@fairlead/shared/errors'
 import { VERSION } from '@fairlead/shared/version'
+import { findSshAddress } from '../ssh-address.ts'
 import { checkLiteralHost, guardedLookup } from './address-guard.ts'
 
 /** Where a repository is and how to get in. */
 export interface GitRemote {
-  /** http:// or https:// address of the repository. */
+  /** http://, https:// or ssh:// address of the repository, or user@host:path. */
   readonly url: string
+  /** For addresses of SSH. */
+  readonly ssh?: SshLogin | undefined
   /** Value of the Authorization header; undefined for none. */
   readonly authorization?: string | undefined
   /** PEM of the CA that signs the server's certificate; undefined for the system's. */
@@ -18,6 +21,14 @@ export interface GitRemote {
   readonly redirectHosts?: readonly string[] | undefined
   /** The way out; undefined for a direct one. */
   readonly proxy?: ProxySettings | undefined
+}
+
+/** How to get in by SSH. */
+export interface SshLogin {
+  /** Lines of a known_hosts file; no other host key is taken. */
+  readonly knownHosts: string
+  /** As OpenSSH keeps it, without a passphrase. */
+  readonly privateKey: string
 }
 
 /** Proxies, as in the environment variables of these names; addresses may hold credentials. */
@@ -107,11 +118,19 @@ export function createGitHttp(): GitHttp {
   }
 }
 
+/** Which server an address is of, for limits that count by server. Throws as addressOf. */
+export function hostOf(repositoryUrl: string): string {
+  return findSshAddress(repositoryUrl)?.host ?? addressOf(repositoryUrl, '').host
+}
+
 /** The address of a request below a repository's address. Throws InvalidArgument for other schemes and for credentials in it. */
 export function addressOf(repositoryUrl: string, path: string): URL {
   const url = URL.parse(repositoryUrl)
   if (url === null || (url.protocol !== 'http:' && url.protocol !== 'https:')) {
-    throw new AppError('InvalidArgument', 'only http:// and https:// addresses are supported')
+    throw new AppError(
+      'InvalidArgument',
+      'only http://, https:// and ssh:// addresses and user@host:path are supported',
+    )
   }
   if (url.username !== '' || url.password !== '') {
     throw new AppError('InvalidArgument', 'the address must hold no credentials; use spec.credentials')

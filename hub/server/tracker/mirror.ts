@@ -10,11 +10,14 @@ import type { ListedRef } from './git-fetch.ts'
 import { type GitRemote, GitServerBusy } from './git-http.ts'
 import { damaged } from './git-object.ts'
 import type { BusyAnswer, CommitsAnswer, GitRequest, TreeOidsAnswer } from './git-worker.ts'
+import { fetchByGit } from './native-git.ts'
 import type { SignatureQuestion } from './signature-check.ts'
 import type { SourceTree } from './source-tree.ts'
 
-/** Largest pack that is fetched, in bytes; packs come without history. */
+/** Largest pack that isomorphic-git takes, in bytes; packs come without history. */
 export const PACK_MAX_BYTES = 50 * 1024 * 1024
+/** Largest pack that git takes, in bytes; it is read into memory to read from it. */
+export const GIT_PACK_MAX_BYTES = 512 * 1024 * 1024
 /** With this many packs everything is fetched anew into one. */
 export const MIRROR_MAX_PACKS = 50
 const WORK_TIMEOUT_MS = 60_000
@@ -29,8 +32,10 @@ export interface MirrorContext {
   readonly fetchers: WorkerPool
   /** Longest fetch in milliseconds. */
   readonly fetchTimeoutMs: number
-  /** Largest pack in bytes. */
+  /** Largest pack in bytes that isomorphic-git takes. */
   readonly maxPackBytes: number
+  /** Largest pack in bytes that git takes where that is not enough, or over SSH. */
+  readonly maxGitPackBytes: number
   /** With this many packs everything is fetched anew into one. */
   readonly maxPacks: number
 }
@@ -133,10 +138,26 @@ export class Mirror {
   }
 
   async #fetchInto(gitDir: string, remote: GitRemote, { oid, last }: Want, signal: AbortSignal): Promise<string> {
-    const { fetchTimeoutMs: timeoutMs, maxPackBytes } = this.#context
-    const request: GitRequest = { verb: 'fetch', gitDir, remote, oid, have: last, maxPackBytes, timeoutMs }
-    const answer = await this.#ask(request, timeoutMs, signal)
-    const [commit] = this.#keepCount(answer as CommitsAnswer)
+    const { fetchTimeoutMs: timeoutMs, maxPackBytes, maxGitPackBytes } = this.#context
+    if (remote.ssh) return await this.#fetchByGit(gitDir, remote, oid, signal)
+    try {
+      const request: GitRequest = { verb: 'fetch', gitDir, remote, oid, have: last, maxPackBytes, timeoutMs }
+      const [commit] = this.#keepCount((await this.#ask(request, timeoutMs, signal)) as CommitsAnswer)
+      if (commit === undefined) throw missing(oid)
+      return commit
+    } catch (error) {
+      // With history it is tried without first.
+      const isLarge = error instanceof AppError && error.code === 'LimitExceeded' && last === undefined
+      if (!isLarge || maxGitPackBytes <= maxPackBytes) throw error
+      return await this.#fetchByGit(gitDir, remote, oid, signal)
+    }
+  }
+
+  async #fetchByGit(gitDir: string, remote: GitRemote, oid: string, signal: AbortSignal): Promise<string> {
+    const { fetchTimeoutMs: timeoutMs, maxGitPackBytes: maxPackBytes } = this.#context
+    await fetchByGit({ gitDir, remote, oid, maxPackBytes, timeoutMs, signal })
+    const request: GitRequest = { verb: 'find-commits', gitDir, oids: [oid] }
+    const [commit] = this.#keepCount((await this.#ask(request, WORK_TIMEOUT_MS, signal)) as CommitsAnswer)
     if (commit === undefined) throw missing(oid)
     return commit
   }

@@ -1,7 +1,8 @@
 // Where a repository is and how to get in, out of its definition: secrets are read each time.
 import type { RepositorySpec } from '@fairlead/proto/definitions'
 import { AppError } from '@fairlead/shared/errors'
-import { readSecret, type SecretSources } from '../secret-source.ts'
+import { readSecret, readSecretText, type SecretSources } from '../secret-source.ts'
+import { findSshAddress } from '../ssh-address.ts'
 import { readAuthorization } from './credentials.ts'
 import type { GitRemote, ProxySettings } from './git-http.ts'
 import type { InstallationTokens } from './github-app.ts'
@@ -17,9 +18,13 @@ export interface RemoteContext {
 
 /** The remote of a repository. Rejects with RepositoryAuthFailed when a secret cannot be read, or as InstallationTokens.authorize does. */
 export async function readRemote(
-  { url, credentials, caPem: ca, redirectHosts, proxy: ownProxy }: RepositorySpec,
+  { url, credentials, caPem: ca, redirectHosts, proxy: ownProxy, ssh }: RepositorySpec,
   { secrets: sources, tokens, proxy: proxyDefault }: RemoteContext,
 ): Promise<GitRemote> {
+  if (findSshAddress(url)) {
+    if (!ssh) throw new AppError('InvalidArgument', 'spec.ssh is missing: known hosts and a key')
+    return { url, ssh: { knownHosts: ssh.knownHosts, privateKey: readSecretText(ssh.privateKeyFrom, sources) } }
+  }
   const caPem = ca || undefined
   const proxy = ownProxy ? readProxy(ownProxy.url, ownProxy.credentials?.from, sources) : proxyDefault
   const way = { caPem, proxy }

@@ -661,7 +661,7 @@ test('a force-push on top of a long history costs no more than a few times the f
 
 test('a pack that is too large is refused with the limit, and a smaller commit heals it', async () => {
   const repository = await shop()
-  start({ maxPackBytes: 200_000 })
+  start({ maxPackBytes: 200_000, maxGitPackBytes: 0 })
   const commit = repository.head()
   await seen(commit)
   const random = Buffer.from(Array.from({ length: 300_000 }, () => Math.floor(Math.random() * 256)))
@@ -679,7 +679,7 @@ test('a pack that is too large is refused with the limit, and a smaller commit h
 test('a commit that is too large is not fetched again at each poll', async () => {
   const repository = await shop()
   await define('shop', repository.url, { seconds: 1 })
-  start({ maxPackBytes: 200_000 })
+  start({ maxPackBytes: 200_000, maxGitPackBytes: 0 })
   await seen(repository.head())
   repository.commit({ 'web/big.bin': randomBytes(300_000) })
   tracker?.refresh('shop')
@@ -827,13 +827,14 @@ test('other schemes and addresses with credentials are refused before anything i
     'file:///etc',
     'ssh://git@host/x',
     'git@host:x.git',
+    'ext::sh -c id',
     'http://user:pass@127.0.0.1/x',
   ].entries()) {
     await define(`r${index}`, url)
     await follow(`r${index}`)
   }
   start()
-  for (const name of ['r0', 'r1', 'r2', 'r3']) await broken('InvalidArgument', name)
+  for (const name of ['r0', 'r1', 'r2', 'r3', 'r4']) await broken('InvalidArgument', name)
 })
 
 test('more packs than the limit become one again, and everything can be read', async () => {

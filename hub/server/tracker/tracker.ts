@@ -14,7 +14,7 @@ import { Follower } from './follower.ts'
 import { createGitHttp, type ProxySettings } from './git-http.ts'
 import { InstallationTokens } from './github-app.ts'
 import { createHostGate } from './host-gate.ts'
-import { MIRROR_MAX_PACKS, Mirror, mirrorFolder, PACK_MAX_BYTES } from './mirror.ts'
+import { GIT_PACK_MAX_BYTES, MIRROR_MAX_PACKS, Mirror, mirrorFolder, PACK_MAX_BYTES } from './mirror.ts'
 import type { PushedRef } from './pushed-refs.ts'
 import type { SourceTree } from './source-tree.ts'
 import {
@@ -45,8 +45,10 @@ export interface TrackerOptions {
   readonly listTimeoutMs?: number
   /** Longest fetch in milliseconds, default 120,000. */
   readonly fetchTimeoutMs?: number
-  /** Largest pack that is fetched in bytes, default PACK_MAX_BYTES. */
+  /** Largest pack that isomorphic-git fetches in bytes, default PACK_MAX_BYTES. */
   readonly maxPackBytes?: number
+  /** Largest pack that git fetches in bytes, where that is not enough or over SSH; default GIT_PACK_MAX_BYTES. */
+  readonly maxGitPackBytes?: number
   /** With this many packs in a mirror everything is fetched anew into one; default MIRROR_MAX_PACKS. */
   readonly maxPacks?: number
 }
@@ -225,9 +227,19 @@ class RunningTracker implements Tracker {
 
   #createMirror(name: string): Mirror {
     const { gitDir, fetchTimeoutMs = 120_000 } = this.#options
-    const { maxPackBytes = PACK_MAX_BYTES, maxPacks = MIRROR_MAX_PACKS } = this.#options
+    const {
+      maxPackBytes = PACK_MAX_BYTES,
+      maxGitPackBytes = GIT_PACK_MAX_BYTES,
+      maxPacks = MIRROR_MAX_PACKS,
+    } = this.#options
     const workers = { readers: this.#readers, fetchers: this.#fetchers }
-    return new Mirror(mirrorFolder(gitDir, name), { ...workers, fetchTimeoutMs, maxPackBytes, maxPacks })
+    return new Mirror(mirrorFolder(gitDir, name), {
+      ...workers,
+      fetchTimeoutMs,
+      maxPackBytes,
+      maxGitPackBytes,
+      maxPacks,
+    })
   }
 
   #followerContext(name: string, mirror: Mirror): ConstructorParameters<typeof Follower>[1] {
