@@ -352,6 +352,11 @@ describe('a field', () => {
     ],
     [{ url: 'ssh://git@h/b', ssh: { knownHosts: 'x' } }, ['spec.ssh.knownHosts', 'spec.ssh.privateKeyFrom']],
     [{ url: 'ssh://-oProxyCommand=x/b' }, ['spec.url']],
+    [{ url: 'https://h/x', submodules: {}, lfs: { hosts: ['cdn.example.com'] } }, []],
+    [
+      { url: 'https://h/x', submodules: { hosts: ['*'] }, lfs: { hosts: ['a b'] } },
+      ['spec.submodules.hosts[0]', 'spec.lfs.hosts[0]'],
+    ],
     [
       {
         url: 'ssh://git@h/b',

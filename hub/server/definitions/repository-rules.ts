@@ -31,17 +31,16 @@ export function findRepositoryProblems(spec: RepositorySpec): FieldProblem[] {
     ...(isSsh ? findSshProblems(spec) : findLoginProblems(spec.credentials)),
     ...findProxyProblems(spec.proxy),
     ...findVerificationProblems(spec.verify),
-    ...spec.redirectHosts.flatMap((host, index) =>
-      HOST.test(host)
-        ? []
-        : [
-            {
-              field: `spec.redirectHosts[${index}]`,
-              message: 'is no host such as cdn.example.com or cdn.example.com:8443',
-            },
-          ],
-    ),
+    ...findHostProblems('spec.redirectHosts', spec.redirectHosts),
+    ...findHostProblems('spec.submodules.hosts', spec.submodules?.hosts ?? []),
+    ...findHostProblems('spec.lfs.hosts', spec.lfs?.hosts ?? []),
+    ...at('spec.lfs', isSsh && spec.lfs ? 'is not for addresses of SSH' : undefined),
   ]
+}
+
+function findHostProblems(field: string, hosts: readonly string[]): FieldProblem[] {
+  const message = 'is no host such as cdn.example.com or cdn.example.com:8443'
+  return hosts.flatMap((host, index) => at(`${field}[${index}]`, HOST.test(host) ? undefined : message))
 }
 
 function findLoginProblems(credentials: RepositoryCredentials | undefined): FieldProblem[] {

@@ -152,6 +152,11 @@ export class CommitFetcher {
     return outcomes
   }
 
+  /** Fetches one commit into what is here, beside what the refs name. Rejects as Mirror.fetch does. */
+  async bringOne(remote: GitRemote, oid: string, signal: AbortSignal): Promise<void> {
+    await this.#gated(remote, signal, () => this.#context.mirror.fetch(remote, { oid }, signal))
+  }
+
   /** Fetches all of them anew, without their history. Rejects as Mirror.replace does. */
   replace(remote: GitRemote, wants: readonly Want[], signal: AbortSignal): Promise<readonly FetchOutcome[]> {
     return this.#gated(remote, signal, () => this.#context.mirror.replace(remote, wants, signal))

@@ -7,13 +7,16 @@ import { CommitFetcher, type CommitFetcherContext } from './commit-fetcher.ts'
 import { type GitHttp, type GitRemote, GitServerBusy, hostOf } from './git-http.ts'
 import { isObjectId } from './git-object.ts'
 import type { HostGate } from './host-gate.ts'
+import { downloadLfs } from './lfs.ts'
+import type { LfsReader } from './mirror.ts'
 import { listRefsByGit } from './native-git.ts'
 import { type PushedRef, PushedRefs } from './pushed-refs.ts'
 import { fromListedRefs, listRefs, type RefListing } from './ref-listing.ts'
 import { prefixesFor, type ResolvedRef, resolveRef } from './ref-resolution.ts'
-import { type RemoteContext, readRemote } from './remote.ts'
-import type { SignatureQuestion } from './signature-check.ts'
+import { type RemoteContext, readRemote, remoteOfSubmodule } from './remote.ts'
+import type { SignatureQuestion, SigningKeys } from './signature-check.ts'
 import { hashSignatureQuestion, readSigningKeys } from './signing-keys.ts'
+import { MAX_SUBMODULES, type MissingSubmodule } from './submodules.ts'
 import type { FollowedRepository, PollOutcome, RefOutcome } from './tracked-rows.ts'
 
 /** What a follower works with. */
@@ -23,6 +26,8 @@ export interface FollowerContext extends CommitFetcherContext, RemoteContext {
   readonly gate: HostGate
   /** Longest listing of refs in milliseconds. */
   readonly listTimeoutMs: number
+  /** Longest download of one content of Git LFS in milliseconds. */
+  readonly lfsTimeoutMs: number
   /** Told after each poll; the next waits until it resolves. */
   onOutcome(outcome: PollOutcome): Promise<void>
 }
@@ -30,8 +35,12 @@ export interface FollowerContext extends CommitFetcherContext, RemoteContext {
 /** Webhooks have polls follow each other no faster than this, in milliseconds. */
 const HINT_SPACING_MS = 250
 const HINTED = 'hinted'
+const MAX_REMEMBERED = 1_000
 /** Longest wait after failures, in milliseconds, unless the poll interval is longer. */
 const MAX_FAILURE_WAIT_MS = 120_000
+/** A commit as a ref names it, and the keys that it must be signed by. */
+type Found = Omit<SignatureQuestion, 'keys'> & { readonly keys: SigningKeys | undefined }
+
 /** Follows one repository from start to stop. */
 export class Follower {
   readonly #context: FollowerContext
@@ -51,6 +60,8 @@ export class Follower {
   readonly #fetcher: CommitFetcher
   /** What was found to be signed, by hashSignatureQuestion. */
   readonly #signed = new Set<string>()
+  /** Commits whose submodules are all here, each with the number of fetches then: a fetch may have replaced the mirror. */
+  readonly #complete = new Set<string>()
 
   constructor(repository: FollowedRepository, context: FollowerContext) {
     this.#repository = repository
@@ -66,6 +77,15 @@ export class Follower {
   /** Number of fetches so far: when it has grown, what could not be read may be there now. */
   get fetches(): number {
     return this.#fetcher.fetches
+  }
+
+  /** Downloads what Git LFS pointers stand for; undefined when the repository does not ask for it. */
+  get lfs(): LfsReader | undefined {
+    const { lfs } = this.#repository.spec
+    if (!lfs) return undefined
+    const { http, lfsTimeoutMs: timeoutMs } = this.#context
+    return async (pointers, folder, signal) =>
+      await downloadLfs(http, pointers, { remote: await this.#remote(), folder, hosts: lfs.hosts, timeoutMs, signal })
   }
 
   /** Begins to poll, at once. */
@@ -110,6 +130,7 @@ export class Follower {
       const wants = [commit, ...others].map((oid) => ({ oid }))
       const [outcome] = await this.#fetcher.replace(await this.#remote(), wants, signal)
       if (typeof outcome !== 'string') throw outcome
+      await this.#bringSubmodules(outcome, signal)
     })
   }
 
@@ -197,11 +218,10 @@ export class Follower {
     for (const [ref, { name }] of resolved) {
       const oid = wanted.get(ref) ?? ''
       const commit = commits.get(oid) ?? new AppError('FetchFailed', 'the commit could not be fetched')
-      const checked =
-        typeof commit === 'string' && keys ? await this.#check(commit, { oid, name, keys }, signal) : commit
+      const taken = typeof commit === 'string' ? await this.#take(commit, { oid, name, keys }, signal) : commit
       outcomes.set(
         ref,
-        typeof checked === 'string' ? { ref, commit: checked, name } : { ref, problem: describeProblem(ref, checked) },
+        typeof taken === 'string' ? { ref, commit: taken, name } : { ref, problem: describeProblem(ref, taken) },
       )
     }
     return refs.flatMap((ref) => outcomes.get(ref) ?? [])
@@ -224,20 +244,49 @@ export class Follower {
     if (refs.size === 0) throw new AppError('RepositoryEmpty', 'the repository has no commits')
   }
 
-  /** The commit, or why it is refused. */
-  async #check(commit: string, question: SignatureQuestion, signal: AbortSignal): Promise<string | AppError> {
-    const key = hashSignatureQuestion(question)
-    if (this.#signed.has(key)) return commit
+  /** The commit, signed as it should be and with its submodules, or why it is not taken. */
+  async #take(commit: string, { keys, ...found }: Found, signal: AbortSignal): Promise<string | AppError> {
     try {
-      await this.#context.mirror.checkSignature(question, signal)
+      if (keys) await this.#checkSignature({ ...found, keys }, signal)
+      await this.#bringSubmodules(commit, signal)
+      return commit
     } catch (error) {
-      if (error instanceof AppError && error.code === 'SignatureRejected') return error
-      throw error
+      if (signal.aborted) throw error
+      return toAppError(error)
     }
-    // As many as there are refs, more or less: what was asked long ago is asked again.
-    if (this.#signed.size > 1_000) this.#signed.clear()
-    this.#signed.add(key)
-    return commit
+  }
+
+  async #checkSignature(question: SignatureQuestion, signal: AbortSignal): Promise<void> {
+    const key = hashSignatureQuestion(question)
+    if (this.#signed.has(key)) return
+    await this.#context.mirror.checkSignature(question, signal)
+    remember(this.#signed, key)
+  }
+
+  /** Fetches the submodules of a commit, and theirs, into the same mirror. */
+  async #bringSubmodules(commit: string, signal: AbortSignal): Promise<void> {
+    const { submodules, url } = this.#repository.spec
+    if (!submodules) return
+    const { mirror } = this.#context
+    const key = `${commit} ${this.#fetcher.fetches}`
+    if (this.#complete.has(key)) return
+    const own = await this.#remote()
+    for (let round = 0; round < MAX_SUBMODULES; round++) {
+      const missing = await mirror.findMissingSubmodules(commit, url, signal)
+      if (missing.length === 0) break
+      for (const submodule of missing) await this.#bringSubmodule(own, submodule, signal)
+    }
+    remember(this.#complete, `${commit} ${this.#fetcher.fetches}`)
+  }
+
+  async #bringSubmodule(own: GitRemote, submodule: MissingSubmodule, signal: AbortSignal): Promise<void> {
+    try {
+      const remote = remoteOfSubmodule(own, submodule, this.#repository.spec.submodules?.hosts ?? [])
+      await this.#fetcher.bringOne(remote, submodule.oid, signal)
+    } catch (error) {
+      const { code, message } = toAppError(error)
+      throw new AppError(code, `submodule ${submodule.path}: ${message}`, { cause: error })
+    }
   }
 
   #remote(): Promise<GitRemote> {
@@ -254,6 +303,12 @@ export class Follower {
     this.#lock = run.catch(() => undefined)
     return run
   }
+}
+
+/** Keeps about as many as there are refs: what is forgotten is looked at again. */
+function remember(known: Set<string>, key: string): void {
+  if (known.size >= MAX_REMEMBERED) known.clear()
+  known.add(key)
 }
 
 /** A commit id comes from a person, who may have mistyped it; the ids of refs come from the server. */

@@ -10,6 +10,7 @@ import { listPacks, ObjectStore } from './object-store.ts'
 import { checkSignature, type SignatureQuestion } from './signature-check.ts'
 import { findTreeOid, readSourceTree } from './source-reader.ts'
 import type { SourceTree } from './source-tree.ts'
+import { findMissingSubmodules, type MissingSubmodule } from './submodules.ts'
 
 /** What the worker is asked; `gitDir` is a bare repository. */
 export type GitRequest =
@@ -17,12 +18,20 @@ export type GitRequest =
   | { readonly verb: 'list-refs'; readonly remote: GitRemote; readonly timeoutMs: number }
   | { readonly verb: 'find-commits'; readonly gitDir: string; readonly oids: readonly string[] }
   | ({ readonly verb: 'check-signature'; readonly gitDir: string } & SignatureQuestion)
-  | { readonly verb: 'read-tree'; readonly gitDir: string; readonly commit: string; readonly path: string }
+  | {
+      readonly verb: 'read-tree'
+      readonly gitDir: string
+      readonly commit: string
+      readonly path: string
+      readonly lfsFolder?: string | undefined
+    }
+  | { readonly verb: 'find-submodules'; readonly gitDir: string; readonly commit: string; readonly url: string }
   | {
       readonly verb: 'find-tree-oids'
       readonly gitDir: string
       readonly commit: string
       readonly paths: readonly string[]
+      readonly lfsFolder?: string | undefined
     }
 
 /** Answer to find-commits and fetch. */
@@ -62,7 +71,14 @@ function openStore(gitDir: string): ObjectStore {
   return cached.store
 }
 
-type Answer = undefined | CommitsAnswer | SourceTree | TreeOidsAnswer | readonly ListedRef[] | BusyAnswer
+type Answer =
+  | undefined
+  | CommitsAnswer
+  | SourceTree
+  | TreeOidsAnswer
+  | readonly ListedRef[]
+  | readonly MissingSubmodule[]
+  | BusyAnswer
 
 async function handle(request: GitRequest): Promise<Answer> {
   switch (request.verb) {
@@ -76,9 +92,11 @@ async function handle(request: GitRequest): Promise<Answer> {
       await checkSignature(openStore(request.gitDir), request)
       return undefined
     case 'read-tree':
-      return readSourceTree(openStore(request.gitDir), request.commit, request.path)
+      return readSourceTree(openStore(request.gitDir), request.commit, request.path, request)
+    case 'find-submodules':
+      return findMissingSubmodules(openStore(request.gitDir), request.commit, request.url)
     case 'find-tree-oids':
-      return findTreeOids(openStore(request.gitDir), request.commit, request.paths)
+      return findTreeOids(openStore(request.gitDir), request)
   }
 }
 
@@ -120,10 +138,13 @@ function findWholeCommit(store: ObjectStore, oid: string): string | undefined {
   }
 }
 
-function findTreeOids(store: ObjectStore, commit: string, paths: readonly string[]): (string | undefined)[] {
+function findTreeOids(
+  store: ObjectStore,
+  { commit, paths, lfsFolder }: GitRequest & { verb: 'find-tree-oids' },
+): (string | undefined)[] {
   return paths.map((each) => {
     try {
-      return findTreeOid(store, commit, each)
+      return findTreeOid(store, commit, each, { lfsFolder })
     } catch (error) {
       if (error instanceof AppError && error.code !== 'FetchFailed') return undefined
       throw error

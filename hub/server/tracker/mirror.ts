@@ -10,9 +10,12 @@ import type { ListedRef } from './git-fetch.ts'
 import { type GitRemote, GitServerBusy } from './git-http.ts'
 import { damaged } from './git-object.ts'
 import type { BusyAnswer, CommitsAnswer, GitRequest, TreeOidsAnswer } from './git-worker.ts'
+import type { LfsPointer } from './lfs.ts'
 import { fetchByGit } from './native-git.ts'
 import type { SignatureQuestion } from './signature-check.ts'
+import type { readSourceTree } from './source-reader.ts'
 import type { SourceTree } from './source-tree.ts'
+import type { MissingSubmodule } from './submodules.ts'
 
 /** Largest pack that isomorphic-git takes, in bytes; packs come without history. */
 export const PACK_MAX_BYTES = 50 * 1024 * 1024
@@ -23,6 +26,7 @@ export const MIRROR_MAX_PACKS = 50
 const WORK_TIMEOUT_MS = 60_000
 /** How names of repositories begin that are not complete. */
 const PARTIAL = 'tmp-'
+const LFS = 'lfs'
 
 /** What mirrors work with. */
 export interface MirrorContext {
@@ -39,6 +43,9 @@ export interface MirrorContext {
   /** With this many packs everything is fetched anew into one. */
   readonly maxPacks: number
 }
+
+/** Downloads what Git LFS pointers stand for into a folder. */
+export type LfsReader = (pointers: readonly LfsPointer[], folder: string, signal: AbortSignal) => Promise<void>
 
 /** A commit to fetch. */
 export interface Want {
@@ -59,6 +66,11 @@ export class Mirror {
   readonly #reads = new Set<Promise<unknown>>()
   #current: string | undefined
   #packs = 0
+
+  /** Outlives the repositories that take each other's place. */
+  get #lfsFolder(): string {
+    return path.join(this.folder, LFS)
+  }
 
   constructor(folder: string, context: MirrorContext) {
     this.folder = folder
@@ -110,15 +122,44 @@ export class Mirror {
     return (await this.#ask({ verb: 'list-refs', remote, timeoutMs }, timeoutMs, signal)) as readonly ListedRef[]
   }
 
-  /** Every file below a path at a commit. Rejects as readSourceTree throws. */
-  async readTree(commit: string, below: string, signal: AbortSignal): Promise<SourceTree> {
-    const answer = await this.#read((gitDir) => ({ verb: 'read-tree', gitDir, commit, path: below }), signal)
-    return answer as SourceTree
+  /** Every file below a path at a commit; with `lfs`, what Git LFS pointers stand for, which it downloads when it is missing. Rejects as readSourceTree throws. */
+  async readTree(
+    commit: string,
+    below: string,
+    { lfs, signal }: { readonly lfs: LfsReader | undefined; readonly signal: AbortSignal },
+  ): Promise<SourceTree> {
+    const lfsFolder = lfs && this.#lfsFolder
+    const read = async () => {
+      const answer = await this.#read(
+        (gitDir) => ({ verb: 'read-tree', gitDir, commit, path: below, lfsFolder }),
+        signal,
+      )
+      const { missingLfs, ...tree } = answer as ReturnType<typeof readSourceTree>
+      return { missingLfs, tree }
+    }
+    const first = await read()
+    if (lfs === undefined || lfsFolder === undefined || first.missingLfs.length === 0) return first.tree
+    await lfs(first.missingLfs, lfsFolder, signal)
+    const { missingLfs, tree } = await read()
+    if (missingLfs.length > 0)
+      throw new AppError('RepositoryUnreachable', 'contents of Git LFS vanished while they were read')
+    return tree
+  }
+
+  /** The submodules of a commit that are not here yet. Rejects as findMissingSubmodules throws. */
+  async findMissingSubmodules(commit: string, url: string, signal: AbortSignal): Promise<readonly MissingSubmodule[]> {
+    const answer = await this.#read((gitDir) => ({ verb: 'find-submodules', gitDir, commit, url }), signal)
+    return answer as readonly MissingSubmodule[]
   }
 
   /** The treeOid of each path at a commit; undefined where reading it would fail. Rejects with FetchFailed for damage. */
-  async findTreeOids(commit: string, paths: readonly string[], signal: AbortSignal): Promise<TreeOidsAnswer> {
-    const answer = await this.#read((gitDir) => ({ verb: 'find-tree-oids', gitDir, commit, paths }), signal)
+  async findTreeOids(
+    commit: string,
+    paths: readonly string[],
+    { withLfs, signal }: { readonly withLfs: boolean; readonly signal: AbortSignal },
+  ): Promise<TreeOidsAnswer> {
+    const lfsFolder = withLfs ? this.#lfsFolder : undefined
+    const answer = await this.#read((gitDir) => ({ verb: 'find-tree-oids', gitDir, commit, paths, lfsFolder }), signal)
     return answer as TreeOidsAnswer
   }
 
@@ -164,7 +205,7 @@ export class Mirror {
 
   async #swap(partial: string, name: string): Promise<void> {
     const reads = [...this.#reads]
-    const names = await readdir(this.folder)
+    const names = (await readdir(this.folder)).filter((each) => each !== LFS)
     this.#current = path.join(this.folder, name)
     await rename(partial, this.#current)
     await Promise.allSettled(reads)

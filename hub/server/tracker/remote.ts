@@ -2,10 +2,11 @@
 import type { RepositorySpec } from '@fairlead/proto/definitions'
 import { AppError } from '@fairlead/shared/errors'
 import { readSecret, readSecretText, type SecretSources } from '../secret-source.ts'
-import { findSshAddress } from '../ssh-address.ts'
+import { findSshAddress, knownHostName } from '../ssh-address.ts'
 import { readAuthorization } from './credentials.ts'
 import type { GitRemote, ProxySettings } from './git-http.ts'
 import type { InstallationTokens } from './github-app.ts'
+import type { MissingSubmodule } from './submodules.ts'
 
 /** What remotes are made with. */
 export interface RemoteContext {
@@ -32,6 +33,31 @@ export async function readRemote(
     ? await tokens.authorize(credentials.githubApp, sources, way)
     : credentials && readAuthorization(credentials.from, sources)
   return { url, authorization, caPem, redirectHosts, proxy }
+}
+
+/** Where a submodule is fetched from: as the repository itself on the same host, without any login on a declared one. Throws UnsafePath for others. */
+export function remoteOfSubmodule(
+  own: GitRemote,
+  { url, path }: MissingSubmodule,
+  hosts: readonly string[],
+): GitRemote {
+  const refuse = (why: string): never => {
+    throw new AppError('UnsafePath', `${why}; the address of ${path} comes from .gitmodules`)
+  }
+  const ssh = findSshAddress(url)
+  const web = ssh ? null : URL.parse(url)
+  const isWeb = web?.protocol === 'https:' || web?.protocol === 'http:'
+  if (!ssh && !isWeb) return refuse('only http://, https:// and ssh:// addresses are fetched')
+  if (web && (web.username !== '' || web.password !== '')) return refuse('the address must hold no credentials')
+  const place = ssh ? knownHostName(ssh) : (web?.host ?? '')
+  const ownSsh = findSshAddress(own.url)
+  const isOwn = ssh
+    ? ownSsh !== undefined && knownHostName(ownSsh) === place
+    : !ownSsh && URL.parse(own.url)?.host === place
+  const isPlainer = web?.protocol === 'http:' && !own.url.startsWith('http:')
+  if (isOwn && !isPlainer) return { ...own, url }
+  if (isPlainer || ssh || !hosts.includes(place)) return refuse(`${place} is not declared in spec.submodules.hosts`)
+  return { url, proxy: own.proxy, redirectHosts: own.redirectHosts }
 }
 
 function readProxy(url: string, from: string | undefined, sources: SecretSources): ProxySettings {

@@ -1,6 +1,8 @@
 // Reads the files of one folder at one commit, with limits, and never a byte from outside the commit.
+import { existsSync, readFileSync } from 'node:fs'
 import { AppError, type ErrorCode } from '@fairlead/shared/errors'
 import { damaged, findCommit, type ObjectSource, readTreeEntries, type TreeEntry } from './git-object.ts'
+import { findLfsPointer, isLfsPointer, type LfsPointer } from './lfs.ts'
 import type { SkippedEntry, SourceTree } from './source-tree.ts'
 
 /** Most files below an application's path. */
@@ -12,20 +14,37 @@ export const TREE_MAX_BYTES = 64 * 1024 * 1024
 /** Largest single file; a larger one is left out and told of. */
 export const TREE_MAX_FILE_BYTES = 16 * 1024 * 1024
 const MAX_LINKS = 40
+const SUBMODULE = 'a submodule; spec.submodules of the Repository has it fetched'
 const MAX_LINK_BYTES = 4_096
 const MAX_DEPTH = 100
-const LFS_POINTER = Buffer.from('version https://git-lfs.github.com/spec/')
+
+/** What is read besides the plain files of the commit. */
+export interface ReadOptions {
+  /** Folder of contents that Git LFS pointers stand for, by oid; undefined: pointers are skipped. */
+  readonly lfsFolder?: string | undefined
+}
 
 /** Reads every file below `path` (a folder, a file, or empty for the root) at a commit. Throws FetchFailed when the commit is not there or damaged, PathNotFound, UnsafePath, LimitExceeded. */
-export function readSourceTree(source: ObjectSource, commit: string, path: string): SourceTree {
-  const walk = new Walk(source, commit, true)
+export function readSourceTree(
+  source: ObjectSource,
+  commit: string,
+  path: string,
+  options: ReadOptions = {},
+): SourceTree & { readonly missingLfs: readonly LfsPointer[] } {
+  const walk = new Walk(source, commit, { ...options, readsFiles: true })
   const { treeOid } = walk.run(path)
-  return { commit, treeOid, files: shareMemory(walk.files.sort(byPath)), skipped: walk.skipped.sort(byPath) }
+  return {
+    commit,
+    treeOid,
+    missingLfs: walk.missingLfs,
+    files: shareMemory(walk.files.sort(byPath)),
+    skipped: walk.skipped.sort(byPath),
+  }
 }
 
 /** The treeOid that readSourceTree would give, without reading a file. Throws the same. */
-export function findTreeOid(source: ObjectSource, commit: string, path: string): string {
-  return new Walk(source, commit, false).run(path).treeOid
+export function findTreeOid(source: ObjectSource, commit: string, path: string, options: ReadOptions = {}): string {
+  return new Walk(source, commit, { ...options, readsFiles: false }).run(path).treeOid
 }
 
 /** A path as readSourceTree takes it: without leading `./` and trailing or double slashes. Throws UnsafePath for an absolute one and for `..`. */
@@ -54,17 +73,26 @@ class Walk {
   readonly #source: ObjectSource
   readonly #root: string
   readonly #readsFiles: boolean
+  readonly #lfsFolder: string | undefined
+  /** What is not in the folder yet. */
+  readonly missingLfs: LfsPointer[] = []
   #entries = 0
   #files = 0
   #bytes = 0
   #hasLinks = false
+  #hasSubmodules = false
 
-  constructor(source: ObjectSource, commit: string, readsFiles: boolean) {
+  constructor(
+    source: ObjectSource,
+    commit: string,
+    { readsFiles, lfsFolder }: ReadOptions & { readonly readsFiles: boolean },
+  ) {
     const found = findCommit(source, commit)
     if (found === undefined) throw damaged(`commit ${commit} is missing`)
     this.#source = source
     this.#root = found.tree
     this.#readsFiles = readsFiles
+    this.#lfsFolder = lfsFolder
   }
 
   run(path: string): { treeOid: string } {
@@ -76,13 +104,16 @@ class Walk {
     if (found.mode === '40000') this.#folder(found, normal, [])
     else this.#file(found, normal)
     // What a link leads to may lie outside the folder: then any change of the repository may be one of the folder.
-    return { treeOid: this.#hasLinks ? `${found.oid}+${this.#root}` : found.oid }
+    const links = this.#hasLinks ? `+${this.#root}` : ''
+    // The same tree reads otherwise once submodules and LFS are allowed.
+    const options = `${this.#hasSubmodules ? '+submodules' : ''}${this.#lfsFolder === undefined ? '' : '+lfs'}`
+    return { treeOid: `${found.oid}${links}${options}` }
   }
 
   #folder(folder: Found, path: string, ancestors: readonly string[]): void {
     if (ancestors.length > MAX_DEPTH) throw this.#tooMuch(`is nested deeper than ${MAX_DEPTH} folders`, path)
     const inside = [...ancestors, folder.realPath.join('/')]
-    for (const entry of readTreeEntries(this.#source, folder.oid)) {
+    for (const entry of this.#entriesOf(folder.oid)) {
       this.#entries++
       if (this.#entries > TREE_MAX_ENTRIES) throw this.#tooMuch(`has more than ${TREE_MAX_ENTRIES} entries`, path)
       const below = path === '' ? entry.name : `${path}/${entry.name}`
@@ -93,8 +124,7 @@ class Walk {
 
   #entry(entry: Found, path: string, ancestors: readonly string[]): void {
     if (entry.mode === '40000') this.#folder(entry, path, ancestors)
-    else if (entry.mode === '160000')
-      this.#skip('submodule', path, 'InvalidManifest', 'submodules are not supported yet')
+    else if (entry.mode === '160000') this.#skip('submodule', path, 'InvalidManifest', SUBMODULE)
     else if (entry.mode === '120000') this.#link(entry, path, ancestors)
     else this.#file(entry, path)
   }
@@ -104,7 +134,7 @@ class Walk {
     if ('code' in target) {
       this.#skip('symlink', path, target.code, target.message)
     } else if (target.mode === '160000') {
-      this.#skip('submodule', path, 'InvalidManifest', 'submodules are not supported yet')
+      this.#skip('submodule', path, 'InvalidManifest', SUBMODULE)
     } else if (target.mode !== '40000') {
       this.#file(target, path)
     } else if (ancestors.some((ancestor) => isWithin(ancestor, target.realPath.join('/')))) {
@@ -120,13 +150,46 @@ class Walk {
     if (!this.#readsFiles) return
     const data = this.#blob(file.oid, path)
     if (data === undefined) return
-    if (data.length < 1_024 && data.subarray(0, LFS_POINTER.length).equals(LFS_POINTER)) {
-      this.#skip('file', path, 'InvalidManifest', 'a Git LFS pointer; LFS is not supported yet')
-      return
-    }
-    this.#bytes += data.length
+    const bytes = isLfsPointer(data) ? this.#lfsContent(findLfsPointer(data), path) : data
+    if (bytes === undefined) return
+    this.#bytes += bytes.length
     if (this.#bytes > TREE_MAX_BYTES) throw this.#tooMuch(`has more than ${TREE_MAX_BYTES} bytes`, path)
-    this.files.push({ path, mode: file.mode === '100755' ? '100755' : '100644', bytes: data })
+    this.files.push({ path, mode: file.mode === '100755' ? '100755' : '100644', bytes })
+  }
+
+  #lfsContent(pointer: LfsPointer | undefined, path: string): Buffer | undefined {
+    if (this.#lfsFolder === undefined) {
+      this.#skip('file', path, 'InvalidManifest', 'a Git LFS pointer; spec.lfs of the Repository has it downloaded')
+      return undefined
+    }
+    if (pointer === undefined) {
+      this.#skip('file', path, 'InvalidManifest', 'a Git LFS pointer that cannot be read')
+      return undefined
+    }
+    const { oid, sizeBytes } = pointer
+    if (sizeBytes > TREE_MAX_FILE_BYTES) {
+      this.#skip(
+        'file',
+        path,
+        'LimitExceeded',
+        `the file is too large: ${sizeBytes} bytes; the limit is ${TREE_MAX_FILE_BYTES}`,
+      )
+      return undefined
+    }
+    const content = `${this.#lfsFolder}/${oid}`
+    if (existsSync(content)) return readFileSync(content)
+    this.missingLfs.push({ oid, sizeBytes })
+    return undefined
+  }
+
+  /** Submodules whose commit is here are folders. */
+  #entriesOf(tree: string): TreeEntry[] {
+    return readTreeEntries(this.#source, tree).map((entry) => {
+      const commit = entry.mode === '160000' ? findCommit(this.#source, entry.oid) : undefined
+      if (commit === undefined) return entry
+      this.#hasSubmodules = true
+      return { ...entry, mode: '40000', oid: commit.tree }
+    })
   }
 
   #blob(oid: string, path: string): Buffer | undefined {
@@ -178,7 +241,7 @@ class Walk {
   }
 
   #entryOf(tree: string, name: string): TreeEntry | undefined {
-    return readTreeEntries(this.#source, tree).find((entry) => entry.name === name)
+    return this.#entriesOf(tree).find((entry) => entry.name === name)
   }
 
   #linkTarget(oid: string): string | undefined {

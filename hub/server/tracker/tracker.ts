@@ -151,7 +151,9 @@ class RunningTracker implements Tracker {
   }
 
   readTree(repository: string, commit: string, below: string, signal: AbortSignal): Promise<SourceTree> {
-    return this.#read(repository, commit, (mirror) => mirror.readTree(commit, below, signal))
+    return this.#read(repository, commit, (mirror, follower) =>
+      mirror.readTree(commit, below, { lfs: follower.lfs, signal }),
+    )
   }
 
   findTreeOids(
@@ -160,11 +162,17 @@ class RunningTracker implements Tracker {
     paths: readonly string[],
     signal: AbortSignal,
   ): Promise<readonly (string | undefined)[]> {
-    return this.#read(repository, commit, (mirror) => mirror.findTreeOids(commit, paths, signal))
+    return this.#read(repository, commit, (mirror, follower) =>
+      mirror.findTreeOids(commit, paths, { withLfs: follower.lfs !== undefined, signal }),
+    )
   }
 
   /** Reads from a mirror, and once more after it was fetched anew if it turned out to be damaged. */
-  async #read<T>(repository: string, commit: string, read: (mirror: Mirror) => Promise<T>): Promise<T> {
+  async #read<T>(
+    repository: string,
+    commit: string,
+    read: (mirror: Mirror, follower: Follower) => Promise<T>,
+  ): Promise<T> {
     // At the start somebody may ask before the definitions were read.
     if (!this.#followers.has(repository)) await this.#reload
     const follower = this.#followers.get(repository)
@@ -174,13 +182,13 @@ class RunningTracker implements Tracker {
     }
     const fetches = follower.fetches
     try {
-      return await read(mirror)
+      return await read(mirror, follower)
     } catch (error) {
       if (!(error instanceof AppError) || error.code !== 'FetchFailed') throw error
       this.#logger.warn({ repository, commit, error }, 'mirror cannot be read, fetching it again')
       // Another reader may have had it fetched meanwhile.
       if (follower.fetches === fetches) await follower.repair(commit)
-      return await read(mirror)
+      return await read(mirror, follower)
     }
   }
 
@@ -253,6 +261,7 @@ class RunningTracker implements Tracker {
       tokens: this.#tokens,
       proxy: this.#options.proxy ?? {},
       listTimeoutMs,
+      lfsTimeoutMs: this.#options.fetchTimeoutMs ?? 120_000,
       logger: this.#logger.child({ repository: name }),
       readCommits: () => readCommits(store.db, name),
       onOutcome: (outcome) => this.#record(name, outcome),
