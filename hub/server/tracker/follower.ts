@@ -11,7 +11,7 @@ import { downloadLfs } from './lfs.ts'
 import type { LfsReader } from './mirror.ts'
 import { listRefsByGit } from './native-git.ts'
 import { type PushedRef, PushedRefs } from './pushed-refs.ts'
-import { fromListedRefs, listRefs, type RefListing } from './ref-listing.ts'
+import { fromListedRefs, listRefs, type ObjectFormat, type RefListing } from './ref-listing.ts'
 import { prefixesFor, type ResolvedRef, resolveRef } from './ref-resolution.ts'
 import { type RemoteContext, readRemote, remoteOfSubmodule } from './remote.ts'
 import type { SignatureQuestion, SigningKeys } from './signature-check.ts'
@@ -51,6 +51,7 @@ export class Follower {
   #lock: Promise<unknown> = Promise.resolve()
   /** True when the server does not speak Git's protocol version 2. */
   #isOldServer = false
+  #format: ObjectFormat = 'sha1'
   #failures = 0
   /** What webhooks announced and Git does not serve yet. */
   readonly #pushed = new PushedRefs()
@@ -231,10 +232,16 @@ export class Follower {
     const { http, gate, mirror, listTimeoutMs: timeoutMs } = this.#context
     return gate.run(hostOf(remote.url), signal, async () => {
       if (remote.ssh) return await listRefsByGit(remote, prefixes, { timeoutMs, signal })
-      const listing = this.#isOldServer ? undefined : await listRefs(http, remote, prefixes, { timeoutMs, signal })
+      const format = this.#format
+      const listing = this.#isOldServer
+        ? undefined
+        : await listRefs(http, remote, prefixes, { timeoutMs, signal, format })
       if (listing) return listing
       const old = fromListedRefs(await mirror.listRefs(remote, timeoutMs, signal))
-      this.#isOldServer = true
+      // A server that was asked for the other kind of ids answers as one that is old.
+      const found = [...old.refs.values()].some(({ oid }) => oid.length === 64) ? 'sha256' : 'sha1'
+      this.#isOldServer = old.refs.size > 0 && found === format
+      this.#format = found
       return old
     })
   }

@@ -83,9 +83,6 @@ export async function listAllRefs(http: GitHttp, remote: GitRemote, timeoutMs: n
       symrefs: true,
       peelTags: true,
     })
-    if (refs.some(({ oid }) => oid.length === 64)) {
-      throw new AppError('RepositoryUnreachable', 'repositories with SHA-256 object ids are not supported yet')
-    }
     return refs as readonly ListedRef[]
   } catch (error) {
     if (error instanceof AppError) throw error

@@ -180,7 +180,8 @@ export class Mirror {
 
   async #fetchInto(gitDir: string, remote: GitRemote, { oid, last }: Want, signal: AbortSignal): Promise<string> {
     const { fetchTimeoutMs: timeoutMs, maxPackBytes, maxGitPackBytes } = this.#context
-    if (remote.ssh) return await this.#fetchByGit(gitDir, remote, oid, signal)
+    // isomorphic-git knows neither SSH nor SHA-256.
+    if (remote.ssh || oid.length === 64) return await this.#fetchByGit(gitDir, remote, oid, signal)
     try {
       const request: GitRequest = { verb: 'fetch', gitDir, remote, oid, have: last, maxPackBytes, timeoutMs }
       const [commit] = this.#keepCount((await this.#ask(request, timeoutMs, signal)) as CommitsAnswer)

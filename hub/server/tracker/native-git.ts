@@ -51,7 +51,11 @@ export async function fetchByGit({ gitDir, remote, oid, maxPackBytes, timeoutMs,
   const common = { timeoutMs, maxFileBytes: maxPackBytes, signal }
   if (!existsSync(`${gitDir}/config`)) {
     await mkdir(gitDir, { recursive: true, mode: 0o700 })
-    const made = await runGitCommand({ args: ['init', '-q', '--bare', '--', gitDir], protocols: [], ...common })
+    const made = await runGitCommand({
+      args: ['init', '-q', '--bare', `--object-format=${oid.length === 64 ? 'sha256' : 'sha1'}`, '--', gitDir],
+      protocols: [],
+      ...common,
+    })
     if (made.code !== 0) throw new AppError('FetchFailed', `git cannot make a repository: ${lastLine(made.stderr)}`)
   }
   const options = [

@@ -11,6 +11,8 @@ import {
   OBJECT_MAX_BYTES,
   type ObjectSource,
   type ObjectType,
+  SHA1_BYTES,
+  SHA256_BYTES,
 } from './git-object.ts'
 import { type BaseLookup, readPackObject } from './pack-entry.ts'
 import { ObjectCache, PackIndex } from './pack-index.ts'
@@ -21,10 +23,12 @@ const CACHE_BYTES = 16 * 1024 * 1024
 export class ObjectStore implements ObjectSource {
   readonly #gitDir: string
   readonly #packs: Pack[]
+  readonly hashBytes: number
 
   /** Reads the list of packs; they are opened when they are needed. */
   constructor(gitDir: string) {
     this.#gitDir = gitDir
+    this.hashBytes = isSha256(gitDir) ? SHA256_BYTES : SHA1_BYTES
     const folder = path.join(gitDir, 'objects/pack')
     const names = existsSync(folder) ? listPacks(folder) : []
     this.#packs = names.map((name) => new Pack(path.join(folder, name), this))
@@ -37,13 +41,15 @@ export class ObjectStore implements ObjectSource {
     if (object.data.length > maxBytes) {
       throw new AppError('LimitExceeded', `${object.data.length} bytes; the limit is ${maxBytes}`)
     }
-    if (hashObject(object.type, object.data) !== oid) throw damaged(`object ${oid}`)
+    if (hashObject(object.type, object.data, this.hashBytes) !== oid) throw damaged(`object ${oid}`)
     return object
   }
 
   /** As find, without the check; for bases of deltas, whose results are checked. */
   findUnchecked(oid: string, depth = 0): GitObject | undefined {
     const raw = Buffer.from(oid, 'hex')
+    // The id of another format names nothing here.
+    if (raw.length !== this.hashBytes) return undefined
     for (const pack of this.#packs) {
       const object = pack.find(raw, depth)
       if (object !== undefined) return object
@@ -61,6 +67,11 @@ export class ObjectStore implements ObjectSource {
     if (header === null || Number(header[2]) !== data.length) throw damaged(`object ${oid}`)
     return { type: header[1] as ObjectType, data }
   }
+}
+
+function isSha256(gitDir: string): boolean {
+  const config = path.join(gitDir, 'config')
+  return existsSync(config) && /^\s*objectformat\s*=\s*sha256\s*$/im.test(readFileSync(config, 'utf8'))
 }
 
 /** Names of the packs of a folder, sorted, without ending. */
@@ -83,8 +94,12 @@ class Pack implements BaseLookup {
     this.#store = store
   }
 
+  get hashBytes(): number {
+    return this.#store.hashBytes
+  }
+
   find(oid: Buffer, depth: number): GitObject | undefined {
-    this.#index ??= new PackIndex(read(`${this.#base}.idx`))
+    this.#index ??= new PackIndex(read(`${this.#base}.idx`), this.hashBytes)
     const offset = this.#index.findOffset(oid)
     if (offset === undefined) return undefined
     this.#bytes ??= read(`${this.#base}.pack`)

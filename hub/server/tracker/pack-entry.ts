@@ -2,7 +2,7 @@
 // Every size is checked before memory is taken for it: a pack comes from a stranger.
 import { inflateSync } from 'node:zlib'
 import { AppError } from '@fairlead/shared/errors'
-import { damaged, type GitObject, OBJECT_MAX_BYTES, type ObjectType } from './git-object.ts'
+import { damaged, type GitObject, OBJECT_MAX_BYTES, type ObjectType, SHA1_BYTES } from './git-object.ts'
 
 /** What is before the data of an entry. */
 export interface PackEntry {
@@ -24,8 +24,8 @@ const MAX_CHAIN = 4_095
 /** Most bytes of all deltas of one chain together. */
 const MAX_CHAIN_BYTES = 2 * OBJECT_MAX_BYTES
 
-/** Reads the header of the entry at `offset`. Throws FetchFailed when it is none. */
-export function readEntry(pack: Buffer, offset: number): PackEntry {
+/** Reads the header of the entry at `offset`; `hashBytes` are those of an id. Throws FetchFailed when it is none. */
+export function readEntry(pack: Buffer, offset: number, hashBytes: number = SHA1_BYTES): PackEntry {
   let position = offset
   let byte = byteAt(pack, position++)
   const kind = (byte >> 4) & 7
@@ -41,8 +41,8 @@ export function readEntry(pack: Buffer, offset: number): PackEntry {
     return { type: undefined, sizeBytes, base: { offset: offset - value }, dataStart: end }
   }
   if (kind === REFERENCE_DELTA) {
-    const oid = pack.toString('hex', position, position + 20)
-    return { type: undefined, sizeBytes, base: { oid }, dataStart: position + 20 }
+    const oid = pack.toString('hex', position, position + hashBytes)
+    return { type: undefined, sizeBytes, base: { oid }, dataStart: position + hashBytes }
   }
   const type = TYPES[kind]
   if (type === undefined) throw damaged('the type of an object')
@@ -71,6 +71,8 @@ function inflateWithInfo(bytes: Buffer, sizeBytes: number): { buffer: Buffer; en
 
 /** Where an object is found: in this pack at an offset, or anywhere by its id. */
 export interface BaseLookup {
+  /** Bytes of an id; default those of SHA-1. */
+  readonly hashBytes?: number
   /** Of an object that was read shortly before. */
   findCached(offset: number): GitObject | undefined
   cache(offset: number, object: GitObject): void
@@ -89,7 +91,7 @@ export function readPackObject(pack: Buffer, offset: number, lookup: BaseLookup,
     object = lookup.findCached(current)
     if (object !== undefined) break
     if (depth + chain.length > MAX_CHAIN) throw damaged('a chain of deltas without end')
-    const entry = readEntry(pack, current)
+    const entry = readEntry(pack, current, lookup.hashBytes)
     const { data } = inflateEntry(pack, entry, OBJECT_MAX_BYTES)
     if (entry.base === undefined) {
       if (entry.type === undefined) throw damaged('the type of an object')

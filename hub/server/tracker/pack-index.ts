@@ -1,5 +1,5 @@
 // Looks objects up in pack indexes, version 2 (git-scm.com, gitformat-pack).
-import { damaged, type GitObject } from './git-object.ts'
+import { damaged, type GitObject, SHA1_BYTES } from './git-object.ts'
 
 const MAGIC = 0xff744f63
 const FANOUT_START = 8
@@ -9,15 +9,17 @@ const NAMES_START = FANOUT_START + 256 * 4
 export class PackIndex {
   readonly #bytes: Buffer
   readonly #count: number
+  readonly #hashBytes: number
 
-  /** Throws FetchFailed when the bytes are no index of version 2. */
-  constructor(bytes: Buffer) {
-    if (bytes.length < NAMES_START + 40 || bytes.readUInt32BE(0) !== MAGIC || bytes.readUInt32BE(4) !== 2) {
+  /** `hashBytes` are those of an id. Throws FetchFailed when the bytes are no index of version 2. */
+  constructor(bytes: Buffer, hashBytes: number = SHA1_BYTES) {
+    if (bytes.length < NAMES_START + 2 * hashBytes || bytes.readUInt32BE(0) !== MAGIC || bytes.readUInt32BE(4) !== 2) {
       throw damaged('a pack index')
     }
     this.#bytes = bytes
     this.#count = bytes.readUInt32BE(NAMES_START - 4)
-    if (bytes.length < NAMES_START + this.#count * 28 + 40) throw damaged('a pack index')
+    this.#hashBytes = hashBytes
+    if (bytes.length < NAMES_START + this.#count * (hashBytes + 8) + 2 * hashBytes) throw damaged('a pack index')
   }
 
   /** Number of objects. */
@@ -33,8 +35,8 @@ export class PackIndex {
     if (high >= this.#count) throw damaged('a pack index')
     while (low <= high) {
       const middle = (low + high) >>> 1
-      const position = NAMES_START + middle * 20
-      const order = this.#bytes.compare(oid, 0, 20, position, position + 20)
+      const position = NAMES_START + middle * this.#hashBytes
+      const order = this.#bytes.compare(oid, 0, this.#hashBytes, position, position + this.#hashBytes)
       if (order === 0) return this.#offsetAt(middle)
       if (order < 0) low = middle + 1
       else high = middle - 1
@@ -43,7 +45,7 @@ export class PackIndex {
   }
 
   #offsetAt(entry: number): number {
-    const offset = this.#bytes.readUInt32BE(NAMES_START + this.#count * 24 + entry * 4)
+    const offset = this.#bytes.readUInt32BE(NAMES_START + this.#count * (this.#hashBytes + 4) + entry * 4)
     // Larger packs than 2 GiB are never fetched.
     if (offset & 0x80000000) throw damaged('a pack index')
     return offset

@@ -20,6 +20,17 @@ export interface RefListing {
   readonly headTarget: string | undefined
 }
 
+/** Which hash makes the ids of a repository. */
+export type ObjectFormat = 'sha1' | 'sha256'
+
+/** How a listing is asked for. */
+export interface ListingOptions {
+  readonly timeoutMs: number
+  readonly signal: AbortSignal
+  /** A server answers only to that of the repository; default sha1. */
+  readonly format?: ObjectFormat
+}
+
 const FLUSH = '0000'
 const DELIMITER = '0001'
 const LISTING_MAX_BYTES = 32 * 1024 * 1024
@@ -29,11 +40,11 @@ export async function listRefs(
   http: GitHttp,
   remote: GitRemote,
   prefixes: readonly string[],
-  limits: { readonly timeoutMs: number; readonly signal: AbortSignal },
+  { format = 'sha1', ...limits }: ListingOptions,
 ): Promise<RefListing | undefined> {
   const answer = await http.send(remote, {
     path: '/git-upload-pack',
-    body: lsRefsRequest(prefixes),
+    body: lsRefsRequest(prefixes, format),
     headers: {
       'content-type': 'application/x-git-upload-pack-request',
       accept: 'application/x-git-upload-pack-result',
@@ -45,9 +56,9 @@ export async function listRefs(
   return answer.status === 200 ? parseLsRefs(answer.body) : undefined
 }
 
-function lsRefsRequest(prefixes: readonly string[]): Buffer {
+function lsRefsRequest(prefixes: readonly string[], format: ObjectFormat): Buffer {
   const lines = ['peel', 'symrefs', 'ref-prefix HEAD', ...prefixes.map((prefix) => `ref-prefix ${prefix}`)]
-  const head = ['command=ls-refs', `agent=fairlead/${VERSION}`, 'object-format=sha1']
+  const head = ['command=ls-refs', `agent=fairlead/${VERSION}`, `object-format=${format}`]
   return Buffer.from([...head.map(packet), DELIMITER, ...lines.map(packet), FLUSH].join(''))
 }
 

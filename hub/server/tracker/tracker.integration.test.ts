@@ -809,17 +809,36 @@ test('stopping ends polls and fetches that hang', async () => {
   expect(await problemOf('shop')).toBeUndefined()
 })
 
-test('a repository with SHA-256 ids is told apart', async () => {
+test('a repository with SHA-256 ids is followed', async () => {
   const repository = git.createRepository('shop')
-  rmSync(repository.bare, { recursive: true })
-  runGit(git.folder, ['init', '-q', '--bare', '--object-format=sha256', '--initial-branch=main', repository.bare])
-  const tree = runGit(repository.bare, ['write-tree'])
-  runGit(repository.bare, ['update-ref', 'refs/heads/main', runGit(repository.bare, ['commit-tree', '-m', 'x', tree])])
+  for (const folder of [repository.bare, repository.workTree]) rmSync(folder, { recursive: true })
+  const format = ['--object-format=sha256', '--initial-branch=main']
+  runGit(git.folder, ['init', '-q', '--bare', ...format, repository.bare])
+  runGit(repository.bare, ['config', 'http.receivepack', 'true'])
+  runGit(repository.bare, ['config', 'uploadpack.allowAnySHA1InWant', 'true'])
+  runGit(git.folder, ['init', '-q', ...format, repository.workTree])
+  repository.git('remote', 'add', 'origin', repository.bare)
+  const files = Object.fromEntries(
+    Array.from({ length: 50 }, (_, index) => [`web/${index}.yaml`, `i: ${index}\n`.repeat(50)]),
+  )
+  const first = repository.commit(files)
+  repository.git('tag', '-a', '-m', 'release', 'v1.0.0')
+  repository.git('push', '-q', 'origin', 'v1.0.0')
   await define('shop', repository.url)
-  await follow('shop', 'main')
+  for (const ref of ['main', 'semver:1', first]) await follow('shop', ref)
   start()
-  await broken('RepositoryUnreachable')
-  expect((await problemOf('shop'))?.message).toContain('SHA-256')
+  for (const ref of ['main', 'semver:1', first]) await seen(first, ref)
+  expect(first).toHaveLength(64)
+  expect(await textOf(first, 'web/7.yaml')).toBe(files['web/7.yaml'])
+  const second = repository.commit({ 'web/7.yaml': `${files['web/7.yaml']}more: 1\n` })
+  tracker?.refresh('shop')
+  await seen(second)
+  expect(await textOf(second, 'web/7.yaml')).toBe(`${files['web/7.yaml']}more: 1\n`)
+  expect(await textOf(second, 'web/8.yaml')).toBe(files['web/8.yaml'])
+  git.resetCounts()
+  tracker?.refresh('shop')
+  await waitFor('a poll', () => git.counts.requests > 0)
+  expect(git.counts).toMatchObject({ requests: 1, refListings: 0 })
 })
 
 test('other schemes and addresses with credentials are refused before anything is opened', async () => {

@@ -11,6 +11,9 @@ import { createLogger } from '@fairlead/shared/logger'
 import { openStore, type Store } from '../store/store.ts'
 import { createTracker, type Tracker, type TrackerOptions } from './tracker.ts'
 
+/** Git starts many processes, and tests share the machine. */
+const patience = { timeoutMs: 30_000 }
+
 /** What a test works with. */
 export class TrackerBed implements AsyncDisposable {
   readonly git: GitServer
@@ -85,20 +88,28 @@ export class TrackerBed implements AsyncDisposable {
 
   /** Waits until a ref is at a commit, without a problem. */
   async seen(commit: string, repository: string, ref = 'main'): Promise<void> {
-    await waitFor(`${repository} ${ref} at ${commit}`, async (see) => {
-      const problem = (await this.problemOf(repository)) ?? (await this.refProblemOf(repository, ref))
-      see(problem?.message)
-      return (await this.commitOf(repository, ref)) === commit && problem === undefined
-    })
+    await waitFor(
+      `${repository} ${ref} at ${commit}`,
+      async (see) => {
+        const problem = (await this.problemOf(repository)) ?? (await this.refProblemOf(repository, ref))
+        see(problem?.message)
+        return (await this.commitOf(repository, ref)) === commit && problem === undefined
+      },
+      patience,
+    )
   }
 
   /** Waits until a repository, or its ref main, has a problem with these words in its message, and returns it. */
   async broken(repository: string, code: string, words = ''): Promise<Problem> {
-    return await waitFor(`${repository} to be ${code}: ${words}`, async (see) => {
-      const problem = (await this.problemOf(repository)) ?? (await this.refProblemOf(repository))
-      see(problem && `${problem.code}: ${problem.message}`)
-      return problem?.code === code && problem.message.includes(words) && problem
-    })
+    return await waitFor(
+      `${repository} to be ${code}: ${words}`,
+      async (see) => {
+        const problem = (await this.problemOf(repository)) ?? (await this.refProblemOf(repository))
+        see(problem && `${problem.code}: ${problem.message}`)
+        return problem?.code === code && problem.message.includes(words) && problem
+      },
+      patience,
+    )
   }
 
   /** Everything that people may see of the repositories: the log and the database. */
