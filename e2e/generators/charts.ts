@@ -346,6 +346,12 @@ args: ["a b", "c: d", "#e", 'f"g', "1", "true", "~", "multi\\nline\\n"]
     },
   },
   {
+    name: 'glued',
+    files: {
+      'templates/glued.yaml': `${configMap('glued', '  a: "1"\n')}---\n\n{{- if true -}}\n\n# a comment right behind the dashes\n${configMap('behind', '  b: "2"\n')}\n---\n{{- end -}}\n${configMap('last', '  c: "3"\n')}`,
+    },
+  },
+  {
     name: 'lists',
     files: {
       'templates/lists.yaml':

@@ -9,6 +9,7 @@ import (
 	"path"
 	"regexp"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 	"time"
@@ -21,6 +22,7 @@ import (
 	chartutil "helm.sh/helm/v4/pkg/chart/v2/util"
 	"helm.sh/helm/v4/pkg/engine"
 	"helm.sh/helm/v4/pkg/ignore"
+	releaseutil "helm.sh/helm/v4/pkg/release/v1/util"
 	"sigs.k8s.io/yaml"
 )
 
@@ -102,6 +104,9 @@ func (rendering *helmRendering) values() (map[string]any, error) {
 		entry := tree.files[name]
 		if entry == nil {
 			return nil, located{problem{Code: pathNotFound, Message: "the value file is not in the repository", File: name}}
+		}
+		if isEncrypted(entry.bytes) {
+			return nil, located{problem{Code: renderFailed, Message: "the value file is " + encryptedPart, File: name}}
 		}
 		values, err := loader.LoadValues(bytes.NewReader(bytes.TrimPrefix(entry.bytes, utf8bom)))
 		if err != nil {
@@ -262,9 +267,24 @@ func (rendering *helmRendering) collect(templates map[string]string) []output {
 		if strings.HasSuffix(name, "NOTES.txt") || strings.TrimSpace(templates[name]) == "" {
 			continue
 		}
-		outputs = append(outputs, output{File: rendering.sourceOf(name), text: []byte(templates[name])})
+		outputs = append(outputs, output{File: rendering.sourceOf(name), text: splitDocuments(templates[name])})
 	}
 	return outputs
+}
+
+// splitDocuments separates documents as Helm does: wherever a line begins with three dashes, also where a template took
+// away the line break after them.
+func splitDocuments(text string) []byte {
+	documents := releaseutil.SplitManifests(text)
+	names := slices.Sorted(maps.Keys(documents))
+	sort.Sort(releaseutil.BySplitManifestsOrder(names))
+	var joined bytes.Buffer
+	for _, name := range names {
+		joined.WriteString("---\n")
+		joined.WriteString(documents[name])
+		joined.WriteString("\n")
+	}
+	return joined.Bytes()
 }
 
 // sourceOf is the file in Git of a template, which Helm calls by the names of the charts that it is in.

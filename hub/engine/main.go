@@ -19,7 +19,7 @@ var (
 
 func init() {
 	// The host limits the memory (see hub/server/renderer/engine-module.ts); near the limit collect rather than die.
-	debug.SetMemoryLimit(200 << 20)
+	debug.SetMemoryLimit(400 << 20)
 	// Endless recursion ends as that, not as a lack of memory.
 	debug.SetMaxStack(64 << 20)
 	// Whatever the libraries want to say beside their errors, nobody reads.

@@ -100,11 +100,20 @@ func (found *references) visitGenerator(at place, mapping *yaml.Node) {
 			if _, after, hasKey := strings.Cut(written, "="); hasKey && name == "files" {
 				written = after
 			}
-			found.visitFile(at.of(item), written)
+			found.visitContent(at.of(item), written)
 		}
 	}
 	if value := fieldOf(mapping, "env"); value != nil {
-		found.visitFile(at.of(value), value.Value)
+		found.visitContent(at.of(value), value.Value)
+	}
+}
+
+// visitContent follows a file that ends up in a ConfigMap or Secret: one that is encrypted would stay so in the cluster.
+func (found *references) visitContent(at place, written string) {
+	found.visitFile(at, written)
+	target, isInside := resolve(at.folder, written)
+	if entry := found.tree.files[target]; isInside && entry != nil && isEncrypted(entry.bytes) {
+		found.refuse(at, renderFailed, fmt.Sprintf("%s is %s", written, encryptedPart))
 	}
 }
 
@@ -166,6 +175,13 @@ func (found *references) refuse(at place, code, reason string) {
 func (at place) of(node *yaml.Node) place {
 	at.line = node.Line
 	return at
+}
+
+const encryptedPart = "encrypted by SOPS, and only whole manifests are decrypted, in the cluster"
+
+// isEncrypted tells what SOPS encrypted, in whatever format: each has values of this form.
+func isEncrypted(content []byte) bool {
+	return bytes.Contains(content, []byte("ENC[AES256_GCM,data:"))
 }
 
 // remote matches what Kustomize would fetch: URLs, scp-like addresses, and its short form for GitHub.

@@ -1,15 +1,14 @@
-// The rendering engine as a compiled module: read and compiled when the first chart or Kustomize folder is to be rendered,
-// and given up when none was for a while. Worker threads share it.
+// The rendering engine as a compiled module: read and compiled when the first chart or Kustomize folder is to be rendered, and
+// kept, as every commit after would wait for it again. Worker threads share it.
 /// <reference path="./webassembly.d.ts" />
 import { readFile } from 'node:fs/promises'
 import { promisify } from 'node:util'
 import { zstdDecompress } from 'node:zlib'
 import { AppError } from '@fairlead/shared/errors'
 
-/** Most memory of one instance of the engine, in pages of 64 KB: 256 MB. */
-export const ENGINE_MAX_PAGES = 4_096
+/** Most memory of one instance of the engine, in pages of 64 KB: 512 MB. Large definitions of custom resources under Kustomize's patches take 300. */
+export const ENGINE_MAX_PAGES = 8_192
 
-const IDLE_MS = 600_000
 const MEMORY_SECTION = 5
 
 /** The module, compiled when it is asked for. */
@@ -27,18 +26,13 @@ function engineUrl(): URL {
 /** Makes a source; nothing is read yet. */
 export function createEngineSource(url: URL = engineUrl()): EngineSource {
   let module: Promise<WebAssembly.Module> | undefined
-  let timer: NodeJS.Timeout | undefined
-  const forget = (): void => {
-    module = undefined
-  }
   return {
     get: () => {
-      clearTimeout(timer)
-      timer = setTimeout(forget, IDLE_MS)
-      timer.unref()
       if (module !== undefined) return module
       module = load(url)
-      module.catch(forget)
+      module.catch(() => {
+        module = undefined
+      })
       return module
     },
   }

@@ -1,5 +1,6 @@
 // Charts and Kustomize folders by the real engine: what becomes an object, and what is refused, with its place in Git.
 import { beforeAll, expect, test, vi } from 'vitest'
+import { packChart } from '../../../e2e/generators/charts.ts'
 import type { SkippedEntry } from '../tracker/source-tree.ts'
 import { createEngine, declared, type Files, inputsOf, refused, renderInputs } from './render.test-support.ts'
 import { type RunEngine, renderApplication } from './render.ts'
@@ -187,6 +188,51 @@ test('an encrypted manifest passes Kustomize as it stands in Git, and one that K
   expect(Buffer.from(outcome.artifact.manifests[0]?.json ?? []).toString()).toMatch(/^\{"kind".*"z":.*"a":.*"sops"/)
   const changed = render({ ...files, 'app/kustomization.yaml': 'resources: [s.yaml]\nnamespace: other\n' })
   expect(told(changed)[0]).toMatch(/^InvalidManifest app\/s.yaml:0: Kustomize changes this encrypted manifest/)
+})
+
+test('files that SOPS encrypted do not end up as values or content, which nobody would decrypt', () => {
+  const kustomization = 'secretGenerator:\n- name: s\n  envs:\n  - s.env\n'
+  const generated = render({
+    'app/kustomization.yaml': kustomization,
+    'app/s.env': 'A=ENC[AES256_GCM,data:x,type:str]\nsops_version=3.9.0\n',
+  })
+  expect(told(generated)[0]).toMatch(
+    /^RenderFailed app.kustomization.yaml:4: secretGenerator: s.env is encrypted by SOPS/,
+  )
+  const values = 'colour: ENC[AES256_GCM,data:x,type:str]\nsops: {mac: x}\n'
+  const chosen = render({ ...chart, 'app/s.yaml': values }, { render: { helm: { valueFiles: ['s.yaml'] } } })
+  expect(told(chosen)[0]).toMatch(/^RenderFailed app.s.yaml:0: the value file is encrypted by SOPS/)
+})
+
+test('archives and aliases that expand without end, and archives that lead out of the chart, are refused', () => {
+  const dependency = `${chart['app/Chart.yaml']}dependencies: [{name: evil, version: 1.0.0}]\n`
+  const evil = 'apiVersion: v2\nname: evil\nversion: 1.0.0\n'
+  const at = (files: Readonly<Record<string, string>>) =>
+    told(render({ ...chart, 'app/Chart.yaml': dependency, 'app/charts/evil-1.0.0.tgz': packChart('evil', files) }))[0]
+  expect(at({ 'Chart.yaml': evil })).toBeUndefined()
+  expect(at({ 'Chart.yaml': evil, '../../../etc/passwd': 'x' })).toMatch(/^RenderFailed .*parent directory/)
+  expect(at({ 'Chart.yaml': evil, '/etc/passwd': 'x' })).toMatch(/^RenderFailed .*absolute paths/)
+  expect(at({ 'Chart.yaml': evil, big: 'x'.repeat(40 * 1024 * 1024) })).toMatch(
+    /^RenderFailed .*larger than the maximum size/,
+  )
+  const bomb = [
+    'a: &a [x, x]',
+    ...'bcdefghijklmnopqrstuvwxyz'.split('').map((key, index) => {
+      const before = String.fromCharCode(97 + index)
+      return `${key}: &${key} [*${before}, *${before}, *${before}, *${before}, *${before}, *${before}, *${before}, *${before}]`
+    }),
+  ].join('\n')
+  for (const files of [
+    { ...chart, 'app/values.yaml': bomb },
+    {
+      'app/kustomization.yaml': 'resources: [x.yaml]\n',
+      'app/x.yaml': `${configMap('x')}data:\n  ${bomb.replaceAll('\n', '\n  ')}\n`,
+    },
+    { 'app/kustomization.yaml': `${bomb}\nresources: [x.yaml]\n`, 'app/x.yaml': configMap('x') },
+  ]) {
+    expect(told(render(files))[0]).toMatch(/^(RenderFailed|LimitExceeded) /)
+  }
+  expect(declared(render(chart))).toEqual(['app/templates/a.yaml:0 ConfigMap/web'])
 })
 
 test('a chart is rendered with the values of its files and then of the definition, in the namespace of the application', () => {

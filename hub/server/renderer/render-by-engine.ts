@@ -1,5 +1,6 @@
 // Asks the engine, and takes what it made: with Helm's hooks as ours, and encrypted manifests as they stand in Git.
-import type { EngineHelmOptions, EngineRequest } from './engine-messages.ts'
+import { toAppError } from '@fairlead/shared/errors'
+import type { EngineAnswer, EngineHelmOptions, EngineRequest } from './engine-messages.ts'
 import { adaptHelmObject } from './helm-objects.ts'
 import { DEFAULT_API_VERSIONS, DEFAULT_KUBE_VERSION } from './kubernetes-apis.ts'
 import { KustomizeOrigins } from './kustomize-origins.ts'
@@ -15,7 +16,7 @@ export interface EngineRender {
   readonly run: RunEngine
 }
 
-/** Renders into `rendering`, or returns what is to be read before. Throws as RunEngine does. */
+/** Renders into `rendering`, or returns what is to be read before. */
 export function renderByEngine(
   rendering: Rendering,
   inputs: RenderInputs,
@@ -30,7 +31,7 @@ export function renderByEngine(
     skipped: inputs.skipped,
     ...(settings ? { helm: settings } : { kustomize: {} }),
   }
-  const { needs, problems, outputs } = run(request)
+  const { needs, problems, outputs } = runOrExplain(run, request)
   if (needs.length > 0) return needs
   for (const { code, message, file = options.path, line = 0 } of problems) {
     rendering.report(code, message, { file, line })
@@ -39,6 +40,17 @@ export function renderByEngine(
   const adapt: Adapt = tool === 'helm' ? adaptHelmObject : (document, path) => origins.adapt(document, path)
   for (const { file, bytes } of outputs) rendering.addMade({ path: file, bytes }, adapt)
   return []
+}
+
+/** The answer; that the engine died of it is a problem of the files, as they would kill the next one too. */
+function runOrExplain(run: RunEngine, request: EngineRequest): EngineAnswer {
+  try {
+    return run(request)
+  } catch (thrown) {
+    const { code, message, kind } = toAppError(thrown)
+    if (kind !== 'user') throw thrown
+    return { needs: [], problems: [{ code, message }], outputs: [], broken: true }
+  }
 }
 
 /** What Helm is told; undefined, and a problem, when a value file is none of the repository. */

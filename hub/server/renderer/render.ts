@@ -48,7 +48,7 @@ export function inputHash(read: readonly ReadPath[], options: RenderOptions): st
   return sha256Hex(canonicalJson({ version: RENDERER_VERSION, read, application, path, namespace, substitute, render }))
 }
 
-/** Renders an application. Never throws for what the files hold: that becomes problems; but RunEngine may throw. */
+/** Renders an application. Never throws for what the files hold: that becomes problems. */
 export function renderApplication(
   inputs: RenderInputs,
   given: RenderOptions,

@@ -115,7 +115,7 @@ const runaway = {
 }
 
 test('a chart that runs away dies alone, is told why, and the next one is rendered', async () => {
-  renderer = createRenderer({ logger: silentLogger, workers: 1, timeoutMs: 8_000 })
+  renderer = createRenderer({ logger: silentLogger, workers: 1, engineTimeoutMs: 8_000 })
   const told: Record<string, string> = {}
   for (const [name, template] of Object.entries(runaway)) {
     const inputs = inputsOf({ ...chart, 'templates/b.yaml': template }, [''])
@@ -126,8 +126,8 @@ test('a chart that runs away dies alone, is told why, and the next one is render
   }
   expect(told).toMatchObject({
     loop: 'LimitExceeded: not done within 8000 ms',
-    memory: 'LimitExceeded: rendering needs more than 256 MB of memory',
-    list: 'LimitExceeded: rendering needs more than 256 MB of memory',
+    memory: 'LimitExceeded: rendering needs more than 512 MB of memory',
+    list: 'LimitExceeded: rendering needs more than 512 MB of memory',
     recursion: expect.stringMatching(
       /^RenderFailed: Helm: template: web.templates.b.yaml:1:.* … .*nested reference name/,
     ),

@@ -12,10 +12,12 @@ import type { ContentAnswer, RenderAnswer, RenderRequest, SealedAnswer } from '.
 /** Settings of a renderer. */
 export interface RendererOptions {
   readonly logger: Logger
-  /** Worker threads, default 2. */
+  /** Worker threads, default 2; and as many again for charts and Kustomize folders, so that these hold up nothing else. */
   readonly workers?: number
-  /** Longest time of one render in milliseconds, default 20,000. */
+  /** Longest time of one render of plain manifests, and of what else the workers do, in milliseconds, default 20,000. */
   readonly timeoutMs?: number
+  /** Longest time of one render by Helm or Kustomize in milliseconds, default 60,000. */
+  readonly engineTimeoutMs?: number
   /** Most megabytes of JavaScript objects in one worker, default 1,024; the limits on files keep a render well below. */
   readonly heapMegabytes?: number
 }
@@ -41,7 +43,7 @@ export type StoredArtifact = SealedAnswer
 
 /** Renders applications. */
 export interface Renderer {
-  /** Renders one application, or says what is to be read before. Rejects with LimitExceeded when it takes too long or too much memory, with RenderFailed when the engine dies of it, with Aborted when the signal aborts. What the files hold never makes it reject otherwise. */
+  /** Renders one application, or says what is to be read before. Rejects with LimitExceeded when it takes too long or too much memory of JavaScript, with Aborted when the signal aborts. What the files hold never makes it reject otherwise. */
   render(inputs: RenderInputs, options: RenderOptions, signal?: AbortSignal): Promise<RenderedApplication | NeedsMore>
   /** Joins an incomplete render with the last good artifact, see carryOver. Rejects with ArtifactCorrupt when that cannot be opened, else as render does. */
   carryOver(
@@ -61,14 +63,20 @@ export function createRenderer({
   logger,
   workers = 2,
   timeoutMs = 20_000,
+  engineTimeoutMs = 60_000,
   heapMegabytes = 1_024,
 }: RendererOptions): Renderer {
   const engine = createEngineSource()
-  const pool = createWorkerPool({ url: workerUrl('render-worker', import.meta.url), size: workers, heapMegabytes })
+  const settings = { url: workerUrl('render-worker', import.meta.url), size: workers, heapMegabytes }
+  const pool = createWorkerPool(settings)
+  const enginePool = createWorkerPool(settings)
   // The worker is ours and answers the type that belongs to the request.
   const run = async (request: RenderRequest, signal: AbortSignal | undefined): Promise<unknown> => {
+    const isEngines = request.verb === 'render' && request.engine !== undefined
     try {
-      return await pool.run(request, { signal, timeoutMs })
+      return await (isEngines
+        ? enginePool.run(request, { signal, timeoutMs: engineTimeoutMs })
+        : pool.run(request, { signal, timeoutMs }))
     } catch (error) {
       throw toAppError(error)
     }
@@ -86,7 +94,9 @@ export function createRenderer({
     carryOver: async (last, { content }, namespace, signal) =>
       (await run({ verb: 'carry-over', last, content, namespace }, signal)) as ContentAnswer,
     seal: async ({ content }, signal) => (await run({ verb: 'seal', content }, signal)) as SealedAnswer,
-    stop: () => pool.stop(),
+    stop: async () => {
+      await Promise.all([pool.stop(), enginePool.stop()])
+    },
   }
 }
 
