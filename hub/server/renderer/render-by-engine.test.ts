@@ -232,6 +232,8 @@ test('archives and aliases that expand without end, and archives that lead out o
   ]) {
     expect(told(render(files))[0]).toMatch(/^(RenderFailed|LimitExceeded) /)
   }
+  const deep = { ...chart, 'app/values.yaml': `a: ${'['.repeat(5_000)}${']'.repeat(5_000)}\n` }
+  expect(told(render(deep))).toEqual(['LimitExceeded app:0: rendering is nested too deep'])
   expect(declared(render(chart))).toEqual(['app/templates/a.yaml:0 ConfigMap/web'])
 })
 
