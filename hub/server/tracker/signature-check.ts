@@ -2,7 +2,7 @@
 // verified comes from strangers, and OpenPGP takes its time.
 import { AppError } from '@fairlead/shared/errors'
 import type { AllowedSigner } from '../allowed-signers.ts'
-import { findCommit, type ObjectSource } from './git-object.ts'
+import { findCommit, type GitObject, type ObjectSource } from './git-object.ts'
 import { readSignedFacts, type SignedParts, splitSignedCommit, splitSignedTag } from './signed-object.ts'
 import { verifySshSignature } from './ssh-signature.ts'
 
@@ -25,18 +25,29 @@ export interface SignatureQuestion {
 /** A clock that runs ahead may be ahead by this much, in seconds. */
 const FUTURE_S = 86_400
 const TAGS = 'refs/tags/'
+/** Largest commit or tag that is looked at; Git's own have some thousand bytes. */
+const SIGNED_MAX_BYTES = 256 * 1024
 
 /** Resolves when the commit is signed by one of the keys; for a tag it is enough that the tag is. Rejects with SignatureRejected, or as findCommit throws. */
 export async function checkSignature(source: ObjectSource, { oid, name, keys }: SignatureQuestion): Promise<void> {
   const commit = findCommit(source, oid)
-  const object = commit && source.find(commit.oid)
+  const object = commit && findSigned(source, commit.oid)
   if (commit === undefined || object === undefined) throw rejected(`commit ${oid.slice(0, 12)} is not there`)
   const tagProblem = await findTagProblem(source, { oid, name, keys })
   if (tagProblem === undefined) return
-  const problem = await findProblem(splitSignedCommit(object.data), object.data, keys)
+  const problem = await findProblem(splitSignedCommit(object.data), keys)
   if (problem === undefined) return
   const ofTag = tagProblem === '' ? '' : ` and ${tagProblem}`
   throw rejected(`commit ${commit.oid.slice(0, 12)} ${problem}${ofTag}`)
+}
+
+function findSigned(source: ObjectSource, oid: string): GitObject | undefined {
+  try {
+    return source.find(oid, SIGNED_MAX_BYTES)
+  } catch (error) {
+    if (!(error instanceof AppError) || error.code !== 'LimitExceeded') throw error
+    throw rejected(`${oid.slice(0, 12)} is too large for its signature to be looked at`)
+  }
 }
 
 /** Undefined when the tag is signed; empty when there is no annotated tag. */
@@ -44,11 +55,12 @@ async function findTagProblem(
   source: ObjectSource,
   { oid, name, keys }: SignatureQuestion,
 ): Promise<string | undefined> {
-  const tag = source.find(oid)
+  const tag = findSigned(source, oid)
   if (tag?.type !== 'tag' || !name.startsWith(TAGS)) return ''
-  const { tagName } = readSignedFacts(tag.data)
-  const problem = await findProblem(splitSignedTag(tag.data), tag.data, keys)
-  if (problem !== undefined) return `its tag ${problem}`
+  const parts = splitSignedTag(tag.data)
+  const problem = await findProblem(parts, keys)
+  if (parts === undefined || problem !== undefined) return `its tag ${problem}`
+  const { tagName } = readSignedFacts(parts.payload)
   // An old signed tag under another name would take everybody back.
   return `${TAGS}${tagName}` === name
     ? undefined
@@ -58,11 +70,10 @@ async function findTagProblem(
 /** Why an object is not signed by one of the keys. */
 async function findProblem(
   parts: SignedParts | undefined,
-  object: Buffer,
   { signers, gpgKeys }: SigningKeys,
 ): Promise<string | undefined> {
   if (parts === undefined) return 'is not signed'
-  const { timeS } = readSignedFacts(object)
+  const { timeS } = readSignedFacts(parts.payload)
   if (timeS > Date.now() / 1_000 + FUTURE_S) return 'is dated in the future'
   if (parts.signature.startsWith('-----BEGIN SSH SIGNATURE-----')) return findSshProblem(parts, signers, timeS)
   if (gpgKeys === '') return 'is signed by OpenPGP, and no OpenPGP key is allowed'

@@ -178,6 +178,24 @@ test('a commit whose content was changed after it was signed is refused, and a s
   expect((await stateOf('main')).commit).toBe(good)
 })
 
+test('a commit or tag too large to be looked at is refused, and holds up no other', async () => {
+  const key = makeSshKey('dev')
+  await follow('main', 'large', 'v1')
+  // Git would not take so long a message as an argument.
+  const message = writeTemporary('\n'.repeat(2 * 1024 * 1024).concat('end'))
+  const tail = ['--cleanup=verbatim', '-F', message]
+  repository.git(...key.gitOptions, 'commit', '-q', '--allow-empty', '-S', ...tail)
+  repository.git('push', '-q', 'origin', 'HEAD:large')
+  repository.git(...key.gitOptions, 'tag', '-s', ...tail, 'v1')
+  repository.git('push', '-q', 'origin', 'v1')
+  const good = commit(key)
+  tracker.start()
+  await define({ allowedSigners: `dev ${key.publicKey}` })
+  await taken(good)
+  await refused('is too large', 'large')
+  await refused('is too large', 'v1')
+})
+
 test('a signed tag counts under its own name only, and a signed commit under any tag', async () => {
   const key = makeSshKey('dev')
   await follow('v1', 'v2', 'semver:^3')

@@ -39,3 +39,16 @@ test('name and time are those of the headers', () => {
   })
   expect(readSignedFacts(Buffer.from('tag v1\ntagger T <t> 9 +0000\n\ntag v2'))).toEqual({ tagName: 'v1', timeS: 9 })
 })
+
+test('what a signature does not cover says neither name nor time', () => {
+  // What stands in a header of a signature is taken out before it is verified: anybody may have put it there.
+  const forged = 'gpgsig x\n \rtag v9\n \u2028tagger X <x> 5 +0000\n'
+  const tag = `object 1\ntype commit\n${forged}tag v1\ntagger T <t> 9 +0000\n\nrelease\n`
+  const parts = splitSignedTag(Buffer.from(tag + signature))
+  expect(parts?.payload.toString()).not.toContain('gpgsig')
+  expect(readSignedFacts(parts?.payload ?? Buffer.from(''))).toEqual({ tagName: 'v1', timeS: 9 })
+  expect(readSignedFacts(Buffer.from('object 1\rtag v9\ntag v1\rtagger X <x> 5 +0000\ntagger T <t> 9 +0000\n\n'))).toEqual({
+    tagName: 'v1\rtagger X <x> 5 +0000',
+    timeS: 9,
+  })
+})

@@ -25,12 +25,16 @@ export function splitSignedTag(tag: Buffer): SignedParts | undefined {
   return { payload: takeSignaturesOut(tag.subarray(0, start)).payload, signature: tag.toString('latin1', start) }
 }
 
-/** The name that a tag gives itself, and when it was made, in seconds since the epoch; of a commit, when it was committed. */
-export function readSignedFacts(object: Buffer): { readonly tagName: string | undefined; readonly timeS: number } {
-  const end = object.indexOf('\n\n')
-  const header = object.toString('utf8', 0, end < 0 ? object.length : end)
-  const time = /^(?:committer|tagger) .*> (\d{1,12}) [+-]\d{4}$/m.exec(header)?.[1]
-  return { tagName: /^tag (.+)$/m.exec(header)?.[1], timeS: time === undefined ? 0 : Number(time) }
+/** Of what was signed: the name that a tag gives itself, and when it was made, in seconds since the epoch; of a commit, when it was committed. Nothing that the signature does not cover may be given here: it says what anybody likes. */
+export function readSignedFacts(payload: Buffer): { readonly tagName: string | undefined; readonly timeS: number } {
+  const end = payload.indexOf('\n\n')
+  // Lines end as Git ends them; to a regular expression other characters end them too.
+  const lines = payload.toString('utf8', 0, end < 0 ? payload.length : end).split('\n')
+  const person = lines.find((line) => /^(?:committer|tagger) /.test(line)) ?? ''
+  return {
+    tagName: lines.find((line) => line.startsWith('tag '))?.slice('tag '.length),
+    timeS: Number(/> (\d{1,12}) [+-]\d{4}$/.exec(person)?.[1] ?? 0),
+  }
 }
 
 function takeSignaturesOut(object: Buffer): { payload: Buffer; signatures: string[] } {
