@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -65,6 +66,9 @@ func (rendering *helmRendering) run() ([]output, error) {
 		return nil, err
 	}
 	if rendering.chart, err = rendering.load(); err != nil {
+		return nil, err
+	}
+	if err := rendering.orderDependencies(rendering.chart); err != nil {
 		return nil, err
 	}
 	if err := rendering.checkChart(); err != nil {
@@ -141,7 +145,8 @@ func (rendering *helmRendering) load() (*chart.Chart, error) {
 		rules = parsed
 	}
 	rules.AddDefaults()
-	for name, entry := range tree.skipped {
+	for _, name := range slices.Sorted(maps.Keys(tree.skipped)) {
+		entry := tree.skipped[name]
 		below := strings.TrimPrefix(strings.TrimPrefix(name, root), "/")
 		if isWithin(name, root) && !isIgnored(rules, below) {
 			return nil, located{problem{Code: entry.Code, Message: entry.Message, File: name}}
@@ -188,6 +193,28 @@ func (info entryInfo) Mode() fs.FileMode {
 func (info entryInfo) Size() int64        { return 0 }
 func (info entryInfo) ModTime() time.Time { return time.Time{} }
 func (info entryInfo) Sys() any           { return nil }
+
+// orderDependencies puts the charts in charts/ in order, which Helm reads in a random one: else that of their crds/ were
+// random, and which of several charts of one name is taken. Of one name and version there must be one.
+func (rendering *helmRendering) orderDependencies(parent *chart.Chart) error {
+	dependencies := slices.SortedFunc(slices.Values(parent.Dependencies()), func(a, b *chart.Chart) int {
+		return cmp.Or(cmp.Compare(a.Name(), b.Name()), cmp.Compare(b.Metadata.Version, a.Metadata.Version))
+	})
+	for index, dependency := range dependencies {
+		if index > 0 && dependency.Name() == dependencies[index-1].Name() &&
+			dependency.Metadata.Version == dependencies[index-1].Metadata.Version {
+			return located{problem{
+				Code: renderFailed, File: rendering.chartFile,
+				Message: fmt.Sprintf("charts/ of %s holds %s %s twice", parent.Name(), dependency.Name(), dependency.Metadata.Version),
+			}}
+		}
+		if err := rendering.orderDependencies(dependency); err != nil {
+			return err
+		}
+	}
+	parent.SetDependencies(dependencies...)
+	return nil
+}
 
 func (rendering *helmRendering) checkChart() error {
 	metadata := rendering.chart.Metadata
@@ -320,14 +347,17 @@ func (rendering *helmRendering) sourceOf(name string) string {
 	}
 }
 
+// archiveOf is <name>-<version>.tgz; db-ha-1.0.0.tgz is not that of db.
 func (rendering *helmRendering) archiveOf(folder, name string) string {
-	for entry := range rendering.request.tree.folders[folder] {
-		if rest, ok := strings.CutPrefix(entry, name+"-"); ok && strings.HasSuffix(rest, ".tgz") {
+	for _, entry := range slices.Sorted(maps.Keys(rendering.request.tree.folders[folder])) {
+		if rest, ok := strings.CutPrefix(entry, name+"-"); ok && archiveVersion.MatchString(rest) {
 			return path.Join(folder, entry)
 		}
 	}
 	return rendering.chartFile
 }
+
+var archiveVersion = regexp.MustCompile(`^v?\d.*\.tgz$`)
 
 var templatePlace = regexp.MustCompile(`([\w.-]+/(?:charts/[\w.-]+/)*templates/[^\s:()"']+):(\d+)`)
 
@@ -348,13 +378,15 @@ func (rendering *helmRendering) explain(err error) problem {
 
 var (
 	templateText = regexp.MustCompile(`(cannot parse template|error during tpl function execution for) "(?:[^"\\]|\\.)*"`)
-	schemaValue  = regexp.MustCompile(`(at '[^']*': )'(?:[^'\\]|\\.)*' (does not match|is not valid)`)
+	// The reason why a format does not fit quotes the value once more.
+	schemaValue  = regexp.MustCompile(`(at '(?:[^'\\]|\\.)*': )'(?:[^'\\]|\\.)*' (does not match|is not valid [\w-]+(?:: [^\n]*)?)`)
+	schemaReason = regexp.MustCompile(`(the value is not valid [\w-]+): [^\n]*`)
 )
 
 // withoutValues leaves out what may be a secret: texts given to tpl, and values that a schema refuses.
 func withoutValues(message string) string {
 	message = templateText.ReplaceAllString(message, "$1 …")
-	return schemaValue.ReplaceAllString(message, "${1}the value $2")
+	return schemaReason.ReplaceAllString(schemaValue.ReplaceAllString(message, "${1}the value $2"), "$1")
 }
 
 // withoutCalls keeps of a chain of calls the first, which the chart's author began with, and what went wrong in the last.

@@ -13,8 +13,12 @@ import (
 	"sigs.k8s.io/kustomize/api/resmap"
 	"sigs.k8s.io/kustomize/api/resource"
 	"sigs.k8s.io/kustomize/api/types"
+	"sigs.k8s.io/kustomize/kyaml/openapi"
 	"sigs.k8s.io/kustomize/kyaml/yaml"
 )
+
+// builtinSchema is what Kustomize merges by where nobody says otherwise.
+var builtinSchema = openapi.GetSchemaVersion()
 
 func renderKustomize(request *request) *outcome {
 	tree := request.tree
@@ -45,10 +49,19 @@ func renderKustomize(request *request) *outcome {
 }
 
 func build(system fileSystem, folder string) (resmap.ResMap, error) {
+	defer forgetSchema()
 	options := krusty.MakeDefaultOptions()
 	// Files beside the folder are as much a part of the commit as those in it, and there is nothing else to be read.
 	options.LoadRestrictions = types.LoadRestrictionsNone
 	return krusty.MakeKustomizer(options).Run(system, path.Join("/"+mount, folder))
+}
+
+// forgetSchema takes away what the field `openapi` of a kustomization said: Kustomize keeps it for the whole process, and
+// would merge the lists of whatever is rendered next by it.
+func forgetSchema() {
+	if openapi.GetSchemaVersion() != builtinSchema {
+		openapi.ResetOpenAPI()
+	}
 }
 
 // trackOrigins has Kustomize note from which file each object comes; false when the folder says of buildMetadata itself
@@ -132,6 +145,9 @@ var (
 	// What a transformer or generator was configured with may be a Secret's data.
 	configText = regexp.MustCompile("(?s) with config: `[^`]*`")
 	patchText  = regexp.MustCompile(`(?s)( patch from) \[.*\]`)
+	// So may be what a generator or a replacement was given.
+	literalText = regexp.MustCompile(`(?s)literal sources \[.*\]: invalid literal source .*, expected key=value`)
+	valueText   = regexp.MustCompile(`(?s)(?:: node contents:| for value ).*$`)
 )
 
 // explain says in few words what Kustomize says in many, with the file and line as far as it names them.
@@ -139,6 +155,7 @@ func explain(err error, tree *tree, folder string) problem {
 	message := strings.ReplaceAll(err.Error(), "/"+mount+"/", "")
 	message = folderNoise.ReplaceAllString(message, "")
 	message = patchText.ReplaceAllString(configText.ReplaceAllString(message, ""), "$1 what is given")
+	message = valueText.ReplaceAllString(literalText.ReplaceAllString(message, "a literal is not key=value"), "")
 	if matches := pathNoise.FindAllStringSubmatch(message, -1); len(matches) > 0 {
 		folder = matches[len(matches)-1][1]
 	}

@@ -284,10 +284,27 @@ test('no message holds what a secret may be', () => {
   const overlay = render({ 'app/kustomization.yaml': kustomization, 'app/x.yaml': configMap('x') })
   expect(told(overlay)[0]).toMatch(/^RenderFailed app.kustomization.yaml:0: Kustomize: .*patch/)
   expect(JSON.stringify(told(overlay))).not.toContain('hush-hush')
+  const replacement = (source: string, target: string): string =>
+    `resources: [x.yaml]\nreplacements: [{source: {kind: ConfigMap, fieldPath: data.a${source}}, targets: [{select: {kind: ConfigMap}, fieldPaths: [data.a${target}]}]}]\n`
+  for (const [content, reason] of [
+    ['secretGenerator: [{name: a, literals: ["hush-hush\\nhush-hush"]}]', 'a literal is not key=value'],
+    [replacement('', '.b'), 'expected MappingNode but got ScalarNode'],
+    [replacement(', options: {delimiter: "-", index: 9}', ''), 'index 9 is out of bounds'],
+  ] as const) {
+    const made = render({ 'app/kustomization.yaml': content, 'app/x.yaml': configMap('x', 'data: {a: hush-hush}\n') })
+    expect(told(made)[0]).toContain(reason)
+    expect(JSON.stringify(told(made))).not.toContain('hush')
+  }
   const helm = { values: { key: '{{ hush-hush', size: 'hush-hush' } }
   const tpl = render({ ...chart, 'app/templates/b.yaml': '{{ tpl .Values.key . }}' }, { render: { helm } })
   expect(told(tpl)[0]).toMatch(/^RenderFailed app.templates.b.yaml:1: Helm: .*cannot parse template/)
   expect(JSON.stringify(told(tpl))).not.toContain('{{ hush-hush')
+  const formats = { "a'b": { pattern: '^[0-9]+$' }, c: { format: 'uri' }, d: { format: 'date' } }
+  const draft = { $schema: 'http://json-schema.org/draft-07/schema#', properties: formats }
+  const values = { "a'b": 'hush-hush', c: 'https://user:hush-hush@host:port', d: "hush'-hush" }
+  const unfit = render({ ...chart, 'app/values.schema.json': JSON.stringify(draft) }, { render: { helm: { values } } })
+  expect(told(unfit)[0]).toMatch(/does not match.*'\/c': the value is not valid uri.*the value is not valid date$/)
+  expect(JSON.stringify(told(unfit))).not.toContain('hush')
   const schema = '{"properties": {"size": {"type": "string", "pattern": "^[0-9]+$"}}}'
   const checked = render({ ...chart, 'app/values.schema.json': schema }, { render: { helm } })
   expect(told(checked)[0]).toMatch(/^RenderFailed app.Chart.yaml:0: Helm: .*the value does not match pattern/)
@@ -413,4 +430,48 @@ test('the tool is chosen by what the folder holds, and by the definition where i
   expect(told(render(inside))).toEqual([
     'InvalidManifest app/sub/Chart.yaml:0: app/sub is a Helm chart among plain manifests; make it an Application of its own',
   ])
+})
+
+test('a chart that renders to nothing but a hook that is left out is refused: nothing may be pruned by it', () => {
+  const hook = configMap('late', '  annotations: {helm.sh/hook: pre-delete}\n')
+  const outcome = render({ 'app/Chart.yaml': chart['app/Chart.yaml'], 'app/templates/a.yaml': hook })
+  expect(outcome.incomplete).toBe(true)
+  expect(told(outcome)).toEqual([
+    expect.stringMatching(/^InvalidManifest app\/templates\/a.yaml:0: the hook pre-delete is left out/),
+    expect.stringMatching(/^InvalidManifest app:0: there are no manifests here/),
+  ])
+})
+
+test('a schema that one kustomization brings changes nothing of what is rendered next', () => {
+  const containers = (names: string): string =>
+    `apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: d}\nspec: {template: {spec: {containers: [${names}]}}}\n`
+  const files = {
+    'app/kustomization.yaml': 'resources: [d.yaml]\npatches: [{path: p.yaml}]\n',
+    'app/d.yaml': containers('{name: a, image: x}, {name: b, image: y}'),
+    'app/p.yaml': containers('{name: a, image: z}'),
+  }
+  const first = render(files)
+  const kind = [{ group: 'apps', version: 'v1', kind: 'Deployment' }]
+  // Without merge keys a list is replaced.
+  const schema = { definitions: { Deployment: { type: 'object', 'x-kubernetes-group-version-kind': kind } } }
+  const outcome = render({
+    ...files,
+    'app/kustomization.yaml': `${files['app/kustomization.yaml']}openapi: {path: schema.json}\n`,
+    'app/schema.json': JSON.stringify(schema),
+  })
+  expect(objectsOf(outcome)).not.toEqual(objectsOf(first))
+  expect(objectsOf(render(files))).toEqual(objectsOf(first))
+})
+
+test('charts in charts/ are taken in one order, and of one name and version only once', () => {
+  const charts = ['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h'].flatMap((name) => [
+    [`app/charts/${name}/Chart.yaml`, `apiVersion: v2\nname: ${name}\nversion: 1.0.0\n`],
+    [`app/charts/${name}/crds/x.yaml`, configMap(`crd-${name}`)],
+  ])
+  const files = { 'app/Chart.yaml': chart['app/Chart.yaml'], ...Object.fromEntries(charts) }
+  expect(declared(render(files))).toEqual(
+    ['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h'].map((name) => `app/charts/${name}/crds/x.yaml:0 ConfigMap/crd-${name}`),
+  )
+  const twice = { ...files, 'app/charts/other/Chart.yaml': files['app/charts/a/Chart.yaml'] ?? '' }
+  expect(told(render(twice))).toEqual(['RenderFailed app/Chart.yaml:0: charts/ of web holds a 1.0.0 twice'])
 })

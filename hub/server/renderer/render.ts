@@ -8,7 +8,7 @@ import { chooseTool, findForeignFolders, isWithin, type RenderSettings } from '.
 import { Rendering, type RenderOutcome } from './rendering.ts'
 
 /** Grows whenever equal inputs may give another artifact than before, as with new versions of Helm and Kustomize, so that everything is rendered again. */
-export const RENDERER_VERSION = 5
+export const RENDERER_VERSION = 6
 
 /** What a render depends on besides the files. */
 export interface RenderOptions {

@@ -123,7 +123,7 @@ export class Rendering {
 
   /** What came of it. */
   finish(): RenderOutcome {
-    if (this.#manifests.length === 0 && this.#problems.length === 0) {
+    if (this.#manifests.length === 0 && !this.#isIncomplete) {
       // Emptiness is more often a mistake than a wish, and deleting everything is no answer to a mistake.
       const message = 'there are no manifests here; to remove everything, delete the application'
       this.report('InvalidManifest', message, { file: this.#options.path })
