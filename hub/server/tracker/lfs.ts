@@ -1,7 +1,7 @@
 // Git LFS: what pointers stand for is downloaded by the batch API (github.com/git-lfs/git-lfs, docs/api/batch.md), checked,
 // and kept by content.
-import { createHash } from 'node:crypto'
-import { existsSync } from 'node:fs'
+import { createHash, randomUUID } from 'node:crypto'
+import { readFileSync, statSync } from 'node:fs'
 import { mkdir, rename, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { AppError } from '@fairlead/shared/errors'
@@ -43,6 +43,13 @@ export function findLfsPointer(data: Buffer): LfsPointer | undefined {
   return match === null ? undefined : { oid: match[1] ?? '', sizeBytes: Number(match[2]) }
 }
 
+/** What was downloaded; undefined when it is not there, or not whole, as after a crash. */
+export function readLfs(folder: string, { oid, sizeBytes }: LfsPointer): Buffer | undefined {
+  const file = path.join(folder, oid)
+  const isWhole = statSync(file, { throwIfNoEntry: false })?.size === sizeBytes
+  return isWhole ? readFileSync(file) : undefined
+}
+
 /** Downloads what is not there yet. Rejects as GitHttp.send does, with FetchFailed when the server has something else or nothing, with InvalidArgument for SSH. */
 export async function downloadLfs(
   http: GitHttp,
@@ -50,7 +57,7 @@ export async function downloadLfs(
   download: LfsDownload,
 ): Promise<void> {
   if (download.remote.ssh) throw new AppError('InvalidArgument', 'Git LFS is not supported over SSH; use https://')
-  const missing = pointers.filter(({ oid }) => !existsSync(path.join(download.folder, oid)))
+  const missing = pointers.filter((pointer) => readLfs(download.folder, pointer) === undefined)
   await mkdir(download.folder, { recursive: true, mode: 0o700 })
   for (let start = 0; start < missing.length; start += BATCH_SIZE) {
     const batch = missing.slice(start, start + BATCH_SIZE)
@@ -145,8 +152,10 @@ async function downloadOne(
   const isRight = answer.body.length === sizeBytes && createHash('sha256').update(answer.body).digest('hex') === oid
   if (answer.status !== 200 || !isRight) throw unavailable(`${name} is not what the server sends`)
   const file = path.join(folder, oid)
-  await writeFile(`${file}.tmp`, answer.body)
-  await rename(`${file}.tmp`, file)
+  // Of its own: applications that need the same content download it at once.
+  const partial = `${file}.${randomUUID()}.tmp`
+  await writeFile(partial, answer.body)
+  await rename(partial, file)
 }
 
 /** Not FetchFailed, which stands for a mirror that must be fetched anew. */

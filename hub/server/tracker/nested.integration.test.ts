@@ -1,6 +1,6 @@
 // What a repository refers to: submodules, and contents of Git LFS, by real git and a real batch API.
 import { createHash, randomBytes } from 'node:crypto'
-import { rmSync } from 'node:fs'
+import { rmSync, truncateSync } from 'node:fs'
 import { createServer, type RequestListener, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import path from 'node:path'
@@ -199,6 +199,20 @@ test('contents of Git LFS come by the batch API, from declared hosts only, are c
   const downloads = seen.length
   await read()
   expect(seen).toHaveLength(downloads)
+  const shared = randomBytes(1_000_000)
+  contents.set(createHash('sha256').update(shared).digest('hex'), shared)
+  const both = repository.commit({ 'web/crds.yaml': pointer(shared) })
+  bed.tracker.refresh('shop')
+  await bed.seen(both, 'shop')
+  const atOnce = Array.from({ length: 4 }, () =>
+    bed.tracker.readTree('shop', both, 'web', new AbortController().signal),
+  )
+  for (const { files } of await Promise.all(atOnce))
+    expect(files.find(({ path: file }) => file === 'web/crds.yaml')?.bytes).toHaveLength(shared.length)
+  // A crash of the machine can leave less of a file than was written.
+  for (const oid of contents.keys()) truncateSync(path.join(bed.gitDir, 'shop.git/lfs', oid))
+  const healed = await bed.tracker.readTree('shop', both, 'web', new AbortController().signal)
+  expect(healed.files.find(({ path: file }) => file === 'web/crds.yaml')?.bytes).toHaveLength(shared.length)
   const lie = randomBytes(100)
   const oid = 'c'.repeat(64)
   contents.set(oid, lie)

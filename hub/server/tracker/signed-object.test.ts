@@ -47,7 +47,9 @@ test('what a signature does not cover says neither name nor time', () => {
   const parts = splitSignedTag(Buffer.from(tag + signature))
   expect(parts?.payload.toString()).not.toContain('gpgsig')
   expect(readSignedFacts(parts?.payload ?? Buffer.from(''))).toEqual({ tagName: 'v1', timeS: 9 })
-  expect(readSignedFacts(Buffer.from('object 1\rtag v9\ntag v1\rtagger X <x> 5 +0000\ntagger T <t> 9 +0000\n\n'))).toEqual({
+  expect(
+    readSignedFacts(Buffer.from('object 1\rtag v9\ntag v1\rtagger X <x> 5 +0000\ntagger T <t> 9 +0000\n\n')),
+  ).toEqual({
     tagName: 'v1\rtagger X <x> 5 +0000',
     timeS: 9,
   })

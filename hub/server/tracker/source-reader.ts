@@ -1,8 +1,7 @@
 // Reads the files of one folder at one commit, with limits, and never a byte from outside the commit.
-import { existsSync, readFileSync } from 'node:fs'
 import { AppError, type ErrorCode } from '@fairlead/shared/errors'
 import { damaged, findCommit, type ObjectSource, readTreeEntries, type TreeEntry } from './git-object.ts'
-import { findLfsPointer, isLfsPointer, type LfsPointer } from './lfs.ts'
+import { findLfsPointer, isLfsPointer, type LfsPointer, readLfs } from './lfs.ts'
 import type { SkippedEntry, SourceTree } from './source-tree.ts'
 
 /** Most files below an application's path. */
@@ -166,7 +165,7 @@ class Walk {
       this.#skip('file', path, 'InvalidManifest', 'a Git LFS pointer that cannot be read')
       return undefined
     }
-    const { oid, sizeBytes } = pointer
+    const { sizeBytes } = pointer
     if (sizeBytes > TREE_MAX_FILE_BYTES) {
       this.#skip(
         'file',
@@ -176,10 +175,9 @@ class Walk {
       )
       return undefined
     }
-    const content = `${this.#lfsFolder}/${oid}`
-    if (existsSync(content)) return readFileSync(content)
-    this.missingLfs.push({ oid, sizeBytes })
-    return undefined
+    const content = readLfs(this.#lfsFolder, pointer)
+    if (content === undefined) this.missingLfs.push(pointer)
+    return content
   }
 
   /** Submodules whose commit is here are folders. */
