@@ -358,6 +358,7 @@ export class Application implements Neighbour {
     const isNew = this.isComplete() && this.completed.digest !== digest
     if (isNew) this.completed = { digest, atMs: this.context.clock(), inputs: this.#inputsOf(target) }
     else if (this.isComplete()) this.completed = { ...this.completed, inputs: this.#inputsOf(target) }
+    this.gate.settle()
     await this.save()
     if (!this.isComplete() || this.target !== target) return
     this.revision = target.revision

@@ -48,6 +48,8 @@ export class RevisionGate {
   /** The newest revision has passed, and is in force. */
   #hasPassed = false
   #inForce = new InForce()
+  /** What the inventory says of it: where nothing holds revisions back it is written with what the revision's end writes anyway. */
+  #recorded = this.#inForce
   /** What is in force as far as it could be declared again; undefined while that was not needed. */
   #redeclared: LoadedManifests['declared'] | undefined
   /** Since when nothing but a kind or a namespace is missing; 0 when that is not so. */
@@ -62,12 +64,13 @@ export class RevisionGate {
   adopt({ validatedDigest = '', inForce, hooks = [] }: Inventory): void {
     this.#validated = validatedDigest
     this.#inForce = new InForce(inForce)
+    this.#recorded = this.#inForce
     this.hooks.adopt(hooks)
   }
 
   /** What the inventory must say. */
   toInventory(): Pick<Inventory, 'validatedDigest' | 'inForce' | 'hooks'> {
-    return { validatedDigest: this.#validated, inForce: this.#inForce.toString(), hooks: this.hooks.records() }
+    return { validatedDigest: this.#validated, inForce: this.#recorded.toString(), hooks: this.hooks.records() }
   }
 
   /** The artifact that is in force while a newer revision has not passed: it must not be lost. */
@@ -148,6 +151,8 @@ export class RevisionGate {
     this.#hasPassed = true
     this.#redeclared = undefined
     this.#inForce = inForceOf(target, candidate)
+    const isGated = target.policy.validate !== '' || candidate.hooks.size > 0 || target.policy.dependsOn.length > 0
+    if (isGated) this.#recorded = this.#inForce
     if (isFirst) this.#application.context.noteInForce()
   }
 
@@ -183,6 +188,11 @@ export class RevisionGate {
     }
     this.#refusals = []
     return await this.#runPreSync(target, candidate, revision, signal)
+  }
+
+  /** At the end of a pass, before the inventory is written. */
+  settle(): void {
+    if (this.#hasPassed) this.#recorded = this.#inForce
   }
 
   /** After a pass: the hooks that follow success or failure. Throws Aborted, or as Kube does. */
