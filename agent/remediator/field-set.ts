@@ -46,10 +46,17 @@ export function hasPath(fields: FieldSet, path: readonly string[]): boolean {
 
 /** Paths for people, such as `spec.template.spec.containers[name=web].image`; sorted, at most `limit` (default 20). Never values of fields. */
 export function formatFieldPaths(fields: FieldSet, limit = 20): string[] {
-  const paths = new Set<string>()
-  for (const leaf of listLeaves(fields)) paths.add(formatPath(leaf))
+  const leaves = listLeaves(fields)
+  // Of a map that came with fields, which some API servers list and others do not, the fields say enough.
+  const isSaid = (leaf: readonly string[]): boolean =>
+    leaf.at(-1) === '.' && leaf.at(-2)?.startsWith('f:') === true && countBelow(leaves, leaf.slice(0, -1)) > 1
+  const paths = new Set(leaves.filter((leaf) => !isSaid(leaf)).map(formatPath))
   paths.delete('')
   return [...paths].sort().slice(0, limit)
+}
+
+function countBelow(leaves: readonly (readonly string[])[], path: readonly string[]): number {
+  return leaves.filter((leaf) => path.every((step, index) => leaf[index] === step)).length
 }
 
 function formatPath(steps: readonly string[]): string {
