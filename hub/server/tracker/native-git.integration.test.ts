@@ -5,6 +5,7 @@ import path from 'node:path'
 import { runGit } from '@fairlead/e2e/harness/git-server'
 import { makeSshKey } from '@fairlead/e2e/harness/git-signing'
 import { makeRunFolder } from '@fairlead/e2e/harness/guardian'
+import { startHttpProxy } from '@fairlead/e2e/harness/http-proxy'
 import { type SshServer, startSshServer } from '@fairlead/e2e/harness/ssh-server'
 import { waitFor } from '@fairlead/e2e/harness/wait'
 import { afterEach, beforeEach, expect, test } from 'vitest'
@@ -113,6 +114,23 @@ test('a pack that is too large for isomorphic-git is fetched by git, with the cr
   await bed.broken('shop', 'LimitExceeded', '600000 bytes')
   expect(await bed.commitOf('shop')).toBe(next)
 }, 60_000)
+
+test('through a proxy git fetches what is large as well', async () => {
+  await using proxy = await startHttpProxy()
+  proxy.credentials = 'hub:proxy-secret'
+  secrets.environment.FAIRLEAD_GIT_PROXY = 'hub:proxy-secret'
+  const repository = bed.git.createRepository('shop')
+  repository.commit({ 'web/a.yaml': 'a: 1\n', 'web/big.bin': randomBytes(400_000) })
+  await bed.follow('shop')
+  await bed.start({ credentials: secrets, maxPackBytes: 200_000 })
+  const way = { url: proxy.url, credentials: { from: 'env:FAIRLEAD_GIT_PROXY' } }
+  await bed.define('shop', { url: repository.url, proxy: way })
+  await bed.seen(repository.head(), 'shop')
+  expect(await bed.textOf('shop', repository.head(), 'web/a.yaml')).toBe('a: 1\n')
+  // The listing and the fetch that was too large, and what git asked.
+  expect(proxy.asked.length).toBeGreaterThan(3)
+  expect(await bed.everything()).not.toContain('proxy-secret')
+})
 
 test('git obeys no configuration, hook, helper or protocol but what it is given', async () => {
   const home = makeRunFolder('home')

@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs'
 import { mkdir } from 'node:fs/promises'
 import { AppError } from '@fairlead/shared/errors'
 import { findSshAddress, knownHostName, type SshAddress } from '../ssh-address.ts'
-import { resolveGuarded } from './address-guard.ts'
+import { checkLiteralHost, resolveGuarded } from './address-guard.ts'
 import { type GitCommand, type GitResult, runGitCommand } from './git-command.ts'
 import type { GitRemote } from './git-http.ts'
 import { isObjectId } from './git-object.ts'
@@ -132,18 +132,21 @@ async function findHttpWay({ url, authorization, caPem, proxy }: GitRemote): Pro
   const isSecure = protocol === 'https:'
   const proxyUrl = isSecure ? proxy?.HTTPS_PROXY : proxy?.HTTP_PROXY
   const host = hostname.replace(/^\[|\]$/g, '')
-  const ips = await resolveGuarded(host)
+  // Behind a proxy it is the proxy that resolves names; the hub may not even be able to.
+  const ips = proxyUrl === undefined ? await resolveGuarded(host) : []
+  if (proxyUrl !== undefined) checkLiteralHost(host)
+  const addresses = ips.map((ip) => (ip.includes(':') ? `[${ip}]` : ip)).join(',')
   return {
     protocols: ['http', 'https'],
     files: caPem === undefined ? {} : { ca: caPem },
     config: {
       // Redirects would be followed to anywhere.
       'http.followRedirects': 'false',
-      'http.curloptResolve': `${hostname}:${port || (isSecure ? 443 : 80)}:${ips.map((ip) => (ip.includes(':') ? `[${ip}]` : ip)).join(',')}`,
+      ...(addresses !== '' && { 'http.curloptResolve': `${hostname}:${port || (isSecure ? 443 : 80)}:${addresses}` }),
       'http.lowSpeedLimit': '1',
       'http.lowSpeedTime': '30',
       ...(authorization !== undefined && { 'http.extraHeader': `Authorization: ${authorization}` }),
-      ...(proxyUrl !== undefined && { 'http.proxy': proxyUrl }),
+      ...(proxyUrl !== undefined && { 'http.proxy': proxyUrl, 'http.proxyAuthMethod': 'basic' }),
     },
     inFolder: (folder) => ({
       config: caPem === undefined ? {} : { 'http.sslCAInfo': `${folder}/ca` },

@@ -156,7 +156,7 @@ class Listener implements Webhooks {
     const [, name] = /^\/hooks(?:\/([^/?]{1,63}))?\/?(?:\?|$)/.exec(request.url ?? '') ?? [undefined, undefined]
     if (!/^\/hooks(?:[/?]|$)/.test(request.url ?? '')) return { status: 404, text: 'not found' }
     if (request.method !== 'POST') return { status: 405, text: 'POST only', headers: { allow: 'POST' } }
-    const peer = request.socket.remoteAddress ?? ''
+    const peer = peerOf(request)
     const waitMs = this.#limiter.waitMs(peer, Date.now())
     if (waitMs > 0) {
       this.#refused++
@@ -220,6 +220,11 @@ class Listener implements Webhooks {
     }
     return await this.#index.entries
   }
+}
+
+/** In the form that the limiter reads. */
+function peerOf({ socket: { remoteAddress = '' } }: IncomingMessage): string {
+  return remoteAddress.includes(':') ? `[${remoteAddress}]:0` : `${remoteAddress}:0`
 }
 
 /** Undefined when it is too large. Rejects with Aborted when it breaks off. */
