@@ -55,11 +55,10 @@ export class CommitFetcher {
     wanted: ReadonlyMap<string, string>,
     signal: AbortSignal,
   ): Promise<ReadonlyMap<string, FetchOutcome>> {
-    const { mirror } = this.#context
     const commits = new Map<string, FetchOutcome>()
     for (const oid of new Set(wanted.values())) {
       // Looking into the mirror costs reading it: once for each commit is enough, and reading a tree finds out the rest.
-      const commit = this.#here.get(oid) ?? (await mirror.findCommits([oid], signal))[0]
+      const commit = this.#here.get(oid) ?? (await this.#find(oid, signal))
       const refusal = this.#refused.get(oid)
       if (commit !== undefined) commits.set(oid, commit)
       else if (refusal !== undefined && performance.now() < refusal.untilMs) commits.set(oid, refusal.problem)
@@ -73,6 +72,16 @@ export class CommitFetcher {
     this.#refuse(commits)
     this.#here = new Map([...commits].filter((entry): entry is [string, string] => typeof entry[1] === 'string'))
     return commits
+  }
+
+  /** The commit, if it is in the mirror, or why what is there is none: a tag may name a file, and holds up nobody else. */
+  async #find(oid: string, signal: AbortSignal): Promise<FetchOutcome | undefined> {
+    try {
+      return (await this.#context.mirror.findCommits([oid], signal))[0]
+    } catch (error) {
+      if (!isOfOneCommit(error)) throw error
+      return error
+    }
   }
 
   #refuse(commits: ReadonlyMap<string, FetchOutcome>): void {

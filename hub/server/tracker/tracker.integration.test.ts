@@ -397,6 +397,25 @@ test('a commit id that the server does not know is a problem of that ref alone',
   expect(await problemOf('shop')).toBeUndefined()
 })
 
+test('a tag that names no commit is a problem of that ref alone, at every poll', async () => {
+  const repository = await shop()
+  await follow('shop', 'v1')
+  repository.commit({ 'web/a.yaml': 'a: 1\n' })
+  repository.tag('v1', 'HEAD:web/a.yaml')
+  const running = start()
+  await seen(repository.head())
+  const refusal = async () => (await refProblemOf('shop', 'v1'))?.message.includes('is a blob, not a commit') === true
+  await waitFor('the tag to be refused', refusal)
+  // What was fetched of the tag is in the mirror now.
+  const second = repository.commit({ 'web/a.yaml': 'a: 2\n' })
+  running.refresh('shop')
+  await seen(second)
+  expect(await refusal()).toBe(true)
+  repository.tag('v1')
+  running.refresh('shop')
+  await waitFor('the tag to be followed', async () => (await refProblemOf('shop', 'v1')) === undefined)
+})
+
 test('credentials come from a file or the environment, are read at each poll and are never logged', async () => {
   git.credentials = { username: 'bot', password: 'hunter2' }
   const folder = makeRunFolder('credentials')
