@@ -195,10 +195,7 @@ function removePartialPacks(folder: string): void {
 }
 
 function packTooLarge(maxBytes: number): AppError {
-  return new AppError(
-    'LimitExceeded',
-    `the files of the commit take more than ${maxBytes} bytes to fetch; larger repositories are not supported yet`,
-  )
+  return new AppError('LimitExceeded', `the files of the commit take more than ${maxBytes} bytes to fetch`)
 }
 
 function describeFailure(error: unknown): AppError {

@@ -4,7 +4,7 @@ import { randomBytes } from 'node:crypto'
 import { existsSync, readdirSync, rmSync } from 'node:fs'
 import { readdir, rename, rm } from 'node:fs/promises'
 import path from 'node:path'
-import { AppError } from '@fairlead/shared/errors'
+import { AppError, toAppError } from '@fairlead/shared/errors'
 import type { WorkerPool } from '../worker-pool.ts'
 import type { ListedRef } from './git-fetch.ts'
 import { type GitRemote, GitServerBusy } from './git-http.ts'
@@ -191,7 +191,11 @@ export class Mirror {
       // With history it is tried without first.
       const isLarge = error instanceof AppError && error.code === 'LimitExceeded' && last === undefined
       if (!isLarge || maxGitPackBytes <= maxPackBytes) throw error
-      return await this.#fetchByGit(gitDir, remote, oid, signal)
+      return await this.#fetchByGit(gitDir, remote, oid, signal).catch((other: unknown) => {
+        const { code, message } = toAppError(other)
+        if (code === 'LimitExceeded' || code === 'Aborted') throw other
+        throw new AppError('LimitExceeded', `${error.message}; ${message}`, { cause: other })
+      })
     }
   }
 
