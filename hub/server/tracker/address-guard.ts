@@ -13,8 +13,12 @@ for (const [network, prefix, family] of [
   ['fe80::', 10, 'ipv6'],
   ['ff00::', 8, 'ipv6'],
   ['::', 128, 'ipv6'],
-  // Metadata of EC2 over IPv6, which is no link-local address.
+  // Metadata at addresses that are not link-local: EC2 and Google over IPv6, Alibaba, Azure's host, Oracle.
   ['fd00:ec2::254', 128, 'ipv6'],
+  ['fd20:ce::254', 128, 'ipv6'],
+  ['100.100.100.200', 32, 'ipv4'],
+  ['168.63.129.16', 32, 'ipv4'],
+  ['192.0.0.192', 32, 'ipv4'],
 ] as const) {
   never.addSubnet(network, prefix, family)
 }
