@@ -1,5 +1,6 @@
 // Repeat: one object that a person edits, and then deletes, twenty times in a row, each time as soon as it was put back.
 // Nobody is slowed down who does that by hand: a fight is a controller's.
+import { editedKind } from './edited-kinds.ts'
 import { percentile, type Report, tenths } from './report.ts'
 import { watchRepairs } from './watch-repairs.ts'
 import { runConfigMaps, startBench } from './workload.ts'
@@ -14,12 +15,12 @@ export async function benchRepeat(): Promise<Report> {
   await runConfigMaps(bench, objects)
   await bench.fleet.stopHub()
   const { cluster } = bench.fleet.getCluster('bench')
-  const { repaired, stop } = watchRepairs(cluster)
+  const { repaired, stop } = watchRepairs(cluster, [editedKind(0)])
   const reference = { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'c7', namespace: 'load-a' } }
   const measure = async (write: (time: number) => Promise<unknown>): Promise<number[]> => {
     const latencies: number[] = []
     for (let time = 0; time < times; time++) {
-      const seen = repaired(`${reference.metadata.namespace}/${reference.metadata.name}`)
+      const seen = repaired(`${reference.kind}/${reference.metadata.namespace}/${reference.metadata.name}`)
       await write(time)
       const answeredAt = performance.now()
       const timeout = Promise.withResolvers<number>()

@@ -21,11 +21,20 @@ export async function startBench(): Promise<Bench> {
 }
 
 /** So many ConfigMaps of 1.5 KB in four namespaces, an application each; returns when all are Synced and Healthy. */
-export async function runConfigMaps({ fleet, repository }: Bench, count: number): Promise<void> {
+export async function runConfigMaps(bench: Bench, count: number): Promise<void> {
+  await runObjects(bench, count, configMap)
+}
+
+/** So many objects in four namespaces, an application each; returns when all are Synced and Healthy. `make` gives the text of one out of its namespace and number. */
+export async function runObjects(
+  { fleet, repository }: Bench,
+  count: number,
+  make: (namespaceName: string, index: number) => string,
+): Promise<void> {
   const names = ['a', 'b', 'c', 'd'].map((letter) => `load-${letter}`)
   const perApplication = count / names.length
   for (const name of names) {
-    const objects = Array.from({ length: perApplication }, (_, index) => configMap(name, index))
+    const objects = Array.from({ length: perApplication }, (_, index) => make(name, index))
     repository.commit({ [`${name}/all.yaml`]: [namespace(name), ...objects].join('---\n') })
   }
   const objects = perApplication + 1
