@@ -42,6 +42,7 @@ export const ERROR_CODES = {
   DuplicateObject: { kind: 'user', summary: 'The same object is declared twice.' },
   InvalidNamespace: { kind: 'user', summary: 'A namespace is not a valid name.' },
   RenderFailed: { kind: 'user', summary: 'Helm or Kustomize cannot render what is in Git.' },
+  RenderTimeout: { kind: 'transient', summary: 'Rendering took longer than the limit.' },
   UnsafePath: { kind: 'user', summary: 'A symbolic link or a path leads out of the tree.' },
   LimitExceeded: { kind: 'user', summary: 'A file, a tree or the output is larger than the limits allow.' },
   // Link

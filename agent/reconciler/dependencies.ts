@@ -17,7 +17,10 @@ export class Dependencies {
 
   /** Why it must wait, in one sentence; empty when all that it depends on is ready. Until then it is woken when one of them becomes so. */
   await(application: Application, dependsOn: readonly string[]): string {
-    for (const waiting of this.#waiting.values()) waiting.delete(application)
+    for (const [name, waiting] of this.#waiting) {
+      waiting.delete(application)
+      if (waiting.size === 0) this.#waiting.delete(name)
+    }
     const reasons: string[] = []
     for (const name of dependsOn) {
       const reason = findUnready(this.#find(name))

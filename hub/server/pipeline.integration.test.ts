@@ -65,6 +65,7 @@ function startStages(clock = Date.now): void {
     onChange: () => {},
     logger: silentLogger,
     clock,
+    slowRetry: { baseMs: 2_000, maxMs: 2_000 },
   })
   publisher = createPublisher({
     store,
@@ -406,6 +407,18 @@ test('a fetch that fails for a moment is tried again', async () => {
   git.set('c1', { 'web/a.yaml': configMap('a') })
   await sees(prod, { web: 'c1' })
   expect(await problemsOf('web')).toEqual([])
+})
+
+test('a render that took too long is tried again without a new commit, but not at the pace of other failures', async () => {
+  const prod = await addCluster('prod', { env: 'prod' })
+  await addApplication('web')
+  await push('c1', new AppError('RenderTimeout', 'too slow'))
+  await waitFor('the problem', async () => (await problemsOf('web')).join() === 'RenderTimeout')
+  pipeline.wake()
+  git.set('c1', { 'web/a.yaml': configMap('a') })
+  await sees(prod, { web: 'c1' })
+  expect(await problemsOf('web')).toEqual([])
+  expect(reads.filter((read) => read === 'c1 web')).toHaveLength(2)
 })
 
 test('a read that somebody else gave up is tried again, and is no problem of the application', async () => {

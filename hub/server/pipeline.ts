@@ -34,6 +34,8 @@ export interface PipelineOptions {
   readonly logger: Logger
   /** Milliseconds since the epoch, default Date.now. */
   readonly clock?: () => number
+  /** First and longest wait before a render that took too long is tried again, in milliseconds; default a minute and an hour. */
+  readonly slowRetry?: { readonly baseMs: number; readonly maxMs: number }
   /** How often everything is computed again although nothing changed, in milliseconds, default 10 minutes. */
   readonly resyncMs?: number
 }
@@ -60,6 +62,8 @@ const RETRY = { baseMs: 200, maxMs: 10_000 }
 /** A generation further ahead than this was made by no hub, and could leave no room for newer ones. */
 const MAX_CLOCK_ERROR_MS = 7 * 86_400_000
 const RENDER_RETRY = { baseMs: 1_000, maxMs: 60_000 }
+/** What was too slow takes a worker for as long once more. */
+const SLOW_RENDER_RETRY = { baseMs: 60_000, maxMs: 3_600_000 }
 
 interface StaleTarget {
   readonly target: RenderTarget
@@ -232,7 +236,7 @@ class PipelineLoop implements Pipeline {
   }
 
   async #recordFailure(target: RenderTarget, key: string, error: AppError): Promise<void> {
-    const { store, logger } = this.#options
+    const { store, logger, slowRetry = SLOW_RENDER_RETRY } = this.#options
     const { application, commit } = target
     const failures = this.#failures.get(application) ?? 0
     logger.warn({ application, commit, error, failures }, 'application cannot be rendered')
@@ -243,15 +247,15 @@ class PipelineLoop implements Pipeline {
       return this.#retryLater(application, key)
     }
     if (error.kind === 'user') this.#settled.set(application, key)
-    else this.#retryLater(application, key)
+    else this.#retryLater(application, key, error.code === 'RenderTimeout' ? slowRetry : RENDER_RETRY)
   }
 
   /** Settles what was tried, and has it tried again after a while. */
-  #retryLater(application: string, key: string): void {
+  #retryLater(application: string, key: string, pace = RENDER_RETRY): void {
     const failures = this.#failures.get(application) ?? 0
     this.#settled.set(application, key)
     this.#failures.set(application, failures + 1)
-    const retry = sleep(backoffMs(failures, RENDER_RETRY), this.#stopping.signal)
+    const retry = sleep(backoffMs(failures, pace), this.#stopping.signal)
     void retry.then(
       () => {
         this.#settled.delete(application)

@@ -30,6 +30,8 @@ type RenderRow = Selectable<RendersTable>
 
 /** Folders that refer to folders that refer to folders: each level is one more look at the repository. */
 const MAX_ROUNDS = 50
+/** Longest time of all rounds of one render, those of others that it waits for included, in milliseconds. */
+const MAX_RENDER_MS = 300_000
 
 /**
  * Of targets of one repository at one commit, records those whose inputs are those of their last render, all in one
@@ -112,7 +114,9 @@ export async function readAndRender(
   const reader = new InputsReader(trees, target)
   await reader.readOwn(signal)
   await reader.readMore(findValueFilesElsewhere(target), signal)
+  const deadline = performance.now() + MAX_RENDER_MS
   for (let rounds = 0; rounds < MAX_ROUNDS; rounds++) {
+    if (performance.now() > deadline) throw new AppError('RenderTimeout', `not done within ${MAX_RENDER_MS} ms`)
     const rendered = await renderer.render(reader.inputs, target, signal)
     if (!('needs' in rendered)) return { rendered, reader }
     await reader.readMore(rendered.needs, signal)

@@ -82,7 +82,7 @@ test('a render that takes too long fails alone, and the next ones are rendered',
   renderer = createRenderer({ logger: silentLogger, workers: 1, timeoutMs: 500 })
   const slow = renderer.render(heavy, options)
   const next = renderer.render(good, options)
-  await expect(slow).rejects.toMatchObject({ code: 'LimitExceeded' })
+  await expect(slow).rejects.toMatchObject({ code: 'RenderTimeout' })
   await expect(next).resolves.toMatchObject({ incomplete: false })
 })
 
@@ -125,7 +125,7 @@ test('a chart that runs away dies alone, is told why, and the next one is render
     expect(whole(await renderer.render(inputsOf(chart, ['']), options))).toMatchObject({ objects: 1, problems: [] })
   }
   expect(told).toMatchObject({
-    loop: 'LimitExceeded: not done within 8000 ms',
+    loop: 'RenderTimeout: not done within 8000 ms',
     memory: 'LimitExceeded: rendering needs more than 512 MB of memory',
     list: 'LimitExceeded: rendering needs more than 512 MB of memory',
     recursion: expect.stringMatching(

@@ -43,7 +43,7 @@ export type StoredArtifact = SealedAnswer
 
 /** Renders applications. */
 export interface Renderer {
-  /** Renders one application, or says what is to be read before. Rejects with LimitExceeded when it takes too long or too much memory of JavaScript, with Aborted when the signal aborts. What the files hold never makes it reject otherwise. */
+  /** Renders one application, or says what is to be read before. Rejects with RenderTimeout when it takes too long, with LimitExceeded when it takes too much memory of JavaScript, with Aborted when the signal aborts. What the files hold never makes it reject otherwise. */
   render(inputs: RenderInputs, options: RenderOptions, signal?: AbortSignal): Promise<RenderedApplication | NeedsMore>
   /** Joins an incomplete render with the last good artifact, see carryOver. Rejects with ArtifactCorrupt when that cannot be opened, else as render does. */
   carryOver(
@@ -75,8 +75,8 @@ export function createRenderer({
     const isEngines = request.verb === 'render' && request.engine !== undefined
     try {
       return await (isEngines
-        ? enginePool.run(request, { signal, timeoutMs: engineTimeoutMs })
-        : pool.run(request, { signal, timeoutMs }))
+        ? enginePool.run(request, { signal, timeoutMs: engineTimeoutMs, timeoutCode: 'RenderTimeout' })
+        : pool.run(request, { signal, timeoutMs, timeoutCode: 'RenderTimeout' }))
     } catch (error) {
       throw toAppError(error)
     }
