@@ -78,6 +78,7 @@ export class GitServerBusy extends AppError {
   }
 }
 
+const LOGIN_HEADERS: ReadonlySet<string> = new Set(['authorization', 'cookie', 'host', 'proxy-authorization'])
 const MAX_REDIRECTS = 5
 /** As many connections as are kept alive to one host. */
 const MAX_STALE = 8
@@ -105,8 +106,10 @@ export function createGitHttp(): GitHttp {
       for (let redirects = 0; redirects <= MAX_REDIRECTS; redirects++) {
         checkLiteralHost(url.hostname)
         // Whoever else is asked learns nothing of what opens the repository.
-        const to = url.host === first.host ? remote : { ...remote, authorization: undefined }
-        const answer = await sendOnce(url, to, request, agentOf(url, to))
+        const isOwn = url.host === first.host
+        const to = isOwn ? remote : { ...remote, authorization: undefined }
+        const sent = isOwn ? request : { ...request, headers: withoutLogin(request.headers) }
+        const answer = await sendOnce(url, to, sent, agentOf(url, to))
         if (!('location' in answer)) return answer
         url = redirectTarget(url, answer.location, remote.redirectHosts ?? [])
       }
@@ -244,6 +247,12 @@ function refusalOf(response: IncomingMessage, url: URL, withCredentials: boolean
     return new GitServerBusy(`${url.host} answers HTTP ${status}`, retryAfterMs)
   }
   return undefined
+}
+
+/** What one server said of how to ask it is for no other. */
+function withoutLogin(headers: GitRequest['headers'] = {}): NonNullable<GitRequest['headers']> {
+  const kept = Object.entries(headers).filter(([name]) => !LOGIN_HEADERS.has(name.toLowerCase()))
+  return Object.fromEntries(kept)
 }
 
 /** Another host might be anything, also one inside the hub's network: a redirect there is not followed unless it is declared. */
