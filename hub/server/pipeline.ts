@@ -193,7 +193,9 @@ class PipelineLoop implements Pipeline {
     }
     for (const [source, targets] of Map.groupBy(stale, ({ target }) => refKey(target.repository, target.commit))) {
       const key = JSON.stringify(targets.map((each) => each.key))
-      this.#renders.submit(source, key, (signal) => this.#renderChanged(targets, signal))
+      const repository = targets[0]?.target.repository ?? ''
+      const work = (signal: AbortSignal): Promise<void> => this.#renderChanged(targets, signal)
+      this.#renders.submit({ application: source, repository, key, work })
     }
     for (const name of this.#settled.keys()) if (!now.applications.has(name)) this.#settled.delete(name)
   }
@@ -205,7 +207,8 @@ class PipelineLoop implements Pipeline {
     if (signal.aborted) return
     for (const { target, key } of targets) {
       if (changed.includes(target)) {
-        this.#renders.submit(target.application, key, (own) => this.#render(target, key, own))
+        const { application, repository } = target
+        this.#renders.submit({ application, repository, key, work: (own) => this.#render(target, key, own) })
       } else this.#settle(target.application, key)
     }
     if (changed.length < targets.length) this.wake()

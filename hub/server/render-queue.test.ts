@@ -9,13 +9,18 @@ test('a newer commit gives up the older one, the same commit is not rendered twi
   const log: string[] = []
   const gates = new Map<string, PromiseWithResolvers<void>>()
   const submit = (application: string, key: string): void =>
-    queue.submit(application, key, async (signal) => {
-      const gate = Promise.withResolvers<void>()
-      gates.set(key, gate)
-      signal.addEventListener('abort', () => gate.resolve())
-      log.push(`begin ${key}`)
-      await gate.promise
-      log.push(signal.aborted ? `given up ${key}` : `end ${key}`)
+    queue.submit({
+      application,
+      repository: 'shop',
+      key,
+      work: async (signal) => {
+        const gate = Promise.withResolvers<void>()
+        gates.set(key, gate)
+        signal.addEventListener('abort', () => gate.resolve())
+        log.push(`begin ${key}`)
+        await gate.promise
+        log.push(signal.aborted ? `given up ${key}` : `end ${key}`)
+      },
     })
   submit('web', 'c1')
   submit('web', 'c1')
@@ -36,11 +41,47 @@ test('a stop gives up what runs and begins nothing more', async () => {
   const queue = new RenderQueue(1)
   const begun: string[] = []
   for (const name of ['a', 'b']) {
-    queue.submit(name, 'k', async (signal) => {
-      begun.push(name)
-      await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve()))
+    queue.submit({
+      application: name,
+      repository: 'shop',
+      key: 'k',
+      work: async (signal) => {
+        begun.push(name)
+        await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve()))
+      },
     })
   }
   await queue.stop()
   expect(begun).toEqual(['a'])
+})
+
+test('a repository with many slow renders leaves a place to others, and takes turns with them', async () => {
+  const queue = new RenderQueue(3)
+  const begun: string[] = []
+  const ends = new Map<string, () => void>()
+  const submit = (application: string, repository: string): void =>
+    queue.submit({
+      application,
+      repository,
+      key: 'k',
+      work: async () => {
+        begun.push(application)
+        await new Promise<void>((resolve) => ends.set(application, resolve))
+      },
+    })
+  for (const name of ['s1', 's2', 's3', 's4']) submit(name, 'slow')
+  expect(begun).toEqual(['s1', 's2'])
+  submit('a1', 'other')
+  submit('a2', 'other')
+  submit('b1', 'third')
+  expect(begun).toEqual(['s1', 's2', 'a1'])
+  ends.get('s1')?.()
+  await turn()
+  expect(begun.at(-1)).toBe('b1')
+  ends.get('a1')?.()
+  await turn()
+  expect(begun.at(-1)).toBe('a2')
+  ends.get('b1')?.()
+  await turn()
+  expect(begun.at(-1)).toBe('s3')
 })

@@ -1,10 +1,13 @@
-// Runs renders beside the pipeline: a few at a time, one per application, the newest commit pre-empting an older one.
+// Runs renders beside the pipeline: a few at a time, one per application, the newest commit pre-empting an older one. No
+// repository takes all places: one with many slow charts holds up no other.
 
 /** The renders under way. */
 export class RenderQueue {
   readonly #limit: number
   readonly #tasks = new Map<string, Task>()
   readonly #waiting: Task[] = []
+  /** Renders that run, by repository. */
+  readonly #busy = new Map<string, number>()
   #running = 0
   readonly #settled = new Set<Promise<void>>()
 
@@ -24,11 +27,12 @@ export class RenderQueue {
   }
 
   /** Runs `work` unless the same `key` of that application is under way already; another key is given up. `work` must not reject. */
-  submit(application: string, key: string, work: (signal: AbortSignal) => Promise<void>): void {
+  submit(request: RenderRequest): void {
+    const { application, key } = request
     const present = this.#tasks.get(application)
     if (present?.key === key) return
     present?.controller.abort()
-    const task = { application, key, work, controller: new AbortController() }
+    const task = { ...request, controller: new AbortController() }
     this.#tasks.set(application, task)
     this.#waiting.push(task)
     this.#startNext()
@@ -43,12 +47,13 @@ export class RenderQueue {
 
   #startNext(): void {
     while (this.#running < this.#limit) {
-      const task = this.#waiting.shift()
+      const task = this.#takeNext()
       if (!task) return
-      if (task.controller.signal.aborted) continue
       this.#running++
+      this.#busy.set(task.repository, this.#busyOf(task.repository) + 1)
       const done = task.work(task.controller.signal).finally(() => {
         this.#running--
+        this.#busy.set(task.repository, this.#busyOf(task.repository) - 1)
         this.#settled.delete(done)
         if (this.#tasks.get(task.application) === task) this.#tasks.delete(task.application)
         this.#startNext()
@@ -56,11 +61,36 @@ export class RenderQueue {
       this.#settled.add(done)
     }
   }
+
+  /** The first that waits of the repository that is served least; none while all places but one are taken by a single one. */
+  #takeNext(): Task | undefined {
+    this.#waiting.splice(
+      0,
+      this.#waiting.length,
+      ...this.#waiting.filter(({ controller }) => !controller.signal.aborted),
+    )
+    const most = Math.max(1, this.#limit - 1)
+    const free = this.#waiting.filter(({ repository }) => this.#busyOf(repository) < most)
+    const least = Math.min(...free.map(({ repository }) => this.#busyOf(repository)))
+    const next = free.find(({ repository }) => this.#busyOf(repository) === least)
+    if (next) this.#waiting.splice(this.#waiting.indexOf(next), 1)
+    return next
+  }
+
+  #busyOf(repository: string): number {
+    return this.#busy.get(repository) ?? 0
+  }
 }
 
-interface Task {
+/** A render to be run. */
+export interface RenderRequest {
   readonly application: string
+  readonly repository: string
+  /** Equal for what need not be rendered twice. */
   readonly key: string
   readonly work: (signal: AbortSignal) => Promise<void>
+}
+
+interface Task extends RenderRequest {
   readonly controller: AbortController
 }
