@@ -110,7 +110,9 @@ export function toStatusApplication(report: ApplicationReport): StatusApplicatio
   const { application, revision, sync, health, since, objects, drifted, suspended, remediations, problems } = report
   return {
     name: application,
-    revision: revision ? `${revision.ref}@sha1:${revision.commit.slice(0, 12)}` : '',
+    revision: revision
+      ? `${revision.ref}@${revision.commit.length === 64 ? 'sha256' : 'sha1'}:${revision.commit.slice(0, 12)}`
+      : '',
     sync: nameOfSync(sync),
     health: nameOfHealth(health),
     since: since ? timestampDate(since).toISOString() : '',

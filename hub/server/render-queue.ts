@@ -53,7 +53,9 @@ export class RenderQueue {
       this.#busy.set(task.repository, this.#busyOf(task.repository) + 1)
       const done = task.work(task.controller.signal).finally(() => {
         this.#running--
-        this.#busy.set(task.repository, this.#busyOf(task.repository) - 1)
+        const left = this.#busyOf(task.repository) - 1
+        if (left > 0) this.#busy.set(task.repository, left)
+        else this.#busy.delete(task.repository)
         this.#settled.delete(done)
         if (this.#tasks.get(task.application) === task) this.#tasks.delete(task.application)
         this.#startNext()
