@@ -386,7 +386,35 @@ var (
 // withoutValues leaves out what may be a secret: texts given to tpl, and values that a schema refuses.
 func withoutValues(message string) string {
 	message = templateText.ReplaceAllString(message, "$1 …")
-	return schemaReason.ReplaceAllString(schemaValue.ReplaceAllString(message, "${1}the value $2"), "$1")
+	return sortReasons(schemaReason.ReplaceAllString(schemaValue.ReplaceAllString(message, "${1}the value $2"), "$1"))
+}
+
+// sortReasons puts what a schema refuses in one order: the library goes through values as Go goes through maps.
+func sortReasons(message string) string {
+	var blocks []string
+	var reasons []int
+	for _, line := range strings.SplitAfter(message, "\n") {
+		if strings.HasPrefix(line, "- at '") {
+			reasons = append(reasons, len(blocks))
+		} else if len(reasons) > 0 && strings.HasPrefix(line, " ") {
+			blocks[len(blocks)-1] += line
+			continue
+		}
+		blocks = append(blocks, line)
+	}
+	sorted := make([]string, len(reasons))
+	for index, at := range reasons {
+		sorted[index] = strings.TrimSuffix(blocks[at], "\n")
+	}
+	slices.Sort(sorted)
+	for index, at := range reasons {
+		end := ""
+		if strings.HasSuffix(blocks[at], "\n") {
+			end = "\n"
+		}
+		blocks[at] = sorted[index] + end
+	}
+	return strings.Join(blocks, "")
 }
 
 // withoutCalls keeps of a chain of calls the first, which the chart's author began with, and what went wrong in the last.
