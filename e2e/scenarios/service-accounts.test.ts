@@ -1,5 +1,6 @@
 // An application that names a service account has that account's rights and no others, under the rights that the chart gives
 // the agent: reading in one namespace, and impersonating the accounts of `rbac.impersonate`.
+import { setTimeout as delay } from 'node:timers/promises'
 import type { FleetStatus } from '@fairlead/proto/fleet'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type AuditEvent, writeVerbs } from '../harness/audit.ts'
@@ -149,6 +150,8 @@ describe('an application with a service account', () => {
 
   test('stops when the account is deleted, with nothing done in its place, and goes on when it is back', async () => {
     await admin().delete(serviceAccount('deployer'))
+    // One that was there is trusted for a second: nothing but the time ends that.
+    await delay(1_500)
     const since = Date.now()
     await editByHand('a')
     const told = await fleet.waitForStatus('the missing account to be told', (status) =>
@@ -170,6 +173,8 @@ describe('an application with a service account', () => {
 
   test('leaves with the rights of that account, and waits for them', async () => {
     await admin().delete(serviceAccount('deployer'))
+    // As above.
+    await delay(1_500)
     await fleet.cli('application', 'delete', 'own')
     await fleet.waitForStatus('the missing account to be told', (status) => {
       const isRemoving = findDeployment(status, 'own', 'eu')?.removing === true
