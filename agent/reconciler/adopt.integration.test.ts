@@ -139,7 +139,8 @@ test('a preview of 2,600 objects is told in parts that each fit, whole and in or
   )
   expect(parts.map(({ part }) => part)).toEqual(parts.map((_part, index) => index))
   expect(parts.map(({ last }) => last)).toEqual(parts.map((_part, index) => index === parts.length - 1))
-  expect(parts.length).toBeGreaterThan(4)
+  // How many depends on how long the names of fields are that this version of Kubernetes tells.
+  expect(parts.length).toBeGreaterThan(2)
   const changes = parts.flatMap((part) => part.changes)
   expect(changes.map(({ object, action }) => `${action} ${object?.name}`)).toEqual(
     objects.map(({ metadata }) => `create ${metadata.name}`),

@@ -119,7 +119,8 @@ describe('a service account', () => {
     expect(refused.problems.map(({ object }) => object?.name)).toEqual(['forbidden'])
     expect(refused.problems[0]?.message).toContain(`system:serviceaccount:${namespace}:deployer`)
     expect(await find(secret)).toBeUndefined()
-    expect(await currentValue('a')).toBe('1')
+    // Both are on their way at once.
+    await waitFor('the other object', async () => (await currentValue('a')) === '1')
 
     // A repair and a prune are made with the same rights.
     bed.update({ web: { objects: [configMap('a'), configMap('b')], policy } })
