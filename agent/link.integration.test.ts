@@ -239,15 +239,16 @@ function reconcilingAgent(clusterId: string) {
   return { agent, reconciler, stop }
 }
 
-/** Waits until the only application is Synced with so many objects, and at least so many were repaired. */
+/** Waits until the only application is Synced with so many objects, that is written down, and at least so many were repaired. */
 async function untilApplied(reconciler: Reconciler, objects: number, repaired = 0n): Promise<ApplicationReport> {
   return await waitFor(
     'the application to be applied',
     (see) => {
       const [report] = reconciler.reports()
       see(report)
-      const isApplied = report?.sync === SyncState.SYNCED && report.objects === objects
-      return isApplied && report.remediations >= repaired ? report : undefined
+      // Synced is told before the inventory has it: an agent that stops between the two applies all again.
+      const isApplied = report?.sync === SyncState.SYNCED && report.appliedAt !== undefined
+      return isApplied && report.objects === objects && report.remediations >= repaired ? report : undefined
     },
     { timeoutMs: 120_000 },
   )
@@ -509,8 +510,8 @@ describe('what is kept', () => {
     }
     // Of what other tests left in this cluster there are reports too.
     const untilSynced = async (reconciler: Reconciler): Promise<void> => {
-      const isSynced = ({ application, sync }: ApplicationReport): boolean =>
-        application === space && sync === SyncState.SYNCED
+      const isSynced = ({ application, sync, appliedAt }: ApplicationReport): boolean =>
+        application === space && sync === SyncState.SYNCED && appliedAt !== undefined
       await waitFor('the revision to be applied', () => reconciler.reports().some(isSynced))
     }
     const first = reconcilingAgent(clusterId)

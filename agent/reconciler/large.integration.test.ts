@@ -44,7 +44,8 @@ async function told({ reports }: ReconcilerBed): Promise<ApplicationReport> {
     (see) => {
       const report = reports.get('large')
       see(report)
-      const isWell = report?.sync === SyncState.SYNCED && report.health === HealthState.HEALTHY
+      // Written down, too: it is stopped right after this, and must have nothing to apply again.
+      const isWell = report?.appliedAt !== undefined && report.health === HealthState.HEALTHY
       return isWell && report.remediations > 0n ? report : undefined
     },
     { timeoutMs: LONG_MS, intervalMs: 50 },
