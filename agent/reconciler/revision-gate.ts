@@ -1,10 +1,7 @@
 // What a revision must pass before its first object is written: validation by the API server where it is asked for, and
 // its pre-sync hooks. Until then the state before it stays in force and goes on being healed.
-import { toJson } from '@bufbuild/protobuf'
-import { IgnoreRuleSchema } from '@fairlead/proto/common'
 import type { HookStatus } from '@fairlead/proto/report'
 import type { ArtifactReference } from '@fairlead/proto/slice'
-import { canonicalJson, sha256Hex } from '@fairlead/shared/digest'
 import type { AppError } from '@fairlead/shared/errors'
 import { HOOK_ANNOTATION } from '@fairlead/shared/labels'
 import { isFoundation } from '../applier/apply-order.ts'
@@ -21,7 +18,7 @@ import type { LoadedManifests, Unresolved } from './load-declared.ts'
 import { isPending, isWorking, type ObjectRecord } from './object-record.ts'
 import { referenceOf, referenceOfManifest } from './references.ts'
 import { awaitAutoscalers, noteAutoscalers } from './scaled-objects.ts'
-import type { DesiredTarget } from './target.ts'
+import { type DesiredTarget, validationKey } from './target.ts'
 import { type Refused, refuseUnresolved, validateDeclared } from './validate-run.ts'
 
 /** A revision that waits for a kind or a namespace of another application is not called failed before this, in ms. */
@@ -383,14 +380,6 @@ function findUnreadHooks({ refused }: LoadedManifests): Unresolved[] {
 
 function areWorking(application: Application): boolean {
   return application.records().every((record) => !record.declared || isWorking(record))
-}
-
-function validationKey({ artifact, policy, variables }: DesiredTarget): string {
-  const { namespace, serviceAccount, substitute, ignoreFields } = policy
-  const rules = ignoreFields.map((rule) => toJson(IgnoreRuleSchema, rule))
-  const values = substitute ? Object.fromEntries(variables) : null
-  const inputs = [artifact.digest, namespace, serviceAccount, values, rules]
-  return sha256Hex(canonicalJson(inputs)).slice(0, 32)
 }
 
 function toProblem({ declared, error }: Refused): Omit<ObjectProblem, 'sinceMs'> {

@@ -2,7 +2,7 @@
 import { equals, toJson } from '@bufbuild/protobuf'
 import { IgnoreRuleSchema, type Revision, RevisionSchema } from '@fairlead/proto/common'
 import { type ArtifactReference, type SliceEntry, type SyncPolicy, SyncPolicySchema } from '@fairlead/proto/slice'
-import { canonicalJson } from '@fairlead/shared/digest'
+import { canonicalJson, sha256Hex } from '@fairlead/shared/digest'
 import type { ClusterVariables } from '../applier/variables.ts'
 
 /** An application that must run. */
@@ -72,4 +72,13 @@ function isSameDeclaration(a: SyncPolicy, b: SyncPolicy): boolean {
   const rules = ({ ignoreFields }: SyncPolicy): string =>
     canonicalJson(ignoreFields.map((rule) => toJson(IgnoreRuleSchema, rule)))
   return a.namespace === b.namespace && a.substitute === b.substitute && rules(a) === rules(b)
+}
+
+/** Equal for targets that the API server need not validate twice: the artifact with all that decides how it is written. */
+export function validationKey({ artifact, policy, variables }: DesiredTarget): string {
+  const { namespace, serviceAccount, substitute, ignoreFields } = policy
+  const rules = ignoreFields.map((rule) => toJson(IgnoreRuleSchema, rule))
+  const values = substitute ? Object.fromEntries(variables) : null
+  const inputs = [artifact.digest, namespace, serviceAccount, values, rules]
+  return sha256Hex(canonicalJson(inputs)).slice(0, 32)
 }

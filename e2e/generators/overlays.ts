@@ -92,7 +92,7 @@ const overlays: Readonly<Record<string, Overlay>> = {
   patch: |-
     apiVersion: v1
     kind: Service
-    metadata: {name: any, annotations: {patched: "true"}}
+    metadata: {name: ignored, annotations: {patched: "true"}}
 - target: {kind: ServiceAccount}
   patch: |-
     $patch: delete
@@ -243,7 +243,7 @@ targets:
       'transformers: [prefix.yaml]\ngenerators:\n- |-\n  apiVersion: builtin\n  kind: ConfigMapGenerator\n  metadata: {name: inline}\n  literals: [q=r]\n- made.yaml\n',
     files: {
       'prefix.yaml':
-        'apiVersion: builtin\nkind: PrefixTransformer\nmetadata: {name: any}\nprefix: t-\nfieldSpecs: [{path: metadata/name}]\n',
+        'apiVersion: builtin\nkind: PrefixTransformer\nmetadata: {name: prefix}\nprefix: t-\nfieldSpecs: [{path: metadata/name}]\n',
       'made.yaml': 'apiVersion: builtin\nkind: SecretGenerator\nmetadata: {name: made}\nfiles: [data.txt]\n',
       'data.txt': 'data',
     },

@@ -1,11 +1,13 @@
+// The repository as the file system that Kustomize reads from.
 package main
 
 import (
 	"fmt"
 	"io/fs"
+	"maps"
 	"path"
 	"path/filepath"
-	"sort"
+	"slices"
 	"strings"
 
 	"sigs.k8s.io/kustomize/kyaml/filesys"
@@ -89,12 +91,7 @@ func (system fileSystem) ReadDir(name string) ([]string, error) {
 	if !ok || !system.tree.isFolder(found) {
 		return nil, notThere(name)
 	}
-	names := make([]string, 0, len(system.tree.folders[found]))
-	for below := range system.tree.folders[found] {
-		names = append(names, below)
-	}
-	sort.Strings(names)
-	return names, nil
+	return slices.Sorted(maps.Keys(system.tree.folders[found])), nil
 }
 
 func (system fileSystem) Glob(pattern string) ([]string, error) {
@@ -108,7 +105,7 @@ func (system fileSystem) Glob(pattern string) ([]string, error) {
 			matches = append(matches, path.Join("/"+mount, name))
 		}
 	}
-	sort.Strings(matches)
+	slices.Sort(matches)
 	return matches, nil
 }
 

@@ -1,3 +1,4 @@
+// Charts, rendered by Helm's engine: the steps of `helm template`, on files in memory.
 package main
 
 import (
@@ -11,7 +12,6 @@ import (
 	"regexp"
 	"slices"
 	"sort"
-	"strconv"
 	"strings"
 	"time"
 
@@ -34,7 +34,7 @@ func init() {
 	archive.MaxDecompressedChartSize = maxArchiveBytes
 }
 
-// renderHelm does what `helm template` does: internal/cmd of Helm reads from disk, so its steps are here once more.
+// renderHelm does what `helm template` does: its command reads from disk, so its steps are here once more.
 func renderHelm(request *request) *outcome {
 	rendering := &helmRendering{request: request, chartFile: path.Join(request.Path, "Chart.yaml")}
 	outputs, err := rendering.run()
@@ -52,13 +52,6 @@ type helmRendering struct {
 	chartFile string
 	chart     *chart.Chart
 }
-
-// located is an error that knows its place better than its text says.
-type located struct {
-	problem
-}
-
-func (err located) Error() string { return err.Message }
 
 func (rendering *helmRendering) run() ([]output, error) {
 	values, err := rendering.values()
@@ -358,79 +351,3 @@ func (rendering *helmRendering) archiveOf(folder, name string) string {
 }
 
 var archiveVersion = regexp.MustCompile(`^v?\d.*\.tgz$`)
-
-var templatePlace = regexp.MustCompile(`([\w.-]+/(?:charts/[\w.-]+/)*templates/[^\s:()"']+):(\d+)`)
-
-// explain turns Helm's errors, which name templates by the charts they are in, into a place in Git.
-func (rendering *helmRendering) explain(err error) problem {
-	var known located
-	if errors.As(err, &known) {
-		return known.problem
-	}
-	message := withoutValues(err.Error())
-	found := problem{Code: renderFailed, Message: "Helm: " + shorten(withoutCalls(message)), File: rendering.chartFile}
-	if match := templatePlace.FindStringSubmatch(message); match != nil && rendering.chart != nil {
-		found.File = rendering.sourceOf(match[1])
-		found.Line, _ = strconv.Atoi(match[2])
-	}
-	return found
-}
-
-var (
-	templateText = regexp.MustCompile(`(cannot parse template|error during tpl function execution for) "(?:[^"\\]|\\.)*"`)
-	// The reason why a format does not fit quotes the value once more.
-	schemaValue  = regexp.MustCompile(`(at '(?:[^'\\]|\\.)*': )'(?:[^'\\]|\\.)*' (does not match|is not valid [\w-]+(?:: [^\n]*)?)`)
-	schemaReason = regexp.MustCompile(`(the value is not valid [\w-]+): [^\n]*`)
-)
-
-// withoutValues leaves out what may be a secret: texts given to tpl, and values that a schema refuses.
-func withoutValues(message string) string {
-	message = templateText.ReplaceAllString(message, "$1 …")
-	return sortReasons(schemaReason.ReplaceAllString(schemaValue.ReplaceAllString(message, "${1}the value $2"), "$1"))
-}
-
-// sortReasons puts what a schema refuses in one order: the library goes through values as Go goes through maps.
-func sortReasons(message string) string {
-	var blocks []string
-	var reasons []int
-	for _, line := range strings.SplitAfter(message, "\n") {
-		if strings.HasPrefix(line, "- at '") {
-			reasons = append(reasons, len(blocks))
-		} else if len(reasons) > 0 && strings.HasPrefix(line, " ") {
-			blocks[len(blocks)-1] += line
-			continue
-		}
-		blocks = append(blocks, line)
-	}
-	sorted := make([]string, len(reasons))
-	for index, at := range reasons {
-		sorted[index] = strings.TrimSuffix(blocks[at], "\n")
-	}
-	slices.Sort(sorted)
-	for index, at := range reasons {
-		end := ""
-		if strings.HasSuffix(blocks[at], "\n") {
-			end = "\n"
-		}
-		blocks[at] = sorted[index] + end
-	}
-	return strings.Join(blocks, "")
-}
-
-// withoutCalls keeps of a chain of calls the first, which the chart's author began with, and what went wrong in the last.
-func withoutCalls(message string) string {
-	const call = ": error calling "
-	first, last := strings.Index(message, call), strings.LastIndex(message, call)
-	if first == last {
-		return message
-	}
-	return message[:first] + " … " + message[last+2:]
-}
-
-func lineIn(err error) int {
-	if match := lineNumber.FindStringSubmatch(err.Error()); match != nil {
-		line, _ := strconv.Atoi(match[1])
-		return line
-	}
-	return 0
-}

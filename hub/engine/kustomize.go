@@ -1,3 +1,4 @@
+// Kustomizations, built by Kustomize's own library on files in memory.
 package main
 
 import (

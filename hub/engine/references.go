@@ -1,3 +1,4 @@
+// What kustomizations refer to, found before Kustomize runs: one look at Git then fetches all of a level.
 package main
 
 import (
@@ -10,8 +11,8 @@ import (
 	"sigs.k8s.io/kustomize/kyaml/yaml"
 )
 
-// references walks over kustomizations before Kustomize does: it finds at once everything that is still to be read, and
-// what cannot be read at all, with its line.
+// references walks over kustomizations: it notes everything that is still to be read, and what cannot be read at all,
+// with its line.
 type references struct {
 	tree     *tree
 	visited  map[string]bool

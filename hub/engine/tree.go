@@ -1,8 +1,10 @@
+// The repository as far as it was read, and what turns out to be needed beside that.
 package main
 
 import (
+	"maps"
 	"path"
-	"sort"
+	"slices"
 	"strings"
 )
 
@@ -66,12 +68,7 @@ func (tree *tree) isRead(wanted string) bool {
 }
 
 func (tree *tree) neededPaths() []string {
-	needed := make([]string, 0, len(tree.needs))
-	for wanted := range tree.needs {
-		needed = append(needed, wanted)
-	}
-	sort.Strings(needed)
-	return needed
+	return slices.Sorted(maps.Keys(tree.needs))
 }
 
 func (tree *tree) isFolder(wanted string) bool {
@@ -86,7 +83,7 @@ func (tree *tree) filesBelow(folder string) []string {
 			found = append(found, strings.TrimPrefix(strings.TrimPrefix(name, folder), "/"))
 		}
 	}
-	sort.Strings(found)
+	slices.Sort(found)
 	return found
 }
 

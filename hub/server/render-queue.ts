@@ -5,7 +5,8 @@
 export class RenderQueue {
   readonly #limit: number
   readonly #tasks = new Map<string, Task>()
-  readonly #waiting: Task[] = []
+  /** In the order in which they came. */
+  readonly #waiting = new Set<Task>()
   /** Renders that run, by repository. */
   readonly #busy = new Map<string, number>()
   #running = 0
@@ -27,22 +28,27 @@ export class RenderQueue {
   }
 
   /** Runs `work` unless the same `key` of that application is under way already; another key is given up. `work` must not reject. */
-  submit(request: RenderRequest): void {
+  submit(request: QueuedRender): void {
     const { application, key } = request
     const present = this.#tasks.get(application)
     if (present?.key === key) return
-    present?.controller.abort()
+    if (present) this.#giveUp(present)
     const task = { ...request, controller: new AbortController() }
     this.#tasks.set(application, task)
-    this.#waiting.push(task)
+    this.#waiting.add(task)
     this.#startNext()
   }
 
   /** Gives everything up and waits for what runs. */
   async stop(): Promise<void> {
-    this.#waiting.length = 0
+    this.#waiting.clear()
     for (const task of this.#tasks.values()) task.controller.abort()
     await Promise.all(this.#settled)
+  }
+
+  #giveUp(task: Task): void {
+    task.controller.abort()
+    this.#waiting.delete(task)
   }
 
   #startNext(): void {
@@ -66,16 +72,15 @@ export class RenderQueue {
 
   /** The first that waits of the repository that is served least; none while all places but one are taken by a single one. */
   #takeNext(): Task | undefined {
-    this.#waiting.splice(
-      0,
-      this.#waiting.length,
-      ...this.#waiting.filter(({ controller }) => !controller.signal.aborted),
-    )
-    const most = Math.max(1, this.#limit - 1)
-    const free = this.#waiting.filter(({ repository }) => this.#busyOf(repository) < most)
-    const least = Math.min(...free.map(({ repository }) => this.#busyOf(repository)))
-    const next = free.find(({ repository }) => this.#busyOf(repository) === least)
-    if (next) this.#waiting.splice(this.#waiting.indexOf(next), 1)
+    let next: Task | undefined
+    let least = Math.max(1, this.#limit - 1)
+    for (const task of this.#waiting) {
+      const busy = this.#busyOf(task.repository)
+      if (busy >= least) continue
+      next = task
+      least = busy
+    }
+    if (next) this.#waiting.delete(next)
     return next
   }
 
@@ -85,7 +90,7 @@ export class RenderQueue {
 }
 
 /** A render to be run. */
-export interface RenderRequest {
+export interface QueuedRender {
   readonly application: string
   readonly repository: string
   /** Equal for what need not be rendered twice. */
@@ -93,6 +98,6 @@ export interface RenderRequest {
   readonly work: (signal: AbortSignal) => Promise<void>
 }
 
-interface Task extends RenderRequest {
+interface Task extends QueuedRender {
   readonly controller: AbortController
 }

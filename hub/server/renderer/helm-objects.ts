@@ -15,7 +15,7 @@ const AFTER = ['post-install', 'post-upgrade']
 /** Helm 2 made CRDs so; they are objects like others now. */
 const OBJECT_EVENTS = ['crd-install']
 
-/** Takes an object of a chart; see docs/user/charts.md for what becomes of hooks. */
+/** Takes an object of a chart; see docs/user/rendering.md for what becomes of hooks. */
 export function adaptHelmObject(document: JsonValue): ReturnType<Adapt> {
   if (!isObject(document) || !isObject(document.metadata)) return { document }
   const { annotations } = document.metadata

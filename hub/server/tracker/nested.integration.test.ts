@@ -1,34 +1,20 @@
 // What a repository refers to: submodules, and contents of Git LFS, by real git and a real batch API.
 import { createHash, randomBytes } from 'node:crypto'
 import { rmSync, truncateSync } from 'node:fs'
-import { createServer, type RequestListener, type Server } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import type { RequestListener } from 'node:http'
 import path from 'node:path'
 import type { GitRepository } from '@fairlead/e2e/harness/git-server'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { openTrackerBed, type TrackerBed } from './tracker.test-support.ts'
 
 let bed: TrackerBed
-let servers: Server[] = []
 
 beforeEach(async () => {
   bed = await openTrackerBed()
 })
 afterEach(async () => {
   await bed[Symbol.asyncDispose]()
-  for (const server of servers) {
-    server.closeAllConnections()
-    server.close()
-  }
-  servers = []
 })
-
-async function serve(listener: RequestListener): Promise<string> {
-  const server = createServer(listener)
-  servers.push(server)
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
-}
 
 /** Adds or moves a submodule and pushes; `url` is what .gitmodules says. */
 function link(repository: GitRepository, folder: string, url: string, oid: string): string {
@@ -88,7 +74,7 @@ test('a submodule elsewhere, or that cannot be fetched, stops that commit with i
   const shop = bed.git.createRepository('shop')
   const first = shop.commit({ 'a.yaml': 'a: 1\n' })
   const asked: (string | undefined)[] = []
-  const other = await serve((request, response) => {
+  const other = await bed.serve((request, response) => {
     asked.push(request.headers.authorization)
     response.writeHead(404).end()
   })
@@ -160,10 +146,10 @@ test('contents of Git LFS come by the batch API, from declared hosts only, are c
   const contents = new Map([[createHash('sha256').update(big).digest('hex'), big]])
   const seen: (string | undefined)[] = []
   let media = ''
-  media = await serve(lfsServer(contents, () => media, seen))
+  media = await bed.serve(lfsServer(contents, () => media, seen))
   const repository = bed.git.createRepository('shop')
   const commit = repository.commit({ 'web/crds.yaml': pointer(big), 'web/a.yaml': 'a: 1\n' })
-  const origin = await serve((request, response) => {
+  const origin = await bed.serve((request, response) => {
     if (request.url?.includes('/info/lfs/')) void lfsServer(contents, () => media, seen)(request, response as never)
     else {
       request.resume()

@@ -1,7 +1,6 @@
 // What is between the tracker and a Git host: proxies, redirects, tokens of a GitHub App, and hosts that mean harm.
-import { createServer, request as forward, type RequestListener, type Server } from 'node:http'
+import { request as forward, type RequestListener, type Server } from 'node:http'
 import { createServer as createTlsServer } from 'node:https'
-import type { AddressInfo } from 'node:net'
 import { runGit } from '@fairlead/e2e/harness/git-server'
 import { startGitHubApi } from '@fairlead/e2e/harness/github-api'
 import { makeRunFolder } from '@fairlead/e2e/harness/guardian'
@@ -12,28 +11,13 @@ import { openPki } from '../pki/pki.ts'
 import { openTrackerBed, type TrackerBed } from './tracker.test-support.ts'
 
 let bed: TrackerBed
-let servers: Server[] = []
 
 beforeEach(async () => {
   bed = await openTrackerBed()
 })
 afterEach(async () => {
   await bed[Symbol.asyncDispose]()
-  for (const server of servers) {
-    server.closeAllConnections()
-    server.close()
-  }
-  servers = []
 })
-
-async function listen(server: Server): Promise<number> {
-  servers.push(server)
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  return (server.address() as AddressInfo).port
-}
-
-const serve = async (listener: RequestListener): Promise<string> =>
-  `http://127.0.0.1:${await listen(createServer(listener))}`
 
 /** Passes requests on to the Git host, unless `answer` answers. */
 function passOn(answer: (...parts: Parameters<RequestListener>) => boolean = () => false): RequestListener {
@@ -93,7 +77,7 @@ test('through a tunnel of a proxy the certificate of the Git host is still looke
   const repository = bed.git.createRepository('shop')
   const first = repository.commit({ a: '1' })
   const pki = await openPki(makeRunFolder('pki'), [])
-  const port = await listen(
+  const port = await bed.listen(
     createTlsServer({ key: pki.serverKeyPem, cert: pki.serverChainPem }, passOn()) as unknown as Server,
   )
   const url = `https://127.0.0.1:${port}/shop.git`
@@ -110,8 +94,8 @@ test('a redirect is followed to a declared host, without the credentials, and to
   const repository = bed.git.createRepository('shop')
   const first = repository.commit({ a: '1' })
   const seen: (string | undefined)[] = []
-  const mirror = await serve(passOn(({ headers }) => seen.push(headers.authorization) < 0))
-  const moved = await serve((request, response) =>
+  const mirror = await bed.serve(passOn(({ headers }) => seen.push(headers.authorization) < 0))
+  const moved = await bed.serve((request, response) =>
     response.writeHead(302, { location: `${mirror}${request.url}` }).end(),
   )
   await bed.follow('shop')
@@ -131,7 +115,7 @@ test.each([
   ['http://[fe80::1]/x.git', 'no Git server may have'],
   ['http://0.0.0.0/x.git', 'no Git server may have'],
 ])('%s is not connected to, neither by a definition nor by a declared redirect', async (target, words) => {
-  const moved = await serve((_request, response) => response.writeHead(302, { location: target }).end())
+  const moved = await bed.serve((_request, response) => response.writeHead(302, { location: target }).end())
   for (const name of ['direct', 'redirected']) await bed.follow(name)
   await bed.start()
   await bed.define('direct', { url: target })
@@ -142,7 +126,7 @@ test.each([
 test('a server that drips is given up in time, and holds up no other repository', async () => {
   const repository = bed.git.createRepository('shop')
   const first = repository.commit({ a: '1' })
-  const drip = await serve((_request, response) => {
+  const drip = await bed.serve((_request, response) => {
     response.writeHead(200, { 'content-type': 'application/x-git-upload-pack-result' })
     const timer = setInterval(() => response.write('0'), 20)
     response.on('close', () => clearInterval(timer))
@@ -159,7 +143,7 @@ test('a server that asks for credentials in the middle is told apart, and what w
   const repository = bed.git.createRepository('shop')
   const first = repository.commit({ a: '1' })
   let isAsking = false
-  const asking = await serve(
+  const asking = await bed.serve(
     passOn((request, response) => {
       if (!isAsking || !isFetch(request, response)) return false
       request.resume()
@@ -187,7 +171,7 @@ test('a force-push while a fetch runs ends at the new commit', async () => {
   const repository = bed.git.createRepository('shop')
   repository.commit({ a: '1' })
   let rewritten = ''
-  const racing = await serve(
+  const racing = await bed.serve(
     passOn((request, response) => {
       if (rewritten === '' && isFetch(request, response)) {
         rewritten = repository.forcePush({ b: '1' })
@@ -226,7 +210,7 @@ test('a ref that vanishes keeps its commit and is followed again when it comes b
 test('a server that lists another id for a ref than it can send is refused, and the next repository is followed', async () => {
   const repository = bed.git.createRepository('shop')
   const first = repository.commit({ a: '1' })
-  const lying = await serve(
+  const lying = await bed.serve(
     passOn(({ headers }, response) => {
       if (headers['git-protocol'] === undefined) return false
       const line = `${'a'.repeat(40)} refs/heads/main\n`

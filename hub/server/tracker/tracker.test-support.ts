@@ -1,4 +1,6 @@
 // A tracker with a Git host and a database, for tests.
+import { createServer, type RequestListener, type Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import path from 'node:path'
 import { create, fromJsonString, type MessageInitShape, toJsonString } from '@bufbuild/protobuf'
 import { DurationSchema } from '@bufbuild/protobuf/wkt'
@@ -26,6 +28,7 @@ export class TrackerBed implements AsyncDisposable {
     level: 'trace',
     stream: { write: (line) => void this.log.push(line) },
   })
+  readonly #servers: Server[] = []
   #tracker: Tracker | undefined
 
   constructor(git: GitServer, store: Store) {
@@ -45,6 +48,18 @@ export class TrackerBed implements AsyncDisposable {
     this.#tracker = createTracker({ store, gitDir, onChange: () => undefined, logger, ...options })
     this.#tracker.start()
     return this.#tracker
+  }
+
+  /** Has a server listen for as long as the test runs, and returns its port. */
+  async listen(server: Server): Promise<number> {
+    this.#servers.push(server)
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+    return (server.address() as AddressInfo).port
+  }
+
+  /** Has a host answer for as long as the test runs, and returns its address. */
+  async serve(listener: RequestListener): Promise<string> {
+    return `http://127.0.0.1:${await this.listen(createServer(listener))}`
   }
 
   /** Defines or changes a Repository, which is polled at once and then each hour. */
@@ -129,6 +144,10 @@ export class TrackerBed implements AsyncDisposable {
     await this.#tracker?.stop()
     await this.store.close()
     await this.git.stop()
+    for (const server of this.#servers) {
+      server.closeAllConnections()
+      server.close()
+    }
   }
 }
 
