@@ -3,6 +3,7 @@
 import { lookup } from 'node:dns'
 import { BlockList, isIP, type LookupFunction } from 'node:net'
 import { AppError } from '@fairlead/shared/errors'
+import { findEmbedded } from './embedded-address.ts'
 
 const never = new BlockList()
 for (const [network, prefix, family] of [
@@ -29,10 +30,8 @@ loopback.addAddress('::1', 'ipv6')
 /** Why an address is not connected to; undefined when it may be. `host` is what the definition names. */
 export function findAddressProblem(host: string, address: string): string | undefined {
   const plain = address.replace(/^\[|\]$/g, '').replace(/%.*$/, '')
-  // BlockList knows the IPv4 address within an IPv6 one.
-  const family = isIP(plain) === 6 ? 'ipv6' : 'ipv4'
-  if (never.check(plain, family)) return `${host} has the address ${plain}, which no Git server may have`
-  if (loopback.check(plain, family) && !namesLoopback(host)) {
+  if (isIn(never, plain)) return `${host} has the address ${plain}, which no Git server may have`
+  if (isIn(loopback, plain) && !namesLoopback(host)) {
     return `${host} has the loopback address ${plain}; write it as such if that is meant`
   }
   return undefined
@@ -78,7 +77,12 @@ function unresolved(host: string, cause: Error): AppError {
 
 function namesLoopback(host: string): boolean {
   const plain = host.toLowerCase().replace(/^\[|\]$/g, '')
-  const family = isIP(plain)
-  if (family === 0) return plain === 'localhost' || plain.endsWith('.localhost')
-  return loopback.check(plain, family === 6 ? 'ipv6' : 'ipv4')
+  if (isIP(plain) === 0) return plain === 'localhost' || plain.endsWith('.localhost')
+  return isIn(loopback, plain)
+}
+
+/** True for an address in the list, and for one that leads to such an IPv4 address. */
+function isIn(list: BlockList, address: string): boolean {
+  if (isIP(address) !== 6) return list.check(address, 'ipv4')
+  return list.check(address, 'ipv6') || findEmbedded(address).some((ipv4) => list.check(ipv4, 'ipv4'))
 }
