@@ -21,7 +21,7 @@ function rangeOf(ref: string): VersionRange {
 }
 
 function newest(ref: string, tags: readonly string[] = TAGS): string {
-  const refs = tags.map((tag) => `refs/tags/${tag}`)
+  const refs = new Set(tags.map((tag) => `refs/tags/${tag}`))
   return newestTag(rangeOf(ref), refs).slice('refs/tags/'.length)
 }
 
@@ -52,6 +52,16 @@ test('neither the order of the tags nor builds and equal versions make it ambigu
   expect(newest('semver:1', tags)).toBe('v1.0.0+b')
   expect(newest('semver:1', [...tags].reverse())).toBe('v1.0.0+b')
   expect(newest('semver:1.0.0+a-b', ['v1.0.0', '1.0.0', 'v1.0.0-rc.1'])).toBe('1.0.0')
+})
+
+test('many ranges of one listing are each looked up in all of its tags', () => {
+  const refs = new Map(TAGS.map((tag) => [`refs/tags/${tag}`, tag]))
+  refs.set('refs/heads/v9.0.0', 'a branch')
+  expect(['semver:^1.2', 'semver:0.x', 'semver:*'].map((ref) => newestTag(rangeOf(ref), refs))).toEqual([
+    'refs/tags/v1.2.10',
+    'refs/tags/0.9.0',
+    'refs/tags/v1.2.10',
+  ])
 })
 
 test('when no tag fits, the range and the newest tags are named', () => {

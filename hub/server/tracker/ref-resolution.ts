@@ -35,7 +35,7 @@ function namesFor(listing: RefListing, ref: string): string[] {
   if (!isVersionRef(ref)) return candidatesFor(ref)
   const range = findVersionRange(ref)
   if (range === undefined) throw new AppError('InvalidArgument', `${ref} names no range of versions`)
-  return [newestTag(range, listing.refs.keys())]
+  return [newestTag(range, listing.refs)]
 }
 
 function candidatesFor(ref: string): string[] {
