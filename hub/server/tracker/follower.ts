@@ -24,6 +24,8 @@ export interface FollowerContext extends CommitFetcherContext, RemoteContext {
   readonly http: GitHttp
   /** For listings of refs. */
   readonly gate: HostGate
+  /** Folder for keys and other files while git runs; nobody else may read it. */
+  readonly scratchDir: string
   /** Longest listing of refs in milliseconds. */
   readonly listTimeoutMs: number
   /** Longest download of one content of Git LFS in milliseconds. */
@@ -229,9 +231,9 @@ export class Follower {
   }
 
   #list(remote: GitRemote, prefixes: readonly string[], signal: AbortSignal): Promise<RefListing> {
-    const { http, gate, mirror, listTimeoutMs: timeoutMs } = this.#context
+    const { http, gate, mirror, scratchDir, listTimeoutMs: timeoutMs } = this.#context
     return gate.run(hostOf(remote.url), signal, async () => {
-      if (remote.ssh) return await listRefsByGit(remote, prefixes, { timeoutMs, signal })
+      if (remote.ssh) return await listRefsByGit(remote, prefixes, { scratchDir, timeoutMs, signal })
       const format = this.#format
       const listing = this.#isOldServer
         ? undefined

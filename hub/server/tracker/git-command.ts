@@ -3,7 +3,6 @@
 // agent, no work tree, limits on time, memory and file size.
 import { spawn } from 'node:child_process'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { AppError } from '@fairlead/shared/errors'
 
@@ -14,7 +13,9 @@ export interface GitCommand {
   readonly protocols: readonly string[]
   /** Settings besides ours; they are not seen in the list of processes. */
   readonly config?: Readonly<Record<string, string>>
-  /** Files that are written for it, private to this run, by name. */
+  /** Folder for what it needs while it runs, keys among it; nobody else may read it. */
+  readonly scratchDir: string
+  /** Files that are written for it there, private to this run, by name. */
   readonly files?: Readonly<Record<string, string>>
   /** Further variables and settings, told the folder of those files. */
   readonly inFolder?: (folder: string) => {
@@ -62,7 +63,7 @@ const CONFIG: Readonly<Record<string, string>> = {
 
 /** Runs git. Rejects with RepositoryUnreachable when it is not installed or does not end in time, with Aborted when the signal aborts. */
 export async function runGitCommand(command: GitCommand): Promise<GitResult> {
-  const folder = await mkdtemp(path.join(tmpdir(), 'fairlead-git-'))
+  const folder = await mkdtemp(path.join(command.scratchDir, 'git-'))
   try {
     for (const [name, content] of Object.entries(command.files ?? {})) {
       await writeFile(path.join(folder, name), content, { mode: 0o600 })

@@ -36,6 +36,8 @@ export interface MirrorContext {
   readonly fetchers: WorkerPool
   /** Longest fetch in milliseconds. */
   readonly fetchTimeoutMs: number
+  /** Folder for keys and other files while git runs; nobody else may read it. */
+  readonly scratchDir: string
   /** Largest pack in bytes that isomorphic-git takes. */
   readonly maxPackBytes: number
   /** Largest pack in bytes that git takes where that is not enough, or over SSH. */
@@ -200,8 +202,8 @@ export class Mirror {
   }
 
   async #fetchByGit(gitDir: string, remote: GitRemote, oid: string, signal: AbortSignal): Promise<string> {
-    const { fetchTimeoutMs: timeoutMs, maxGitPackBytes: maxPackBytes } = this.#context
-    await fetchByGit({ gitDir, remote, oid, maxPackBytes, timeoutMs, signal })
+    const { fetchTimeoutMs: timeoutMs, maxGitPackBytes: maxPackBytes, scratchDir } = this.#context
+    await fetchByGit({ gitDir, remote, oid, maxPackBytes, scratchDir, timeoutMs, signal })
     const request: GitRequest = { verb: 'find-commits', gitDir, oids: [oid] }
     const [commit] = this.#keepCount((await this.#ask(request, WORK_TIMEOUT_MS, signal)) as CommitsAnswer)
     if (commit === undefined) throw missing(oid)

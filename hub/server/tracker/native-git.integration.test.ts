@@ -1,6 +1,7 @@
 // Repositories by the git binary: over SSH, and what is too large for isomorphic-git.
 import { randomBytes } from 'node:crypto'
-import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { chmodSync, cpSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { runGit } from '@fairlead/e2e/harness/git-server'
 import { makeSshKey } from '@fairlead/e2e/harness/git-signing'
@@ -159,6 +160,7 @@ test('git obeys no configuration, hook, helper or protocol but what it is given'
   const first = repository.commit({ a: '1' })
   const common = {
     protocols: ['http'],
+    scratchDir: home,
     timeoutMs: 20_000,
     maxFileBytes: 1_000_000,
     signal: new AbortController().signal,
@@ -202,6 +204,39 @@ test('git that hangs is ended with everything that it started, when its time is 
   await bed.broken('shop', 'RepositoryUnreachable', 'does not answer')
   await waitFor('nothing to run any more', () => !isRunning())
 })
+
+test('keys for ssh are below the folder of the mirrors only, whatever it is called, and what a killed hub left there goes at the next start', async () => {
+  const first = bed.git.createRepository('shop').commit({ a: '1' })
+  await bed.follow('shop')
+  const gitDir = path.join(bed.gitDir, `it's "100 %h" $HOME \\ here`)
+  const options = { credentials: secrets, gitDir }
+  await bed.start(options)
+  await bed.define('shop', { url: ssh.urlOf('shop'), ...login() })
+  await bed.seen(first, 'shop')
+  ssh.hangs = true
+  const before = ssh.commands.length
+  bed.tracker.refresh('shop')
+  await waitFor('git to hang', () => ssh.commands.length > before)
+  const scratch = path.join(gitDir, 'scratch')
+  expect(statSync(scratch).mode & 0o777).toBe(0o700)
+  const [folder = ''] = readdirSync(scratch)
+  const key = path.join(scratch, folder, 'key')
+  expect([readFileSync(key, 'utf8').trim(), statSync(key).mode & 0o777]).toEqual([
+    secrets.environment.FAIRLEAD_GIT_KEY?.trim(),
+    0o600,
+  ])
+  expect(readdirSync(tmpdir()).filter((name) => name.startsWith('fairlead-git-'))).toEqual([])
+  const kept = makeRunFolder('kept')
+  cpSync(scratch, kept, { recursive: true })
+  await bed.stop()
+  expect(readdirSync(scratch)).toEqual([])
+  // As SIGKILL would have left it.
+  cpSync(kept, scratch, { recursive: true })
+  expect(existsSync(key)).toBe(true)
+  await bed.start(options)
+  expect(existsSync(key)).toBe(false)
+  await waitFor('git to hang again', () => readdirSync(scratch).length > 0)
+}, 60_000)
 
 function readCommand(pid: string): string {
   try {

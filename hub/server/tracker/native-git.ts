@@ -17,9 +17,14 @@ export interface NativeFetch {
   /** Id of a commit or tag. */
   readonly oid: string
   readonly maxPackBytes: number
+  /** Folder for keys and other files while git runs; nobody else may read it. */
+  readonly scratchDir: string
   readonly timeoutMs: number
   readonly signal: AbortSignal
 }
+
+/** One listing. */
+export type NativeListing = Pick<NativeFetch, 'scratchDir' | 'timeoutMs' | 'signal'>
 
 type Way = Pick<GitCommand, 'protocols' | 'config' | 'files' | 'inFolder'>
 
@@ -32,23 +37,22 @@ const KEPT = 'refs/fairlead/'
 export async function listRefsByGit(
   remote: GitRemote,
   prefixes: readonly string[],
-  { timeoutMs, signal }: { readonly timeoutMs: number; readonly signal: AbortSignal },
+  limits: NativeListing,
 ): Promise<RefListing> {
   const patterns = prefixes.flatMap((prefix) => (prefix.endsWith('/') ? [`${prefix}*`] : [prefix, `${prefix}^{}`]))
   const result = await runGitCommand({
     args: ['ls-remote', '--symref', '--', remote.url, 'HEAD', ...patterns],
     ...(await findWay(remote)),
-    timeoutMs,
     maxFileBytes: SMALL_FILE_BYTES,
-    signal,
+    ...limits,
   })
   if (result.code !== 0) throw describeFailure(result, remote, 'RepositoryUnreachable')
   return parseListing(result.stdout, prefixes)
 }
 
 /** Fetches one commit without its history; what is here is not sent again. Rejects as listRefsByGit does, and with FetchFailed and LimitExceeded. */
-export async function fetchByGit({ gitDir, remote, oid, maxPackBytes, timeoutMs, signal }: NativeFetch): Promise<void> {
-  const common = { timeoutMs, maxFileBytes: maxPackBytes, signal }
+export async function fetchByGit({ gitDir, remote, oid, maxPackBytes, ...limits }: NativeFetch): Promise<void> {
+  const common = { ...limits, maxFileBytes: maxPackBytes }
   if (!existsSync(`${gitDir}/config`)) {
     await mkdir(gitDir, { recursive: true, mode: 0o700 })
     const made = await runGitCommand({
@@ -95,20 +99,23 @@ async function findWay(remote: GitRemote): Promise<Way> {
   return {
     protocols: ['ssh'],
     files: { key: `${privateKey.trim()}\n`, known_hosts: `${knownHosts.trim()}\n` },
-    inFolder: (folder) => ({ env: { GIT_SSH_COMMAND: sshCommand(address, ip, folder), GIT_SSH_VARIANT: 'ssh' } }),
+    inFolder: () => ({ env: { GIT_SSH_COMMAND: sshCommand(address, ip), GIT_SSH_VARIANT: 'ssh' } }),
   }
 }
 
+/** Where the files are: ssh resolves it itself, after it has split its options, so that the name may hold anything. */
+const FOLDER = '${HOME}'
+
 /** Only the given key, only the given host keys, nobody's configuration, nothing forwarded, nothing asked. */
-function sshCommand(address: SshAddress, ip: string, folder: string): string {
+function sshCommand(address: SshAddress, ip: string): string {
   const options = [
     `HostName=${ip}`,
     `HostKeyAlias=${knownHostName(address)}`,
-    `UserKnownHostsFile=${folder}/known_hosts`,
+    `UserKnownHostsFile=${FOLDER}/known_hosts`,
     'GlobalKnownHostsFile=/dev/null',
     'StrictHostKeyChecking=yes',
     'UpdateHostKeys=no',
-    `IdentityFile=${folder}/key`,
+    `IdentityFile=${FOLDER}/key`,
     'IdentitiesOnly=yes',
     'IdentityAgent=none',
     'CertificateFile=none',

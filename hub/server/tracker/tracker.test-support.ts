@@ -43,7 +43,7 @@ export class TrackerBed implements AsyncDisposable {
 
   /** Starts a tracker in place of the one that runs. */
   async start(options: Partial<TrackerOptions> = {}): Promise<Tracker> {
-    await this.#tracker?.stop()
+    await this.stop()
     const { store, gitDir, logger } = this
     this.#tracker = createTracker({ store, gitDir, onChange: () => undefined, logger, ...options })
     this.#tracker.start()
@@ -60,6 +60,11 @@ export class TrackerBed implements AsyncDisposable {
   /** Has a host answer for as long as the test runs, and returns its address. */
   async serve(listener: RequestListener): Promise<string> {
     return `http://127.0.0.1:${await this.listen(createServer(listener))}`
+  }
+
+  async stop(): Promise<void> {
+    await this.#tracker?.stop()
+    this.#tracker = undefined
   }
 
   /** Defines or changes a Repository, which is polled at once and then each hour. */
@@ -141,7 +146,7 @@ export class TrackerBed implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#tracker?.stop()
+    await this.stop()
     await this.store.close()
     await this.git.stop()
     for (const server of this.#servers) {

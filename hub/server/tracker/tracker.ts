@@ -1,6 +1,6 @@
 // Follows the Git repositories that applications ask for and reads their files. What it finds goes into the database;
 // it never takes a commit away, so that nothing changes because something could not be read.
-import { mkdirSync, readdirSync } from 'node:fs'
+import { mkdirSync, readdirSync, rmSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import path from 'node:path'
 import { equals } from '@bufbuild/protobuf'
@@ -79,6 +79,8 @@ const RELOAD_MS = 30_000
 /** The times of polls that found nothing new are written this often, in milliseconds. */
 const POLLED_AT_MS = 10_000
 
+/** Folder below that of the mirrors, whose names end otherwise. */
+const SCRATCH = 'scratch'
 /** Fetches at once; a host may hold up half of them. */
 const FETCHERS = 4
 
@@ -96,6 +98,7 @@ class RunningTracker implements Tracker {
   readonly #fetchGate = createHostGate({ perHost: FETCHERS / 2, total: FETCHERS })
   readonly #readers: WorkerPool
   readonly #fetchers: WorkerPool
+  readonly #scratchDir: string
   readonly #followers = new Map<string, Follower>()
   readonly #mirrors = new Map<string, Mirror>()
   /** What was written last of each repository, to write only what is new. */
@@ -109,13 +112,16 @@ class RunningTracker implements Tracker {
   constructor(options: TrackerOptions) {
     this.#options = options
     this.#logger = options.logger.child({ part: 'tracker' })
+    this.#scratchDir = path.join(options.gitDir, SCRATCH)
     const worker = { url: workerUrl('git-worker', import.meta.url), heapMegabytes: 1_024 }
     this.#readers = createWorkerPool({ ...worker, size: 2 })
     this.#fetchers = createWorkerPool({ ...worker, size: FETCHERS })
   }
 
   start(): void {
-    mkdirSync(this.#options.gitDir, { recursive: true, mode: 0o700 })
+    // A hub that was killed leaves what it had written for git: the keys of repositories.
+    rmSync(this.#scratchDir, { recursive: true, force: true })
+    mkdirSync(this.#scratchDir, { recursive: true, mode: 0o700 })
     this.#timers.push(
       setInterval(() => this.refresh(), RELOAD_MS),
       setInterval(() => this.#flush(), POLLED_AT_MS),
@@ -240,9 +246,10 @@ class RunningTracker implements Tracker {
       maxGitPackBytes = GIT_PACK_MAX_BYTES,
       maxPacks = MIRROR_MAX_PACKS,
     } = this.#options
-    const workers = { readers: this.#readers, fetchers: this.#fetchers }
     return new Mirror(mirrorFolder(gitDir, name), {
-      ...workers,
+      readers: this.#readers,
+      fetchers: this.#fetchers,
+      scratchDir: this.#scratchDir,
       fetchTimeoutMs,
       maxPackBytes,
       maxGitPackBytes,
@@ -259,6 +266,7 @@ class RunningTracker implements Tracker {
       mirror,
       secrets,
       tokens: this.#tokens,
+      scratchDir: this.#scratchDir,
       proxy: this.#options.proxy ?? {},
       listTimeoutMs,
       lfsTimeoutMs: this.#options.fetchTimeoutMs ?? 120_000,
