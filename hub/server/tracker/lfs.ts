@@ -1,11 +1,11 @@
 // Git LFS: what pointers stand for is downloaded by the batch API (github.com/git-lfs/git-lfs, docs/api/batch.md), checked,
 // and kept by content.
 import { createHash, randomUUID } from 'node:crypto'
-import { readFileSync, statSync } from 'node:fs'
 import { mkdir, rename, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { AppError } from '@fairlead/shared/errors'
 import { addressOf, type GitHttp, type GitRemote } from './git-http.ts'
+import { hasLfs, PARTIAL_SUFFIX } from './lfs-store.ts'
 
 /** What a pointer stands for. */
 export interface LfsPointer {
@@ -43,13 +43,6 @@ export function findLfsPointer(data: Buffer): LfsPointer | undefined {
   return match === null ? undefined : { oid: match[1] ?? '', sizeBytes: Number(match[2]) }
 }
 
-/** What was downloaded; undefined when it is not there, or not whole, as after a crash. */
-export function readLfs(folder: string, { oid, sizeBytes }: LfsPointer): Buffer | undefined {
-  const file = path.join(folder, oid)
-  const isWhole = statSync(file, { throwIfNoEntry: false })?.size === sizeBytes
-  return isWhole ? readFileSync(file) : undefined
-}
-
 /** Downloads what is not there yet. Rejects as GitHttp.send does, with FetchFailed when the server has something else or nothing, with InvalidArgument for SSH. */
 export async function downloadLfs(
   http: GitHttp,
@@ -57,7 +50,7 @@ export async function downloadLfs(
   download: LfsDownload,
 ): Promise<void> {
   if (download.remote.ssh) throw new AppError('InvalidArgument', 'Git LFS is not supported over SSH; use https://')
-  const missing = pointers.filter((pointer) => readLfs(download.folder, pointer) === undefined)
+  const missing = pointers.filter((pointer) => !hasLfs(download.folder, pointer))
   await mkdir(download.folder, { recursive: true, mode: 0o700 })
   for (let start = 0; start < missing.length; start += BATCH_SIZE) {
     const batch = missing.slice(start, start + BATCH_SIZE)
@@ -153,7 +146,7 @@ async function downloadOne(
   if (answer.status !== 200 || !isRight) throw unavailable(`${name} is not what the server sends`)
   const file = path.join(folder, oid)
   // Of its own: applications that need the same content download it at once.
-  const partial = `${file}.${randomUUID()}.tmp`
+  const partial = `${file}.${randomUUID()}${PARTIAL_SUFFIX}`
   await writeFile(partial, answer.body)
   await rename(partial, file)
 }

@@ -11,6 +11,7 @@ import { type GitRemote, GitServerBusy } from './git-http.ts'
 import { damaged } from './git-object.ts'
 import type { BusyAnswer, CommitsAnswer, GitRequest, TreeOidsAnswer } from './git-worker.ts'
 import type { LfsPointer } from './lfs.ts'
+import { type LfsLimits, LfsStore } from './lfs-store.ts'
 import { fetchByGit } from './native-git.ts'
 import type { SignatureQuestion } from './signature-check.ts'
 import type { readSourceTree } from './source-reader.ts'
@@ -44,6 +45,8 @@ export interface MirrorContext {
   readonly maxGitPackBytes: number
   /** With this many packs everything is fetched anew into one. */
   readonly maxPacks: number
+  /** What contents of Git LFS may take on disk; default LFS_LIMITS. */
+  readonly lfsLimits?: LfsLimits | undefined
 }
 
 /** Downloads what Git LFS pointers stand for into a folder. */
@@ -66,17 +69,15 @@ export class Mirror {
   readonly folder: string
   readonly #context: MirrorContext
   readonly #reads = new Set<Promise<unknown>>()
+  /** Outlives the repositories that take each other's place. */
+  readonly #lfs: LfsStore
   #current: string | undefined
   #packs = 0
-
-  /** Outlives the repositories that take each other's place. */
-  get #lfsFolder(): string {
-    return path.join(this.folder, LFS)
-  }
 
   constructor(folder: string, context: MirrorContext) {
     this.folder = folder
     this.#context = context
+    this.#lfs = new LfsStore(path.join(folder, LFS), context.lfsLimits)
     // What a fetch left that was cut off by the end of the process.
     for (const name of existsSync(folder) ? readdirSync(folder) : []) {
       if (name.startsWith(PARTIAL)) rmSync(path.join(folder, name), { recursive: true, force: true })
@@ -130,7 +131,7 @@ export class Mirror {
     below: string,
     { lfs, signal }: { readonly lfs: LfsReader | undefined; readonly signal: AbortSignal },
   ): Promise<SourceTree> {
-    const lfsFolder = lfs && this.#lfsFolder
+    const lfsFolder = lfs && this.#lfs.folder
     const read = async () => {
       const answer = await this.#read(
         (gitDir) => ({ verb: 'read-tree', gitDir, commit, path: below, lfsFolder }),
@@ -139,13 +140,19 @@ export class Mirror {
       const { missingLfs, ...tree } = answer as ReturnType<typeof readSourceTree>
       return { missingLfs, tree }
     }
-    const first = await read()
-    if (lfs === undefined || lfsFolder === undefined || first.missingLfs.length === 0) return first.tree
-    await lfs(first.missingLfs, lfsFolder, signal)
-    const { missingLfs, tree } = await read()
-    if (missingLfs.length > 0)
+    if (lfs === undefined) return (await read()).tree
+    return await this.#lfs.use(async () => {
+      const first = await read()
+      if (first.missingLfs.length === 0) return first.tree
+      try {
+        await lfs(first.missingLfs, this.#lfs.folder, signal)
+      } finally {
+        this.#lfs.makeRoom()
+      }
+      const second = await read()
+      if (second.missingLfs.length === 0) return second.tree
       throw new AppError('RepositoryUnreachable', 'contents of Git LFS vanished while they were read')
-    return tree
+    })
   }
 
   /** The submodules of a commit that are not here yet. Rejects as findMissingSubmodules throws. */
@@ -160,7 +167,7 @@ export class Mirror {
     paths: readonly string[],
     { withLfs, signal }: { readonly withLfs: boolean; readonly signal: AbortSignal },
   ): Promise<TreeOidsAnswer> {
-    const lfsFolder = withLfs ? this.#lfsFolder : undefined
+    const lfsFolder = withLfs ? this.#lfs.folder : undefined
     const answer = await this.#read((gitDir) => ({ verb: 'find-tree-oids', gitDir, commit, paths, lfsFolder }), signal)
     return answer as TreeOidsAnswer
   }

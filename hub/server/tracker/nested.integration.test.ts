@@ -1,6 +1,6 @@
 // What a repository refers to: submodules, and contents of Git LFS, by real git and a real batch API.
 import { createHash, randomBytes } from 'node:crypto'
-import { rmSync, truncateSync } from 'node:fs'
+import { readdirSync, rmSync, truncateSync } from 'node:fs'
 import type { RequestListener } from 'node:http'
 import path from 'node:path'
 import type { GitRepository } from '@fairlead/e2e/harness/git-server'
@@ -209,4 +209,39 @@ test('contents of Git LFS come by the batch API, from declared hosts only, are c
     'is not what the server sends',
   )
   expect(await bed.everything()).not.toContain('hunter2')
+}, 60_000)
+
+test('contents of Git LFS are kept up to a limit, and what went is downloaded again', async () => {
+  const parts = Array.from({ length: 6 }, () => randomBytes(100_000))
+  const contents = new Map(parts.map((part) => [createHash('sha256').update(part).digest('hex'), part]))
+  const seen: (string | undefined)[] = []
+  let origin = ''
+  const lfs = lfsServer(contents, () => origin, seen)
+  origin = await bed.serve((request, response) => {
+    if (request.url?.includes('/info/lfs/') || request.url?.startsWith('/media/')) {
+      void lfs(request, response)
+      return
+    }
+    request.resume()
+    response.writeHead(307, { location: `${bed.git.url}${request.url}` }).end()
+  })
+  const repository = bed.git.createRepository('shop')
+  const files = parts.map((part, index) => [`app-${index}/crds.yaml`, pointer(part)] as const)
+  const commit = repository.commit(Object.fromEntries(files))
+  await bed.follow('shop')
+  await bed.start({ lfsLimits: { maxBytes: 250_000, maxFiles: 1_000 } })
+  const redirectHosts = [bed.git.url.replace('http://', '')]
+  await bed.define('shop', { url: `${origin}/shop.git`, redirectHosts, lfs: {} })
+  await bed.seen(commit, 'shop')
+  const folder = path.join(bed.gitDir, 'shop.git/lfs')
+  const { signal } = new AbortController()
+  const read = async (index: number) => {
+    const tree = await bed.tracker.readTree('shop', commit, `app-${index}`, signal)
+    return Buffer.from(tree.files[0]?.bytes ?? []).equals(parts[index] ?? Buffer.alloc(0))
+  }
+  for (let round = 0; round < 3; round++) {
+    expect(await Promise.all(parts.map((_, index) => read(index)))).toEqual(parts.map(() => true))
+    await expect.poll(() => readdirSync(folder).length, { timeout: 10_000 }).toBeLessThanOrEqual(2)
+  }
+  expect(seen.length).toBeGreaterThan(parts.length)
 }, 60_000)

@@ -57,6 +57,19 @@ function read(folder: Folder, path = 'app') {
   }
 }
 
+test('contents of Git LFS count before they are downloaded', () => {
+  const objects = new Objects()
+  const pointer = (n: number) =>
+    `version https://git-lfs.github.com/spec/v1\noid sha256:${String(n).repeat(64)}\nsize ${TREE_MAX_FILE_BYTES}\n`
+  const files = Object.fromEntries([1, 2, 3, 4].map((n) => [`${n}.yaml`, pointer(n)]))
+  const options = { lfsFolder: '/nowhere' }
+  expect(readSourceTree(objects, objects.commit({ app: files }), 'app', options).missingLfs).toHaveLength(4)
+  const more = objects.commit({ app: { ...files, '5.yaml': pointer(5) } })
+  expect(() => readSourceTree(objects, more, 'app', options)).toThrow(
+    expect.objectContaining({ code: 'LimitExceeded' }),
+  )
+})
+
 test('files are read sorted, with their modes, and nothing from beside the path', () => {
   const { files, modes, oid, cheapOid } = read({
     app: { 'b.yaml': 'b', a: { 'z.yaml': 'z' }, 'run.sh': Buffer.from('#!') },

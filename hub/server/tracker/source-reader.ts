@@ -1,7 +1,8 @@
 // Reads the files of one folder at one commit, with limits, and never a byte from outside the commit.
 import { AppError, type ErrorCode } from '@fairlead/shared/errors'
 import { damaged, findCommit, type ObjectSource, readTreeEntries, type TreeEntry } from './git-object.ts'
-import { findLfsPointer, isLfsPointer, type LfsPointer, readLfs } from './lfs.ts'
+import { findLfsPointer, isLfsPointer, type LfsPointer } from './lfs.ts'
+import { readLfs } from './lfs-store.ts'
 import type { SkippedEntry, SourceTree } from './source-tree.ts'
 
 /** Most files below an application's path. */
@@ -151,9 +152,13 @@ class Walk {
     if (data === undefined) return
     const bytes = isLfsPointer(data) ? this.#lfsContent(findLfsPointer(data), path) : data
     if (bytes === undefined) return
-    this.#bytes += bytes.length
-    if (this.#bytes > TREE_MAX_BYTES) throw this.#tooMuch(`has more than ${TREE_MAX_BYTES} bytes`, path)
+    this.#count(bytes.length, path)
     this.files.push({ path, mode: file.mode === '100755' ? '100755' : '100644', bytes })
+  }
+
+  #count(sizeBytes: number, path: string): void {
+    this.#bytes += sizeBytes
+    if (this.#bytes > TREE_MAX_BYTES) throw this.#tooMuch(`has more than ${TREE_MAX_BYTES} bytes`, path)
   }
 
   #lfsContent(pointer: LfsPointer | undefined, path: string): Buffer | undefined {
@@ -176,8 +181,11 @@ class Walk {
       return undefined
     }
     const content = readLfs(this.#lfsFolder, pointer)
-    if (content === undefined) this.missingLfs.push(pointer)
-    return content
+    if (content !== undefined) return content
+    // Before it is downloaded, which might fill the disk.
+    this.#count(sizeBytes, path)
+    this.missingLfs.push(pointer)
+    return undefined
   }
 
   /** Submodules whose commit is here are folders. */

@@ -14,6 +14,7 @@ import { Follower } from './follower.ts'
 import { createGitHttp, type ProxySettings } from './git-http.ts'
 import { InstallationTokens } from './github-app.ts'
 import { createHostGate } from './host-gate.ts'
+import type { LfsLimits } from './lfs-store.ts'
 import { GIT_PACK_MAX_BYTES, MIRROR_MAX_PACKS, Mirror, mirrorFolder, PACK_MAX_BYTES } from './mirror.ts'
 import type { PushedRef } from './pushed-refs.ts'
 import type { SourceTree } from './source-tree.ts'
@@ -49,6 +50,8 @@ export interface TrackerOptions {
   readonly maxPackBytes?: number
   /** Largest pack that git fetches in bytes, where that is not enough or over SSH; default GIT_PACK_MAX_BYTES. */
   readonly maxGitPackBytes?: number
+  /** What one repository's contents of Git LFS may take on disk; default LFS_LIMITS. */
+  readonly lfsLimits?: LfsLimits
   /** With this many packs in a mirror everything is fetched anew into one; default MIRROR_MAX_PACKS. */
   readonly maxPacks?: number
 }
@@ -254,6 +257,7 @@ class RunningTracker implements Tracker {
       maxPackBytes,
       maxGitPackBytes,
       maxPacks,
+      lfsLimits: this.#options.lfsLimits,
     })
   }
 
