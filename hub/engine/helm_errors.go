@@ -38,11 +38,30 @@ var (
 	// The reason why a format does not fit quotes the value once more.
 	schemaValue  = regexp.MustCompile(`(at '(?:[^'\\]|\\.)*': )'(?:[^'\\]|\\.)*' (does not match|is not valid [\w-]+(?:: [^\n]*)?)`)
 	schemaReason = regexp.MustCompile(`(the value is not valid [\w-]+): [^\n]*`)
+	schemaName   = regexp.MustCompile(`(at '(?:[^'\\]|\\.)*': invalid propertyName) '(?:[^'\\]|\\.)*'`)
+	schemaNumber = regexp.MustCompile(`((?:exclusiveM|m)(?:inimum|aximum)|multipleOf): got [^\n]*, want`)
 )
 
-// withoutValues leaves out what may be a secret: texts given to tpl, and values that a schema refuses.
+var (
+	// What a function says goes to the end of the message.
+	lastCall = regexp.MustCompile(`(?s)(.*: error calling (\w+): )(.*)`)
+	// From the first quotation mark to the last: what is quoted may hold some itself.
+	quoted     = regexp.MustCompile("(?s)[\"`].*[\"`]")
+	unquoted   = regexp.MustCompile(`(?s)^((?:error parsing ip|improper constraint): ).*`)
+	calledText = regexp.MustCompile(`(executing "gotpl" at )<[^\n]*>: (expected [^\n;]*; found [^\n]*)?`)
+)
+
+// Their messages are the author's own, those of other calls, or Fairlead's.
+var speaking = []string{"fail", "required", "include", "tpl", "lookup"}
+
+// withoutValues leaves out what may be a secret: texts given to tpl, what functions quote of what they are given, and values and names that a schema refuses.
 func withoutValues(message string) string {
 	message = templateText.ReplaceAllString(message, "$1 …")
+	message = calledText.ReplaceAllString(message, "$1…: ")
+	if call := lastCall.FindStringSubmatch(message); call != nil && !slices.Contains(speaking, call[2]) {
+		message = call[1] + unquoted.ReplaceAllString(quoted.ReplaceAllString(call[3], "…"), "$1…")
+	}
+	message = schemaNumber.ReplaceAllString(schemaName.ReplaceAllString(message, "$1"), "$1: want")
 	return sortReasons(schemaReason.ReplaceAllString(schemaValue.ReplaceAllString(message, "${1}the value $2"), "$1"))
 }
 

@@ -299,6 +299,47 @@ test('no message holds what a secret may be', () => {
   const tpl = render({ ...chart, 'app/templates/b.yaml': '{{ tpl .Values.key . }}' }, { render: { helm } })
   expect(told(tpl)[0]).toMatch(/^RenderFailed app.templates.b.yaml:1: Helm: .*cannot parse template/)
   expect(JSON.stringify(told(tpl))).not.toContain('{{ hush-hush')
+  const inputs = {
+    key: '[hush-hush`"hush',
+    tpl: '{{ until "hush-hush" }}',
+    calls: '{{ mustToDate "2006" "hush-hush" }}',
+  }
+  for (const [call, reason] of [
+    ['mustToDate "2006-01-02" .Values.key', 'mustToDate: parsing time …'],
+    ['mustRegexMatch .Values.key "x"', 'mustRegexMatch: error parsing regexp: missing closing ]: …'],
+    ['mustToDuration .Values.key', 'could not parse duration …'],
+    ['urlParse (printf "%s://%%zz" .Values.key)', 'unable to parse url: parse …'],
+    ['semverCompare .Values.key "1.2.3"', 'improper constraint: …'],
+    ['genSelfSignedCert "a" (list .Values.key) nil 365', 'error parsing ip: …'],
+    ['include "date" .', 'mustToDate: parsing time …'],
+    ['tpl .Values.tpl .', 'executing "gotpl" at …'],
+    ['tpl .Values.calls .', 'mustToDate: parsing time …'],
+    // What quotes nothing is told as it is.
+    ['mustFirst .Values.key', 'Cannot find first on type string'],
+    ['div 1 0', 'integer divide by zero'],
+    ['fail (printf "%s is unknown" "x")', 'x is unknown'],
+  ] as const) {
+    const defined = '{{ define "date" }}{{ mustToDate "2006" .Values.key }}{{ end }}'
+    const made = render(
+      { ...chart, 'app/templates/b.yaml': `{{ ${call} }}`, 'app/templates/_date.tpl': defined },
+      { render: { helm: { values: inputs } } },
+    )
+    expect(told(made)[0]).toMatch(/^RenderFailed app.templates.b.yaml:1: /)
+    expect(told(made)[0]).toContain(reason)
+    expect(JSON.stringify(told(made))).not.toContain('hush')
+  }
+  const refused = { env: { propertyNames: { pattern: '^[A-Z]+$' } }, pin: { maximum: 9 }, age: { multipleOf: 2 } }
+  for (const [name, reason] of [
+    ['env', "at '/env': invalid propertyName"],
+    ['pin', "at '/pin': maximum: want 9"],
+    ['age', "at '/age': multipleOf: want 2"],
+  ] as const) {
+    const schemaOf = JSON.stringify({ properties: { [name]: refused[name] } })
+    const given = { values: { env: { "hush'-hush": 'x' }, pin: 4711, age: 4711 } }
+    const made = render({ ...chart, 'app/values.schema.json': schemaOf }, { render: { helm: given } })
+    expect(told(made)[0]).toContain(reason)
+    expect(JSON.stringify(told(made))).not.toMatch(/hush|4,?711/)
+  }
   const formats = { "a'b": { pattern: '^[0-9]+$' }, c: { format: 'uri' }, d: { format: 'date' } }
   const draft = { $schema: 'http://json-schema.org/draft-07/schema#', properties: formats }
   const values = { "a'b": 'hush-hush', c: 'https://user:hush-hush@host:port', d: "hush'-hush" }
