@@ -10,6 +10,7 @@ import { benchPoll } from './poll.ts'
 import { benchRepeat } from './repeat.ts'
 import { printReport, type Report } from './report.ts'
 import { benchRestart } from './restart.ts'
+import { benchVariants } from './variants.ts'
 
 const benches: Readonly<Record<string, () => Promise<Report>>> = {
   apply: benchApply,
@@ -21,6 +22,7 @@ const benches: Readonly<Record<string, () => Promise<Report>>> = {
   poll: benchPoll,
   repeat: benchRepeat,
   restart: benchRestart,
+  variants: benchVariants,
 }
 
 const name = process.argv[2] ?? ''

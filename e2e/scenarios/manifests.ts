@@ -85,17 +85,19 @@ export interface ApplicationOptions {
   readonly matchLabels?: Readonly<Record<string, string>>
   readonly sync?: Readonly<Record<string, unknown>>
   readonly render?: Readonly<Record<string, unknown>>
+  readonly overrides?: readonly object[]
 }
 
 /** An Application definition. */
 export function applicationDefinition(name: string, options: ApplicationOptions): string {
-  const { repository, path = name, ref = 'main', names, matchLabels = {}, sync, render } = options
+  const { repository, path = name, ref = 'main', names, matchLabels = {}, sync, render, overrides } = options
   const spec = {
     source: { repository, ref, path },
     placement: names ? { names } : { clusters: { matchLabels } },
     namespace: options.namespace ?? name,
     ...(sync ? { sync } : {}),
     ...(render ? { render } : {}),
+    ...(overrides ? { overrides } : {}),
   }
   return `---\n${JSON.stringify({ apiVersion: 'fairlead.dev/v1alpha1', kind: 'Application', metadata: { name }, spec })}\n`
 }

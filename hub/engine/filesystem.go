@@ -71,19 +71,27 @@ func (system fileSystem) ReadFile(name string) ([]byte, error) {
 	if !ok {
 		return nil, notThere(name)
 	}
-	if bytes, ok := system.replaced[found]; ok {
-		return bytes, nil
+	if content := system.content(found); content != nil {
+		return content, nil
 	}
 	if entry, ok := system.tree.skipped[found]; ok {
 		return nil, fmt.Errorf("%s: %s", found, entry.Message)
-	}
-	if entry := system.tree.files[found]; entry != nil {
-		return entry.bytes, nil
 	}
 	if system.tree.isFolder(found) {
 		return nil, fmt.Errorf("%s is a folder", found)
 	}
 	return nil, notThere(name)
+}
+
+// content is what Kustomize sees of a file; nil when there is none.
+func (system fileSystem) content(name string) []byte {
+	if replaced, ok := system.replaced[name]; ok {
+		return replaced
+	}
+	if entry := system.tree.files[name]; entry != nil {
+		return entry.bytes
+	}
+	return nil
 }
 
 func (system fileSystem) ReadDir(name string) ([]string, error) {

@@ -87,38 +87,51 @@ func (rendering *helmRendering) run() ([]output, error) {
 	return rendering.collect(templates), nil
 }
 
-// values joins the files and the values of the definition; later ones win.
+// values joins the values of all places; later ones win.
 func (rendering *helmRendering) values() (map[string]any, error) {
 	joined := map[string]any{}
-	tree := rendering.request.tree
-	for _, name := range rendering.request.Helm.ValueFiles {
-		if !tree.isRead(name) {
-			continue
-		}
-		if entry, isSkipped := tree.skipped[name]; isSkipped {
-			return nil, located{problem{Code: entry.Code, Message: entry.Message, File: name}}
-		}
-		entry := tree.files[name]
-		if entry == nil {
-			return nil, located{problem{Code: pathNotFound, Message: "the value file is not in the repository", File: name}}
-		}
-		if isEncrypted(entry.bytes) {
-			return nil, located{problem{Code: renderFailed, Message: "the value file is " + encryptedPart, File: name}}
-		}
-		values, err := loader.LoadValues(bytes.NewReader(bytes.TrimPrefix(entry.bytes, utf8bom)))
+	for _, layer := range rendering.request.Helm.Values {
+		values, err := rendering.layer(layer)
 		if err != nil {
-			return nil, located{problem{Code: renderFailed, Message: "Helm: " + shorten(err.Error()), File: name, Line: lineIn(err)}}
-		}
-		joined = loader.MergeMaps(joined, values)
-	}
-	if written := rendering.request.Helm.Values; written != "" {
-		values := map[string]any{}
-		if err := yaml.Unmarshal([]byte(written), &values); err != nil {
-			return nil, fmt.Errorf("render.helm.values: %w", err)
+			return nil, err
 		}
 		joined = loader.MergeMaps(joined, values)
 	}
 	return joined, nil
+}
+
+func (rendering *helmRendering) layer(layer helmValues) (map[string]any, error) {
+	if layer.File != "" {
+		return rendering.valueFile(layer.File)
+	}
+	values := map[string]any{}
+	if err := yaml.Unmarshal(layer.Values, &values); err != nil {
+		return nil, fmt.Errorf("%s: %w", layer.Field, err)
+	}
+	return values, nil
+}
+
+// valueFile reads a file; one that is still to be read is noted as such and counts as empty.
+func (rendering *helmRendering) valueFile(name string) (map[string]any, error) {
+	tree := rendering.request.tree
+	if !tree.isRead(name) {
+		return nil, nil
+	}
+	if entry, isSkipped := tree.skipped[name]; isSkipped {
+		return nil, located{problem{Code: entry.Code, Message: entry.Message, File: name}}
+	}
+	entry := tree.files[name]
+	if entry == nil {
+		return nil, located{problem{Code: pathNotFound, Message: "the value file is not in the repository", File: name}}
+	}
+	if isEncrypted(entry.bytes) {
+		return nil, located{problem{Code: renderFailed, Message: "the value file is " + encryptedPart, File: name}}
+	}
+	values, err := loader.LoadValues(bytes.NewReader(bytes.TrimPrefix(entry.bytes, utf8bom)))
+	if err != nil {
+		return nil, located{problem{Code: renderFailed, Message: "Helm: " + shorten(err.Error()), File: name, Line: lineIn(err)}}
+	}
+	return values, nil
 }
 
 var utf8bom = []byte{0xEF, 0xBB, 0xBF}

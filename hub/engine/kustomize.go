@@ -34,6 +34,9 @@ func renderKustomize(request *request) *outcome {
 		return refused(found.problems...)
 	}
 	system := fileSystem{tree: tree, replaced: map[string][]byte{}}
+	if err := addChanges(system, request.Path, request.Kustomize); err != nil {
+		return refused(explain(err, tree, request.Path))
+	}
 	tracksOrigins := trackOrigins(system, request.Path)
 	resources, err := build(system, request.Path)
 	if len(tree.needs) > 0 {
@@ -69,11 +72,11 @@ func forgetSchema() {
 // what Kustomize should note.
 func trackOrigins(system fileSystem, folder string) bool {
 	name := system.tree.kustomizationFile(folder)
-	original := system.tree.files[name]
-	if original == nil || topLevelKey(original.bytes, "buildMetadata") != nil {
+	original := system.content(name)
+	if original == nil || topLevelKey(original, "buildMetadata") != nil {
 		return false
 	}
-	extended := slices.Concat(original.bytes, []byte("\nbuildMetadata: [originAnnotations]\n"))
+	extended := slices.Concat(original, []byte("\nbuildMetadata: [originAnnotations]\n"))
 	if topLevelKey(extended, "buildMetadata") == nil {
 		return false
 	}

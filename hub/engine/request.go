@@ -1,6 +1,8 @@
 // What is asked and answered; hub/server/renderer/engine-messages.ts says the same in TypeScript.
 package main
 
+import "encoding/json"
+
 // Most bytes that a render may give; RENDER_MAX_BYTES of the hub.
 const maxOutputBytes = 64 << 20
 
@@ -38,18 +40,29 @@ type skipped struct {
 	Message string `json:"message"`
 }
 
-type kustomize struct{}
+// kustomize is added to the end of the lists of the folder's kustomization.
+type kustomize struct {
+	Patches  []any `json:"patches,omitempty"`
+	Images   []any `json:"images,omitempty"`
+	Replicas []any `json:"replicas,omitempty"`
+}
+
+// helmValues are values from one place: a file of the repository, or a JSON object.
+type helmValues struct {
+	File string `json:"file,omitempty"`
+	// Field of the definition, for messages.
+	Field  string          `json:"field,omitempty"`
+	Values json.RawMessage `json:"values,omitempty"`
+}
 
 type helm struct {
 	ReleaseName string `json:"releaseName"`
 	Namespace   string `json:"namespace"`
-	// ValueFiles are paths in the repository; later ones win, and Values over all.
-	ValueFiles []string `json:"valueFiles"`
-	// Values is a JSON object.
-	Values      string   `json:"values"`
-	KubeVersion string   `json:"kubeVersion"`
-	APIVersions []string `json:"apiVersions"`
-	IncludeCRDs bool     `json:"includeCrds"`
+	// Values win over those before them, and all over the chart's own.
+	Values      []helmValues `json:"values"`
+	KubeVersion string       `json:"kubeVersion"`
+	APIVersions []string     `json:"apiVersions"`
+	IncludeCRDs bool         `json:"includeCrds"`
 	// EmptyLookup answers lookup with nothing instead of refusing it.
 	EmptyLookup bool `json:"emptyLookup"`
 }

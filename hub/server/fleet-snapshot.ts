@@ -2,7 +2,9 @@
 import { fromJsonString } from '@bufbuild/protobuf'
 import { type ApplicationSpec, ApplicationSpecSchema } from '@fairlead/proto/definitions'
 import { canonicalJson } from '@fairlead/shared/digest'
+import type { Selectable } from 'kysely'
 import type { Labels } from './label-selector.ts'
+import type { ClustersTable, RendersTable } from './store/schema.ts'
 import type { Store } from './store/store.ts'
 
 /** An application as it is defined. */
@@ -24,7 +26,7 @@ export interface ClusterDefinition {
   readonly hasJoined: boolean
 }
 
-/** The newest render of an application. */
+/** The newest render of a variant of an application. */
 export interface RenderState {
   readonly attemptedCommit: string
   readonly artifactDigest: string | null
@@ -33,11 +35,15 @@ export interface RenderState {
   readonly incomplete: boolean
 }
 
+/** The renders of one application by the id of the variant. */
+export type VariantRenders = ReadonlyMap<string, RenderState>
+
 /** The fleet as it should be. */
 export interface FleetSnapshot {
   readonly applications: ReadonlyMap<string, ApplicationDefinition>
   readonly clusters: ReadonlyMap<string, ClusterDefinition>
-  readonly renders: ReadonlyMap<string, RenderState>
+  /** By application and variant. */
+  readonly renders: ReadonlyMap<string, VariantRenders>
   /** Commit by refKey. */
   readonly commits: ReadonlyMap<string, string>
 }
@@ -69,7 +75,7 @@ export async function readSnapshot({ db }: Store, last: FleetSnapshot): Promise<
     .execute()
   const renders = await db
     .selectFrom('renders')
-    .select(['application', 'attempted_commit', 'artifact_digest', 'revision', 'incomplete'])
+    .select(['application', 'variant', 'attempted_commit', 'artifact_digest', 'revision', 'incomplete'])
     .execute()
   const refs = await db.selectFrom('refs').select(['repository', 'ref', 'commit']).where('commit', '!=', '').execute()
   return {
@@ -84,31 +90,57 @@ export async function readSnapshot({ db }: Store, last: FleetSnapshot): Promise<
         return [name, { name, uid, generation, deleting, spec }]
       }),
     ),
-    clusters: new Map(
-      clusters.map(({ id, name, labels, cluster_values, joined_at }) => [
-        id,
-        {
-          id,
-          name,
-          labels: JSON.parse(labels) as Labels,
-          values: JSON.parse(cluster_values) as Labels,
-          hasJoined: joined_at !== null,
-        },
-      ]),
+    clusters: keepSame(
+      last.clusters,
+      clusters.map((row) => toCluster(row, last.clusters.get(row.id))),
     ),
-    renders: new Map(
-      renders.map((row) => [
-        row.application,
-        {
-          attemptedCommit: row.attempted_commit,
-          artifactDigest: row.artifact_digest,
-          revision: row.revision,
-          incomplete: row.incomplete === 1,
-        },
-      ]),
-    ),
+    renders: toRenders(renders),
     commits: new Map(refs.map((row) => [refKey(row.repository, row.ref), row.commit])),
   }
+}
+
+type ClusterRow = Pick<Selectable<ClustersTable>, 'id' | 'name' | 'labels' | 'cluster_values' | 'joined_at'>
+
+/** The cluster, as the same object while nothing of it changed. */
+function toCluster(row: ClusterRow, known: ClusterDefinition | undefined): ClusterDefinition {
+  const { id, name, labels, cluster_values, joined_at } = row
+  const hasJoined = joined_at !== null
+  const isKnown =
+    known?.name === name &&
+    known.hasJoined === hasJoined &&
+    JSON.stringify(known.labels) === labels &&
+    JSON.stringify(known.values) === cluster_values
+  if (isKnown) return known
+  return { id, name, labels: JSON.parse(labels) as Labels, values: JSON.parse(cluster_values) as Labels, hasJoined }
+}
+
+/** The same map while the same clusters are in it: what was found out about them still holds. */
+function keepSame(
+  last: ReadonlyMap<string, ClusterDefinition>,
+  clusters: readonly ClusterDefinition[],
+): ReadonlyMap<string, ClusterDefinition> {
+  const isSame = last.size === clusters.length && clusters.every((cluster) => last.get(cluster.id) === cluster)
+  return isSame ? last : new Map(clusters.map((cluster) => [cluster.id, cluster]))
+}
+
+type RenderRow = Pick<
+  Selectable<RendersTable>,
+  'application' | 'variant' | 'attempted_commit' | 'artifact_digest' | 'revision' | 'incomplete'
+>
+
+function toRenders(rows: readonly RenderRow[]): ReadonlyMap<string, VariantRenders> {
+  const renders = new Map<string, Map<string, RenderState>>()
+  for (const row of rows) {
+    const variants = renders.get(row.application) ?? new Map<string, RenderState>()
+    renders.set(row.application, variants)
+    variants.set(row.variant, {
+      attemptedCommit: row.attempted_commit,
+      artifactDigest: row.artifact_digest,
+      revision: row.revision,
+      incomplete: row.incomplete === 1,
+    })
+  }
+  return renders
 }
 
 /** What differs between two snapshots, as far as placement and slices are concerned. */
@@ -125,20 +157,23 @@ export function findChanges(last: FleetSnapshot, now: FleetSnapshot): FleetChang
     const { name, uid, generation, deleting } = application
     const before = last.applications.get(name)
     if (before?.uid !== uid || before.generation !== generation || before.deleting !== deleting) return true
-    const render = now.renders.get(name)
-    const renderBefore = last.renders.get(name)
-    return (
-      render?.artifactDigest !== renderBefore?.artifactDigest ||
-      render?.revision !== renderBefore?.revision ||
-      render?.incomplete !== renderBefore?.incomplete
-    )
+    return !areSameRenders(now.renders.get(name), last.renders.get(name))
   })
   const clusters = [...now.clusters.values()].filter((cluster) => {
     const before = last.clusters.get(cluster.id)
+    if (before === cluster) return false
     if (before?.hasJoined !== cluster.hasJoined) return true
     return canonicalJson([before.labels, before.values]) !== canonicalJson([cluster.labels, cluster.values])
   })
   return { applications, clusters }
+}
+
+function areSameRenders(now: VariantRenders = new Map(), last: VariantRenders = new Map()): boolean {
+  const isSame = ([variant, { artifactDigest, revision, incomplete }]: [string, RenderState]): boolean => {
+    const before = last.get(variant)
+    return before?.artifactDigest === artifactDigest && before.revision === revision && before.incomplete === incomplete
+  }
+  return now.size === last.size && [...now].every(isSame)
 }
 
 /** The snapshot, in which these applications are as they were in the last: compared with the next, they have changed again. */

@@ -1,7 +1,7 @@
 // From a commit to the documents that an agent reads: the real store, renderer, publisher and nats-server; only Git is
 // played, by folders in memory.
 import { once } from 'node:events'
-import { create, toBinary, toJsonString } from '@bufbuild/protobuf'
+import { create, type MessageInitShape, toBinary, toJsonString } from '@bufbuild/protobuf'
 import { makeRunFolder } from '@fairlead/e2e/harness/guardian'
 import { getNatsBinary } from '@fairlead/e2e/harness/nats'
 import { waitFor } from '@fairlead/e2e/harness/wait'
@@ -16,13 +16,14 @@ import { generateSigningKey } from '@fairlead/shared/signing'
 import { decodeSlice } from '@fairlead/shared/slice'
 import { blobSubject, desiredSubject, eventSubject, STREAMS, statusSubject } from '@fairlead/shared/subjects'
 import { jetstream, jetstreamManager } from '@nats-io/jetstream'
-import { afterEach, beforeEach, expect, test } from 'vitest'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { type Collector, createCollector } from './collector/collector.ts'
 import { newClusterId, startTestLink, type TestLink } from './link.test-support.ts'
 import { ensureStreams } from './nats/streams.ts'
 import { createPipeline, type Pipeline } from './pipeline.ts'
 import { createPublisher, type Publisher } from './publisher/publisher.ts'
 import { createRenderer, type Renderer } from './renderer/renderer.ts'
+import { readApplications } from './store/definition-rows.ts'
 import type { SourceTree } from './tracker/source-tree.ts'
 
 const key = generateSigningKey()
@@ -142,12 +143,17 @@ async function addCluster(name: string, labels: Record<string, string> = {}, joi
   return id
 }
 
-async function addApplication(name: string, env = 'prod'): Promise<void> {
+async function addApplication(
+  name: string,
+  env = 'prod',
+  more: MessageInitShape<typeof ApplicationSpecSchema> = {},
+): Promise<void> {
   const spec = create(ApplicationSpecSchema, {
     source: { repository: 'shop', ref: 'main', path: name },
     placement: { clusters: { matchLabels: { env } } },
     namespace: name,
-  })
+    ...more,
+  } as MessageInitShape<typeof ApplicationSpecSchema>)
   const row = { name, uid: crypto.randomUUID(), generation: 1, labels: '{}', created_at: Date.now(), deleting: null }
   await link.store.db
     .insertInto('applications')
@@ -496,4 +502,85 @@ test('documents of clusters that were removed leave NATS', async () => {
   const subjects = async () =>
     Object.keys((await manager.streams.info(STREAMS.desired, { subjects_filter: '>' })).state.subjects ?? {})
   await waitFor('the foreign document to go', async () => (await subjects()).join() === desiredSubject(prod, 'main'))
+})
+
+describe('overrides', () => {
+  const inRegion = (region: string, path: string) => ({ clusters: { matchLabels: { region } }, path })
+  const renders = async (): Promise<number> =>
+    (await link.store.db.selectFrom('renders').select('variant').execute()).length
+  const label = async (id: string, labels: Record<string, string>): Promise<void> => {
+    await link.store.db
+      .updateTable('clusters')
+      .set({ labels: JSON.stringify(labels) })
+      .where('id', '=', id)
+      .execute()
+    pipeline.wake()
+  }
+  /** Waits until the cluster is to run these objects of `web`. */
+  const runs = async (id: string, objects: readonly string[]): Promise<Slice> =>
+    await waitFor(`the objects ${objects}`, async (see) => {
+      const slice = await readSlice(id)
+      const found = slice && slice.entries.length > 0 ? await objectsOf(slice, 'web') : []
+      see(found)
+      return JSON.stringify(found) === JSON.stringify(objects) ? slice : undefined
+    })
+
+  test('clusters with equal overrides share one render, and one that is labelled otherwise moves to its own', async () => {
+    const [eu1, eu2, us] = await Promise.all([
+      addCluster('eu-1', { env: 'prod', region: 'eu' }),
+      addCluster('eu-2', { env: 'prod', region: 'eu' }),
+      addCluster('us-1', { env: 'prod', region: 'us' }),
+    ])
+    await addApplication('web', 'prod', { overrides: [inRegion('eu', 'web/eu'), { names: ['ap-1'], path: 'web/ap' }] })
+    await push('c1', {
+      'web/base/a.yaml': configMap('base'),
+      'web/eu/a.yaml': configMap('eu'),
+      'web/ap/a.yaml': configMap('ap'),
+    })
+    await runs(us, ['base', 'eu', 'ap'].toSorted())
+    for (const id of [eu1, eu2]) await runs(id, ['eu'])
+    expect(reads.toSorted()).toEqual(['c1 web', 'c1 web/eu'])
+    expect(await renders()).toBe(2)
+    await label(eu2, { env: 'prod', region: 'us' })
+    await runs(eu2, ['base', 'eu', 'ap'].toSorted())
+    await label(us, { env: 'prod', region: 'eu' })
+    await label(eu2, { env: 'prod', region: 'eu' })
+    await runs(us, ['eu'])
+    // What no cluster needs any more is forgotten.
+    await waitFor('one render to be left', async () => (await renders()) === 1)
+    expect(reads).toHaveLength(2)
+    await stopStages()
+    startStages()
+    await push('c2', { 'web/eu/a.yaml': configMap('eu', 'new') })
+    await waitFor(
+      'the new commit',
+      async () => (await readSlice(eu1))?.entries[0]?.intent.value !== undefined && reads.includes('c2 web/eu'),
+    )
+    expect(reads.filter((read) => read !== 'c2 web/eu')).toHaveLength(2)
+  })
+
+  test('a variant that cannot be rendered leaves its clusters as they are, is told with their names, and holds up no other', async () => {
+    const eu = await addCluster('eu-1', { env: 'prod', region: 'eu' })
+    const us = await addCluster('us-1', { env: 'prod', region: 'us' })
+    await addApplication('web', 'prod', {
+      source: { repository: 'shop', ref: 'main', path: 'us' },
+      overrides: [inRegion('eu', 'eu')],
+    })
+    await push('c1', { 'us/a.yaml': configMap('us-1'), 'eu/a.yaml': configMap('eu-1') })
+    await runs(eu, ['eu-1'])
+    await runs(us, ['us-1'])
+    await push('c2', { 'us/a.yaml': configMap('us-2') })
+    await runs(us, ['us-2'])
+    await runs(eu, ['eu-1'])
+    const [application] = await readApplications(link.store.db)
+    expect(application?.status?.revision?.commit).toBe('c2')
+    expect(application?.status?.problems.map(({ code, message }) => `${code} ${message}`)).toEqual([
+      'PathNotFound on eu-1: no folder eu',
+    ])
+    // A cluster that comes to it meanwhile keeps what it has, too.
+    await label(us, { env: 'prod', region: 'eu' })
+    await push('c3', { 'us/a.yaml': configMap('us-3'), 'eu/a.yaml': configMap('eu-3') })
+    await runs(us, ['eu-3'])
+    await runs(eu, ['eu-3'])
+  })
 })

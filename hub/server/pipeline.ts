@@ -19,7 +19,8 @@ import { RenderQueue } from './render-queue.ts'
 import { type RenderTarget, recordFailure, recordUnchanged, renderTarget } from './render-stage.ts'
 import type { Renderer } from './renderer/renderer.ts'
 import type { Store } from './store/store.ts'
-import { findTarget, settledKey, WholeCommits } from './whole-commits.ts'
+import { VariantIndex, variantKey } from './variants.ts'
+import { findTargets, settledKey, WholeCommits } from './whole-commits.ts'
 
 /** What a pipeline needs. */
 export interface PipelineOptions {
@@ -80,11 +81,12 @@ class PipelineLoop implements Pipeline {
   readonly #options: PipelineOptions
   readonly #renders = new RenderQueue(RENDERS_IN_FLIGHT)
   readonly #stopping = new AbortController()
-  /** For each application what was last rendered or refused. */
+  /** By variantKey, what was last rendered or refused. */
   readonly #settled = new Map<string, string>()
   readonly #failures = new Map<string, number>()
   readonly #toSlice = new Set<string>()
-  readonly #wholeCommits = new WholeCommits()
+  readonly #variants = new VariantIndex()
+  readonly #wholeCommits = new WholeCommits({ variants: this.#variants })
   #seen: FleetSnapshot = EMPTY_SNAPSHOT
   #wakeUp = Promise.withResolvers<void>()
   #running: Promise<void> = Promise.resolve()
@@ -159,7 +161,7 @@ class PipelineLoop implements Pipeline {
     const applications = changes.applications.filter(({ name }) => !held.has(name))
     const mustSlice = new Set(this.#toSlice)
     this.#toSlice.clear()
-    const base = { renders: now.renders, mustSlice, signingKey, nowMs: clock() }
+    const base = { renders: now.renders, variants: this.#variants, mustSlice, signingKey, nowMs: clock() }
     const everywhere = { ...base, applications, clusters: [...now.clusters.values()] }
     const others = [...now.applications.values()].filter((application) => !changes.applications.includes(application))
     const dirty = new Set([...clusters.map((cluster) => cluster.id), ...mustSlice])
@@ -177,6 +179,7 @@ class PipelineLoop implements Pipeline {
     onPublish()
     if (changed.length > 0) this.#options.logger.info({ clusters: changed.length }, 'slices signed')
     const forgotten = await this.#forgetApplications()
+    await this.#forgetVariants(now)
     this.#seen = withoutChanges(now, this.#seen, held)
     if (applications.length + dirty.size + forgotten > 0) onChange([...new Set([...changed, ...dirty])])
   }
@@ -184,20 +187,24 @@ class PipelineLoop implements Pipeline {
   /** Begins the renders of all applications whose commit or definition is not the one that was rendered; those of one commit are looked at together, as most have not changed in it. */
   #renderStale(now: FleetSnapshot): void {
     const stale: StaleTarget[] = []
+    const wanted = new Set<string>()
     for (const application of now.applications.values()) {
-      const target = findTarget(application, now)
-      if (!target || application.deleting !== null) continue
-      const key = settledKey(application, target)
-      const isUnderWay = this.#renders.has(application.name, key)
-      if (this.#settled.get(application.name) !== key && !isUnderWay) stale.push({ target, key })
+      if (application.deleting !== null) continue
+      for (const target of findTargets(application, now, this.#variants)) {
+        const id = variantKey(target)
+        wanted.add(id)
+        const key = settledKey(application, target)
+        const isUnderWay = this.#renders.has(id, key)
+        if (this.#settled.get(id) !== key && !isUnderWay) stale.push({ target, key })
+      }
     }
     for (const [source, targets] of Map.groupBy(stale, ({ target }) => refKey(target.repository, target.commit))) {
       const key = JSON.stringify(targets.map((each) => each.key))
       const repository = targets[0]?.target.repository ?? ''
       const work = (signal: AbortSignal): Promise<void> => this.#renderChanged(targets, signal)
-      this.#renders.submit({ application: source, repository, key, work })
+      this.#renders.submit({ id: source, repository, key, work })
     }
-    for (const name of this.#settled.keys()) if (!now.applications.has(name)) this.#settled.delete(name)
+    for (const id of this.#settled.keys()) if (!wanted.has(id)) this.#settled.delete(id)
   }
 
   async #renderChanged(targets: readonly StaleTarget[], signal: AbortSignal): Promise<void> {
@@ -207,29 +214,29 @@ class PipelineLoop implements Pipeline {
     if (signal.aborted) return
     for (const { target, key } of targets) {
       if (changed.includes(target)) {
-        const { application, repository } = target
-        this.#renders.submit({ application, repository, key, work: (own) => this.#render(target, key, own) })
-      } else this.#settle(target.application, key)
+        const { repository } = target
+        this.#renders.submit({ id: variantKey(target), repository, key, work: (own) => this.#render(target, key, own) })
+      } else this.#settle(variantKey(target), key)
     }
     if (changed.length < targets.length) this.wake()
   }
 
-  #settle(application: string, key: string): void {
-    this.#settled.set(application, key)
-    this.#failures.delete(application)
+  #settle(id: string, key: string): void {
+    this.#settled.set(id, key)
+    this.#failures.delete(id)
   }
 
   async #render(target: RenderTarget, key: string, signal: AbortSignal): Promise<void> {
-    const { application, commit } = target
+    const { application, variant, commit } = target
     const { logger } = this.#options
     try {
       const outcome = await renderTarget(this.#options, target, signal)
-      this.#settle(application, key)
-      logger.debug({ application, commit, outcome }, 'application rendered')
+      this.#settle(variantKey(target), key)
+      logger.debug({ application, variant, commit, outcome }, 'application rendered')
     } catch (cause) {
       if (signal.aborted) return
       // Given up by somebody else, such as a tracker that stops: no problem of the application, but to be done again.
-      if (isAborted(cause)) this.#retryLater(application, key)
+      if (isAborted(cause)) this.#retryLater(variantKey(target), key)
       else await this.#recordFailure(target, key, toAppError(cause))
     }
     // Problems may have come or gone, whatever happened to the artifact.
@@ -240,28 +247,29 @@ class PipelineLoop implements Pipeline {
 
   async #recordFailure(target: RenderTarget, key: string, error: AppError): Promise<void> {
     const { store, logger, slowRetry = SLOW_RENDER_RETRY } = this.#options
-    const { application, commit } = target
-    const failures = this.#failures.get(application) ?? 0
-    logger.warn({ application, commit, error, failures }, 'application cannot be rendered')
+    const { application, variant, commit } = target
+    const id = variantKey(target)
+    const failures = this.#failures.get(id) ?? 0
+    logger.warn({ application, variant, commit, error, failures }, 'application cannot be rendered')
     try {
       await recordFailure(store, target, error)
     } catch (cause) {
       logger.error({ application, error: cause }, 'failed render could not be recorded')
-      return this.#retryLater(application, key)
+      return this.#retryLater(id, key)
     }
-    if (error.kind === 'user') this.#settled.set(application, key)
-    else this.#retryLater(application, key, error.code === 'RenderTimeout' ? slowRetry : RENDER_RETRY)
+    if (error.kind === 'user') this.#settled.set(id, key)
+    else this.#retryLater(id, key, error.code === 'RenderTimeout' ? slowRetry : RENDER_RETRY)
   }
 
   /** Settles what was tried, and has it tried again after a while. */
-  #retryLater(application: string, key: string, pace = RENDER_RETRY): void {
-    const failures = this.#failures.get(application) ?? 0
-    this.#settled.set(application, key)
-    this.#failures.set(application, failures + 1)
+  #retryLater(id: string, key: string, pace = RENDER_RETRY): void {
+    const failures = this.#failures.get(id) ?? 0
+    this.#settled.set(id, key)
+    this.#failures.set(id, failures + 1)
     const retry = sleep(backoffMs(failures, pace), this.#stopping.signal)
     void retry.then(
       () => {
-        this.#settled.delete(application)
+        this.#settled.delete(id)
         this.wake()
       },
       () => {},
@@ -280,6 +288,19 @@ class PipelineLoop implements Pipeline {
       .execute()
     for (const { name } of gone) this.#options.logger.info({ application: name }, 'application is gone')
     return gone.length
+  }
+
+  /** Renders of variants that no cluster needs any more; what clusters run of them stays with their deployments. */
+  async #forgetVariants(now: FleetSnapshot): Promise<void> {
+    for (const [application, variants] of now.renders) {
+      const spec = now.applications.get(application)?.spec
+      if (!spec) continue
+      const needed = new Set(this.#variants.neededOf(spec, now.clusters).map(({ id }) => id))
+      const unneeded = [...variants.keys()].filter((id) => !needed.has(id))
+      if (unneeded.length === 0) continue
+      const rows = this.#options.store.db.deleteFrom('renders').where('application', '=', application)
+      await rows.where('variant', 'in', unneeded).execute()
+    }
   }
 
   async #waitForWake(atMostMs: number): Promise<void> {

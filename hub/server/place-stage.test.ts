@@ -8,6 +8,7 @@ import { generateSigningKey } from '@fairlead/shared/signing'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { placeAndSlice } from './place-stage.ts'
 import { openStore, type Store } from './store/store.ts'
+import { VariantIndex } from './variants.ts'
 import { createFleetView } from './view/view.ts'
 
 const signingKey = generateSigningKey()
@@ -41,7 +42,8 @@ async function place(chunks: number, nowMs: number): Promise<string[]> {
   return await placeAndSlice(store, {
     applications: [{ name: 'web', uid: 'u', generation: 1, deleting: null, spec }],
     clusters: [{ id: 'c', name: 'prod', labels: {}, values: {}, hasJoined: true }],
-    renders: new Map([['web', render]]),
+    renders: new Map([['web', new Map([['', render]])]]),
+    variants: new VariantIndex(),
     mustSlice: new Set(),
     signingKey,
     nowMs,

@@ -4,24 +4,32 @@ import { setImmediate as nextTurn } from 'node:timers/promises'
 import { create, toJsonString } from '@bufbuild/protobuf'
 import { timestampFromMs } from '@bufbuild/protobuf/wkt'
 import { ProblemSchema } from '@fairlead/proto/common'
-import { type SyncPolicy, SyncPolicySchema } from '@fairlead/proto/slice'
+import type { ApplicationSpec } from '@fairlead/proto/definitions'
+import { SyncPolicySchema } from '@fairlead/proto/slice'
 import type { SigningKeyPair } from '@fairlead/shared/signing'
 import { nextGeneration } from '@fairlead/shared/slice'
 import type { Insertable, Selectable, Transaction } from 'kysely'
 import { readApprovals } from './approvals/approvals.ts'
-import type { ApplicationDefinition, ClusterDefinition, RenderState } from './fleet-snapshot.ts'
-import { placeApplication } from './placer/placer.ts'
-import { type ApplicationIntent, type DeploymentRow, planDeployments } from './slicer/deployment-plan.ts'
+import type { ApplicationDefinition, ClusterDefinition, VariantRenders } from './fleet-snapshot.ts'
+import { type PlaceableCluster, placeApplication } from './placer/placer.ts'
+import {
+  type ApplicationIntent,
+  type DeploymentRow,
+  type DesiredContent,
+  planDeployments,
+} from './slicer/deployment-plan.ts'
 import { type SliceDeployment, signSlice, sliceContent } from './slicer/slicer.ts'
 import { readProblem } from './store/definition-rows.ts'
 import type { DeploymentsTable, Schema, SlicesTable } from './store/schema.ts'
 import type { Store } from './store/store.ts'
+import type { VariantIndex } from './variants.ts'
 
 /** What is to be placed where. */
 export interface PlaceRequest {
   readonly applications: readonly ApplicationDefinition[]
   readonly clusters: readonly ClusterDefinition[]
-  readonly renders: ReadonlyMap<string, RenderState>
+  readonly renders: ReadonlyMap<string, VariantRenders>
+  readonly variants: VariantIndex
   /** Clusters whose slice is compared even when no deployment changes. */
   readonly mustSlice: ReadonlySet<string>
   readonly signingKey: SigningKeyPair
@@ -47,14 +55,29 @@ export async function placeAndSlice(store: Store, request: PlaceRequest): Promis
   return changed
 }
 
-/** What an application wants of its clusters, out of its definition and its render. Throws InvalidArgument when the placement cannot be told. */
-export function intentOf(application: ApplicationDefinition, render: RenderState | undefined): ApplicationIntent {
+/** What an application wants of its clusters, out of its definition and its renders. */
+export function intentOf(application: ApplicationDefinition, renders: VariantRenders = new Map()): ApplicationIntent {
   if (application.deleting !== null) return { kind: 'leave', prune: application.deleting === 'prune' }
-  if (!render?.artifactDigest || render.revision === null) return { kind: 'keep' }
-  const { namespace, sync, suspend, health, dependsOn } = application.spec
-  const policy: SyncPolicy = create(SyncPolicySchema, {
+  const { spec } = application
+  const content = new Map<string, DesiredContent>()
+  for (const [variant, { artifactDigest, revision, incomplete }] of renders) {
+    if (artifactDigest === null || revision === null) continue
+    content.set(variant, { artifactDigest, revision, policy: policyOf(spec, incomplete) })
+  }
+  if (content.size === 0) return { kind: 'keep' }
+  const { sync } = spec
+  return {
+    kind: 'run',
+    content,
+    pruneOnLeave: sync?.deletionPolicy ? sync.deletionPolicy === 'delete' : (sync?.prune ?? true),
+  }
+}
+
+/** How agents apply it, as JSON; of an incomplete artifact nothing is pruned. */
+function policyOf({ namespace, sync, suspend, health, dependsOn }: ApplicationSpec, isIncomplete: boolean): string {
+  const policy = create(SyncPolicySchema, {
     namespace,
-    prune: (sync?.prune ?? true) && !render.incomplete,
+    prune: (sync?.prune ?? true) && !isIncomplete,
     remediate: sync?.remediate ?? true,
     adopt: sync?.adopt || 'ifEqual',
     suspend,
@@ -66,13 +89,7 @@ export function intentOf(application: ApplicationDefinition, render: RenderState
     substitute: sync?.substitute ?? true,
     dependsOn,
   })
-  return {
-    kind: 'run',
-    artifactDigest: render.artifactDigest,
-    revision: render.revision,
-    policy: toJsonString(SyncPolicySchema, policy),
-    pruneOnLeave: sync?.deletionPolicy ? sync.deletionPolicy === 'delete' : (sync?.prune ?? true),
-  }
+  return toJsonString(SyncPolicySchema, policy)
 }
 
 async function placeChunk(transaction: Transaction<Schema>, request: PlaceRequest): Promise<string[]> {
@@ -87,7 +104,7 @@ async function placeChunk(transaction: Transaction<Schema>, request: PlaceReques
   const upserts: Selectable<DeploymentsTable>[] = []
   for (const application of await presentApplications(transaction, request.applications)) {
     const intent = intentOf(application, request.renders.get(application.name))
-    const placed = intent.kind === 'run' ? placeApplication(application.spec.placement, clusters) : []
+    const placed = intent.kind === 'run' ? placeVariants(application, clusters, request.variants) : new Map()
     const plan = planDeployments({
       application: application.name,
       intent,
@@ -110,6 +127,17 @@ async function placeChunk(transaction: Transaction<Schema>, request: PlaceReques
     request,
     slices,
   )
+}
+
+/** The id of the variant by the id of the cluster, of those that run the application. Throws InvalidArgument when the placement cannot be told. */
+function placeVariants(
+  { spec }: ApplicationDefinition,
+  clusters: readonly PlaceableCluster[],
+  variants: VariantIndex,
+): ReadonlyMap<string, string> {
+  const placed = new Set(placeApplication(spec.placement, clusters))
+  const selected = clusters.filter(({ id }) => placed.has(id))
+  return new Map(selected.map((cluster) => [cluster.id, variants.of(spec, cluster).id]))
 }
 
 /** Has the slices signed again by the next placeAndSlice, as newer generations than those given; what is beyond `limit` counts as 0. The time alone is not enough where the clock is behind the one that made them. */

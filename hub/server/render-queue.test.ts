@@ -8,9 +8,9 @@ test('a newer commit gives up the older one, the same commit is not rendered twi
   const queue = new RenderQueue(1)
   const log: string[] = []
   const gates = new Map<string, PromiseWithResolvers<void>>()
-  const submit = (application: string, key: string): void =>
+  const submit = (id: string, key: string): void =>
     queue.submit({
-      application,
+      id,
       repository: 'shop',
       key,
       work: async (signal) => {
@@ -42,7 +42,7 @@ test('a stop gives up what runs and begins nothing more', async () => {
   const begun: string[] = []
   for (const name of ['a', 'b']) {
     queue.submit({
-      application: name,
+      id: name,
       repository: 'shop',
       key: 'k',
       work: async (signal) => {
@@ -59,14 +59,14 @@ test('a repository with many slow renders leaves a place to others, and takes tu
   const queue = new RenderQueue(3)
   const begun: string[] = []
   const ends = new Map<string, () => void>()
-  const submit = (application: string, repository: string): void =>
+  const submit = (id: string, repository: string): void =>
     queue.submit({
-      application,
+      id,
       repository,
       key: 'k',
       work: async () => {
-        begun.push(application)
-        await new Promise<void>((resolve) => ends.set(application, resolve))
+        begun.push(id)
+        await new Promise<void>((resolve) => ends.set(id, resolve))
       },
     })
   for (const name of ['s1', 's2', 's3', 's4']) submit(name, 'slow')

@@ -1,4 +1,4 @@
-// Runs renders beside the pipeline: a few at a time, one per application, the newest commit pre-empting an older one. No
+// Runs renders beside the pipeline: a few at a time, one per variant of an application, the newest commit pre-empting an older one. No
 // repository takes all places: one with many slow charts holds up no other.
 
 /** The renders under way. */
@@ -22,19 +22,19 @@ export class RenderQueue {
     return this.#tasks.size
   }
 
-  /** True while that key of the application runs or waits. */
-  has(application: string, key: string): boolean {
-    return this.#tasks.get(application)?.key === key
+  /** True while that key of the render runs or waits. */
+  has(id: string, key: string): boolean {
+    return this.#tasks.get(id)?.key === key
   }
 
-  /** Runs `work` unless the same `key` of that application is under way already; another key is given up. `work` must not reject. */
+  /** Runs `work` unless the same `key` of that `id` is under way already; another key is given up. `work` must not reject. */
   submit(request: QueuedRender): void {
-    const { application, key } = request
-    const present = this.#tasks.get(application)
+    const { id, key } = request
+    const present = this.#tasks.get(id)
     if (present?.key === key) return
     if (present) this.#giveUp(present)
     const task = { ...request, controller: new AbortController() }
-    this.#tasks.set(application, task)
+    this.#tasks.set(id, task)
     this.#waiting.add(task)
     this.#startNext()
   }
@@ -63,7 +63,7 @@ export class RenderQueue {
         if (left > 0) this.#busy.set(task.repository, left)
         else this.#busy.delete(task.repository)
         this.#settled.delete(done)
-        if (this.#tasks.get(task.application) === task) this.#tasks.delete(task.application)
+        if (this.#tasks.get(task.id) === task) this.#tasks.delete(task.id)
         this.#startNext()
       })
       this.#settled.add(done)
@@ -91,7 +91,8 @@ export class RenderQueue {
 
 /** A render to be run. */
 export interface QueuedRender {
-  readonly application: string
+  /** Of which there is one at a time. */
+  readonly id: string
   readonly repository: string
   /** Equal for what need not be rendered twice. */
   readonly key: string

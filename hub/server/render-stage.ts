@@ -11,9 +11,12 @@ import { findValueFilesElsewhere } from './renderer/render-by-engine.ts'
 import type { ArtifactContent, RenderedApplication, Renderer, StoredArtifact } from './renderer/renderer.ts'
 import type { RendersTable, Schema } from './store/schema.ts'
 import type { Store } from './store/store.ts'
+import { variantKey } from './variants.ts'
 
 /** What the render of an application depends on. */
 export interface RenderTarget extends RenderOptions {
+  /** Id of the variant; empty for the application without overrides. */
+  readonly variant: string
   readonly repository: string
   readonly ref: string
   readonly commit: string
@@ -45,21 +48,22 @@ export async function recordUnchanged(
   const [first] = targets
   if (!first) return []
   const rows = await store.db.selectFrom('renders').selectAll().execute()
-  const renders = new Map(rows.map((row) => [row.application, row]))
+  const renders = new Map(rows.map((row) => [variantKey(row), row]))
+  const lastOf = (target: RenderTarget): RenderRow | undefined => renders.get(variantKey(target))
   // The last render says what it read; as long as nothing of that has changed, this one would read the same.
-  const pathsOf = (target: RenderTarget): string[] => [target.path, ...readElsewhere(renders.get(target.application))]
+  const pathsOf = (target: RenderTarget): string[] => [target.path, ...readElsewhere(lastOf(target))]
   const paths = [...new Set(targets.flatMap(pathsOf))]
   const found = await trees.findTreeOids(first.repository, first.commit, paths, signal)
   const oids = new Map(paths.map((path, index) => [path, found[index]]))
   const isSame = (target: RenderTarget): boolean => {
     if (oids.get(target.path) === undefined) return false
     const read = pathsOf(target).map((path) => [path, oids.get(path) ?? null] as const)
-    return renders.get(target.application)?.input_hash === inputHash(read, target)
+    return lastOf(target)?.input_hash === inputHash(read, target)
   }
   const same = targets.filter(isSame)
   await store.transaction(async (transaction) => {
     for (const target of same) {
-      const last = renders.get(target.application)
+      const last = lastOf(target)
       if (last) await recordSameInputs(transaction, last, target)
     }
   })
@@ -73,13 +77,14 @@ export async function renderTarget(
   signal: AbortSignal,
 ): Promise<'rendered' | 'unchanged'> {
   const { store, renderer } = stage
-  const { application, commit } = target
+  const { application, variant, commit } = target
   const [changed] = await recordUnchanged(stage, [target], signal)
   if (!changed) return 'unchanged'
-  const last = await findRender(store, application)
+  const last = await findRender(store, target)
   const { rendered, reader } = await readAndRender(stage, target, signal)
   const base = {
     application,
+    variant,
     input_hash: inputHash(reader.read, target),
     read_paths: JSON.stringify(reader.read.slice(1).map(([path]) => path)),
     attempted_commit: commit,
@@ -132,7 +137,7 @@ function readElsewhere(last: RenderRow | undefined): string[] {
 
 /** Records why the target could not be read or rendered; what was good before stays. A transient failure is not an attempt: it will be tried again. */
 export async function recordFailure(store: Store, target: RenderTarget, error: AppError): Promise<void> {
-  const last = await findRender(store, target.application)
+  const last = await findRender(store, target)
   const { object: _object, file = target.path, line = 0 } = error.context
   const problem = create(ProblemSchema, { code: error.code, message: error.message, source: { file, line } })
   const isFinal = error.kind === 'user'
@@ -140,6 +145,7 @@ export async function recordFailure(store: Store, target: RenderTarget, error: A
     saveRow(transaction, {
       ...keep(last),
       application: target.application,
+      variant: target.variant,
       input_hash: '',
       read_paths: '[]',
       attempted_commit: isFinal ? target.commit : (last?.attempted_commit ?? ''),
@@ -169,11 +175,16 @@ async function recordSameInputs(db: Kysely<Schema>, last: RenderRow, target: Ren
     .updateTable('renders')
     .set({ ...good, attempted_commit: target.commit })
     .where('application', '=', last.application)
+    .where('variant', '=', last.variant)
     .execute()
 }
 
-async function findRender(store: Store, application: string): Promise<RenderRow | undefined> {
-  return await store.db.selectFrom('renders').selectAll().where('application', '=', application).executeTakeFirst()
+async function findRender(
+  store: Store,
+  { application, variant }: Pick<RenderTarget, 'application' | 'variant'>,
+): Promise<RenderRow | undefined> {
+  const rows = store.db.selectFrom('renders').selectAll().where('application', '=', application)
+  return await rows.where('variant', '=', variant).executeTakeFirst()
 }
 
 async function findArtifact(store: Store, digest: string | null | undefined): Promise<StoredArtifact | undefined> {
@@ -241,7 +252,7 @@ async function saveRow(transaction: Transaction<Schema>, row: Insertable<Renders
   await transaction
     .insertInto('renders')
     .values(row)
-    .onConflict((conflict) => conflict.column('application').doUpdateSet(row))
+    .onConflict((conflict) => conflict.columns(['application', 'variant']).doUpdateSet(row))
     .execute()
 }
 

@@ -17,6 +17,7 @@ import { createRenderer, type Renderer } from './renderer/renderer.ts'
 import { SchemaChecker } from './schemas/schema-checker.ts'
 import { DISK_COMMIT, DiskSource } from './tracker/disk-source.ts'
 import { readSourceTree } from './tracker/source-reader.ts'
+import { BASE_VARIANT, variantWith } from './variants.ts'
 import { targetAt } from './whole-commits.ts'
 
 /** A folder of manifests on disk, as an application would have it. */
@@ -39,7 +40,11 @@ export function plainFolder(name: string, root: string, path: string, namespace:
       .replace(/[^a-z0-9]+/g, '-')
       .replace(/^-+|-+$/g, '')
       .slice(0, 53) || 'application'
-  return { name, root, target: { application, repository: '', ref: '', commit: DISK_COMMIT, path, namespace } }
+  return {
+    name,
+    root,
+    target: { application, variant: '', repository: '', ref: '', commit: DISK_COMMIT, path, namespace },
+  }
 }
 
 /** What is to be tried. */
@@ -123,7 +128,14 @@ function folderOf(definition: Definition, workingCopies: ReadonlyMap<string, str
   const { name, spec } = definition
   const root = workingCopies.get(spec.source?.repository ?? '')
   if (root === undefined) return []
-  return [{ name, root, target: targetAt(name, spec, DISK_COMMIT) }]
+  const base = { name, root, target: targetAt(name, spec, { commit: DISK_COMMIT, variant: BASE_VARIANT }) }
+  // Which of them count together depends on the clusters: each is tried by itself.
+  const overridden = spec.overrides.map((_override, index) => ({
+    name: `${name} (overrides[${index}])`,
+    root,
+    target: targetAt(name, spec, { commit: DISK_COMMIT, variant: variantWith(spec, [index]) }),
+  }))
+  return [base, ...overridden]
 }
 
 async function renderAll(

@@ -2,7 +2,8 @@ import { create } from '@bufbuild/protobuf'
 import { ApplicationSpecSchema } from '@fairlead/proto/definitions'
 import { expect, test } from 'vitest'
 import { type ApplicationDefinition, EMPTY_SNAPSHOT, type FleetSnapshot, refKey } from './fleet-snapshot.ts'
-import { findTarget, settledKey, WholeCommits } from './whole-commits.ts'
+import { VariantIndex, variantKey } from './variants.ts'
+import { findTargets, settledKey, WholeCommits } from './whole-commits.ts'
 
 function define(name: string, repository = 'shop', deleting: 'prune' | null = null): ApplicationDefinition {
   const spec = create(ApplicationSpecSchema, { source: { repository, ref: 'main', path: name } })
@@ -24,9 +25,9 @@ function settle(now: FleetSnapshot, ...names: readonly string[]): Map<string, st
   return new Map(
     names.map((name) => {
       const application = now.applications.get(name)
-      const target = application && findTarget(application, now)
+      const [target] = application ? findTargets(application, now, new VariantIndex()) : []
       if (!application || !target) throw new Error(`${name} is not in the snapshot`)
-      return [name, settledKey(application, target)]
+      return [variantKey(target), settledKey(application, target)]
     }),
   )
 }

@@ -5,24 +5,36 @@ import { type ApplicationSpec, RenderOptionsSchema } from '@fairlead/proto/defin
 import { type ApplicationDefinition, type FleetSnapshot, refKey } from './fleet-snapshot.ts'
 import type { RenderTarget } from './render-stage.ts'
 import type { RenderSettings } from './renderer/render-tool.ts'
+import { type Variant, VariantIndex, variantKey } from './variants.ts'
 
-/** What is to be rendered of an application; undefined while Git has not said which commit. */
-export function findTarget(
+/** What is to be rendered of an application, for each variant that its clusters need; none while Git has not said which commit. */
+export function findTargets(
   { name, spec }: ApplicationDefinition,
-  { commits }: FleetSnapshot,
-): RenderTarget | undefined {
+  { commits, clusters }: FleetSnapshot,
+  variants: VariantIndex,
+): RenderTarget[] {
   const { repository = '', ref = '' } = spec.source ?? {}
   const commit = commits.get(refKey(repository, ref))
-  return commit === undefined ? undefined : targetAt(name, spec, commit)
+  if (commit === undefined) return []
+  return variants.neededOf(spec, clusters).map((variant) => targetAt(name, spec, { commit, variant }))
 }
 
-/** What an application is rendered from at a commit. */
-export function targetAt(name: string, spec: ApplicationSpec, commit: string): RenderTarget {
-  const { repository = '', ref = '', path = '' } = spec.source ?? {}
+/** What an application is rendered from at a commit, in a variant. */
+export function targetAt(
+  name: string,
+  spec: ApplicationSpec,
+  { commit, variant: { id, overrides } }: { readonly commit: string; readonly variant: Variant },
+): RenderTarget {
+  const { repository = '', ref = '', path: ownPath = '' } = spec.source ?? {}
   const substitute = spec.sync?.substitute ?? true
-  const target = { application: name, repository, ref, commit, path, namespace: spec.namespace, substitute }
-  // The JSON of the message is what RenderSettings describes.
-  return spec.render ? { ...target, render: toJson(RenderOptionsSchema, spec.render) as RenderSettings } : target
+  const path = overrides.findLast((override) => override.path)?.path ?? ownPath
+  const base = { application: name, variant: id, repository, ref, commit, path, namespace: spec.namespace, substitute }
+  return {
+    ...base,
+    // The JSON of the message is what RenderSettings describes.
+    ...(spec.render ? { render: toJson(RenderOptionsSchema, spec.render) as RenderSettings } : {}),
+    ...(overrides.length > 0 ? { overrides } : {}),
+  }
 }
 
 /** Equal for what need not be rendered again. */
@@ -34,13 +46,15 @@ export function settledKey({ uid, generation }: ApplicationDefinition, target: R
 export class WholeCommits {
   readonly #limitMs: number
   readonly #clock: () => number
+  readonly #variants: VariantIndex
   /** By repository, since when applications of it are held without a break. */
   readonly #since = new Map<string, number>()
   #heldUntil = Infinity
 
   /** A repository's applications are held for at most `limitMs`, default 10,000; `clock` is in ms, default performance.now. */
-  constructor({ limitMs = 10_000, clock = () => performance.now() } = {}) {
+  constructor({ limitMs = 10_000, clock = () => performance.now(), variants = new VariantIndex() } = {}) {
     this.#limitMs = limitMs
+    this.#variants = variants
     this.#clock = clock
   }
 
@@ -49,7 +63,7 @@ export class WholeCommits {
     return this.#heldUntil
   }
 
-  /** Names of the changed applications that must wait. `settled` has for each application the settledKey that was rendered or refused last, and must be older than the snapshot. */
+  /** Names of the changed applications that must wait. `settled` has for each variantKey the settledKey that was rendered or refused last, and must be older than the snapshot. */
   holdBack(
     changed: readonly ApplicationDefinition[],
     now: FleetSnapshot,
@@ -57,17 +71,18 @@ export class WholeCommits {
   ): ReadonlySet<string> {
     const pending = new Map<string, string>()
     for (const application of now.applications.values()) {
-      const target = findTarget(application, now)
-      if (!target || application.deleting !== null) continue
-      if (settled.get(application.name) === settledKey(application, target)) continue
-      pending.set(refKey(target.repository, target.commit), target.repository)
+      if (application.deleting !== null) continue
+      for (const target of findTargets(application, now, this.#variants)) {
+        if (settled.get(variantKey(target)) === settledKey(application, target)) continue
+        pending.set(refKey(target.repository, target.commit), target.repository)
+      }
     }
     const repositories = new Set(pending.values())
     for (const repository of this.#since.keys()) if (!repositories.has(repository)) this.#since.delete(repository)
     const held = new Set<string>()
     this.#heldUntil = Infinity
     for (const application of changed) {
-      const target = findTarget(application, now)
+      const [target] = findTargets(application, now, this.#variants)
       if (!target || application.deleting !== null || !pending.has(refKey(target.repository, target.commit))) continue
       const until = this.#holdUntil(target.repository)
       if (until <= this.#clock()) continue

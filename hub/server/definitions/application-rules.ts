@@ -1,17 +1,19 @@
 // What an Application must be beyond its shape.
 import type { ApplicationSource, ApplicationSpec, Placement } from '@fairlead/proto/definitions'
-import { findNameProblem, findSelectorProblems } from '../label-selector.ts'
+import { findNameProblem } from '../label-selector.ts'
 import { findVersionRange, isVersionRef } from '../version-range.ts'
+import { CHOICE_RULE, findChoiceProblems } from './cluster-choice.ts'
 import type { FieldProblem } from './document-shape.ts'
 import { findHealthProblems } from './health-rules.ts'
 import { findIgnoreProblems } from './ignore-rules.ts'
+import { findOverrideProblems } from './override-rules.ts'
 import { findRenderProblems } from './render-rules.ts'
+import { findPathProblem } from './source-path.ts'
 
 const ADOPT_VALUES: readonly string[] = ['', 'never', 'ifEqual', 'always']
 const DELETION_POLICIES: readonly string[] = ['', 'delete', 'orphan']
 const VALIDATE_VALUES: readonly string[] = ['', 'server']
 const SUBDOMAIN = /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?(\.[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)*$/
-const MAX_PATH_LENGTH = 1_024
 const MAX_REF_LENGTH = 255
 
 /** Everything that is wrong with an application. `isRepository` says whether a name is that of a repository. */
@@ -31,6 +33,7 @@ export function findApplicationProblems(
     ),
     ...findHealthProblems(spec.health),
     ...findRenderProblems(spec.render),
+    ...findOverrideProblems(spec),
     ...findIgnoreProblems(spec.sync?.ignoreFields ?? []),
     ...problemAt('spec.sync.deletionPolicy', findDeletionPolicyProblem(spec.sync?.deletionPolicy ?? '')),
     ...problemAt('spec.sync.validate', findValidateProblem(spec.sync?.validate ?? '')),
@@ -91,33 +94,7 @@ function findRefProblem(ref: string): string | undefined {
   return isWellFormed ? undefined : `${JSON.stringify(ref)} is not a branch, a tag, a full commit id or semver:<range>`
 }
 
-function findPathProblem(path: string): string | undefined {
-  if (path.length > MAX_PATH_LENGTH) return `is longer than ${MAX_PATH_LENGTH} characters`
-  if (path.startsWith('/')) return 'must be relative to the root of the repository: leave the first "/" out'
-  if (path.split('/').includes('..')) return 'must not contain ".."'
-  if (/[\0\\]/.test(path)) return 'must not contain a backslash; folders are separated by "/"'
-  return undefined
-}
-
-/** The path as it is stored: without empty and "." parts, so that equal folders are written alike. */
-export function normalizePath(path: string): string {
-  return path
-    .split('/')
-    .filter((part) => part !== '' && part !== '.')
-    .join('/')
-}
-
 function findPlacementProblems(placement: Placement | undefined): FieldProblem[] {
-  const rule = 'give exactly one of clusters (a label selector; {} for every cluster) and names'
-  if (!placement) return problemAt('spec.placement', `is missing: ${rule}`)
-  const { clusters, names } = placement
-  if ((clusters === undefined) === (names.length === 0)) return problemAt('spec.placement', rule)
-  const selectorProblems = clusters ? findSelectorProblems(clusters) : []
-  return [
-    ...selectorProblems.map(({ field, message }) => ({ field: `spec.placement.clusters.${field}`, message })),
-    ...names.flatMap((name, index) => {
-      const message = findNameProblem(name) ?? (names.indexOf(name) < index ? `${name} is listed twice` : undefined)
-      return problemAt(`spec.placement.names[${index}]`, message)
-    }),
-  ]
+  if (placement) return findChoiceProblems('spec.placement', placement)
+  return problemAt('spec.placement', `is missing: ${CHOICE_RULE}`)
 }

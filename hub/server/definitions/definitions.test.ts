@@ -249,7 +249,7 @@ describe('applying', () => {
     const render = { commit: 'c', input_hash: 'h', attempted_commit: 'c', problems: '[]', rendered_at: 1 }
     await store.db
       .insertInto('renders')
-      .values({ ...render, application: 'web', artifact_digest: null, revision: null })
+      .values({ ...render, application: 'web', variant: '', artifact_digest: null, revision: null })
       .execute()
     const countRenders = async () => (await store.db.selectFrom('renders').select('application').execute()).length
     await definitions.deleteApplication({ name: 'web', orphan: false }, 'admin')
@@ -312,12 +312,12 @@ describe('a field', () => {
     [
       { helm: {} },
       'spec.helm',
-      'unknown field "helm"; known are source, placement, namespace, sync, suspend, health, dependsOn, render',
+      'unknown field "helm"; known are source, placement, namespace, sync, suspend, health, dependsOn, render, overrides',
     ],
     [
       { __proto__x: 1 },
       'spec.__proto__x',
-      'unknown field "__proto__x"; known are source, placement, namespace, sync, suspend, health, dependsOn, render',
+      'unknown field "__proto__x"; known are source, placement, namespace, sync, suspend, health, dependsOn, render, overrides',
     ],
     [
       { sync: { ignoreFields: [{ group: 'apps', kind: 'Deployment', paths: ['spec..replicas'] }] } },
@@ -618,6 +618,7 @@ describe('reading', () => {
       .insertInto('renders')
       .values({
         application: 'web',
+        variant: '',
         commit: 'a'.repeat(40),
         attempted_commit: 'b'.repeat(40),
         input_hash: 'h',

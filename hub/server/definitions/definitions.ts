@@ -284,8 +284,9 @@ async function upsertApplication(
 
 function isSameSource(before: string, after: string): boolean {
   const sourceOf = (spec: string): string => {
-    const { source, render } = readApplicationSpec(spec)
-    return JSON.stringify([source, render])
+    const { source, render, overrides } = readApplicationSpec(spec)
+    const message = create(ApplicationSpecSchema, { source, render, overrides } as never)
+    return toJsonString(ApplicationSpecSchema, message)
   }
   return sourceOf(before) === sourceOf(after)
 }

@@ -11,8 +11,8 @@ import {
 } from '@fairlead/proto/definitions'
 import type { ErrorDetail } from '@fairlead/shared/grpc-status'
 import { findLabelsProblems, findNameProblem, type Labels } from '../label-selector.ts'
-import { normalizePath } from './application-rules.ts'
 import { type FieldProblem, isObject, shapeDocument } from './document-shape.ts'
+import { normalizePath } from './source-path.ts'
 
 /** apiVersion of every document. */
 export const API_VERSION = 'fairlead.dev/v1alpha1'
@@ -124,7 +124,9 @@ function decode(kind: DefinitionKind, value: JsonObject) {
   const head = { name: String(metadata.name), labels }
   if (kind === 'Repository') return { ...head, kind, spec: fromJson(RepositorySpecSchema, value.spec ?? {}) }
   const spec = fromJson(ApplicationSpecSchema, value.spec ?? {})
-  if (spec.source && isRelative(spec.source.path)) spec.source.path = normalizePath(spec.source.path)
+  for (const each of [spec.source, ...spec.overrides]) {
+    if (each && isRelative(each.path)) each.path = normalizePath(each.path)
+  }
   return { ...head, kind, spec }
 }
 

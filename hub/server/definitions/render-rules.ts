@@ -18,15 +18,26 @@ export function findRenderProblems(options: RenderOptions | undefined): FieldPro
   const several = `give one of plain, kustomize and helm, not ${given.join(' and ')}`
   return [
     ...(given.length > 1 ? [{ field: 'spec.render', message: several }] : []),
-    ...(options.helm ? findHelmProblems(options.helm) : []),
+    ...(options.helm ? findHelmProblems('spec.render.helm', options.helm) : []),
   ]
 }
 
-function findHelmProblems({ releaseName, valueFiles, kubeVersion, apiVersions }: HelmOptions): FieldProblem[] {
-  const at = (field: string, message: string | undefined): FieldProblem[] =>
-    message === undefined ? [] : [{ field: `spec.render.helm.${field}`, message }]
+function findHelmProblems(field: string, helm: HelmOptions): FieldProblem[] {
+  const message = findReleaseNameProblem(helm.releaseName)
   return [
-    ...at('releaseName', findReleaseNameProblem(releaseName)),
+    ...(message === undefined ? [] : [{ field: `${field}.releaseName`, message }]),
+    ...findValuesProblems(field, helm),
+  ]
+}
+
+/** Everything that is wrong with what a chart is given, at `field`. */
+export function findValuesProblems(
+  field: string,
+  { valueFiles, kubeVersion, apiVersions }: Pick<HelmOptions, 'valueFiles' | 'kubeVersion' | 'apiVersions'>,
+): FieldProblem[] {
+  const at = (name: string, message: string | undefined): FieldProblem[] =>
+    message === undefined ? [] : [{ field: `${field}.${name}`, message }]
+  return [
     ...at('valueFiles', valueFiles.length > MAX_VALUE_FILES ? `are more than ${MAX_VALUE_FILES}` : undefined),
     ...valueFiles.flatMap((file, index) => at(`valueFiles[${index}]`, findValueFileProblem(file))),
     ...at('kubeVersion', findKubeVersionProblem(kubeVersion)),

@@ -167,7 +167,7 @@ test('an artifact that nothing uses is deleted after the grace, and not one that
   const render = { commit: 'c', input_hash: 'h', attempted_commit: 'c', problems: '[]', rendered_at: 1, revision: null }
   await db
     .insertInto('renders')
-    .values({ ...render, application: 'web', artifact_digest: sha256Hex('used') })
+    .values({ ...render, application: 'web', variant: '', artifact_digest: sha256Hex('used') })
     .execute()
   publisher.start()
   await isDrained()

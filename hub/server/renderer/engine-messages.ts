@@ -2,6 +2,7 @@
 // the bytes of the files that the header lists.
 import type { ErrorCode } from '@fairlead/shared/errors'
 import type { SkippedEntry, SourceFile } from '../tracker/source-tree.ts'
+import type { KustomizeChanges } from './render-tool.ts'
 
 /** One render by Helm or Kustomize. */
 export interface EngineRequest {
@@ -12,7 +13,7 @@ export interface EngineRequest {
   readonly files: readonly SourceFile[]
   readonly skipped: readonly SkippedEntry[]
   /** Present when Kustomize is to render. */
-  readonly kustomize?: Readonly<Record<string, never>>
+  readonly kustomize?: KustomizeChanges
   /** Present when Helm is to render. */
   readonly helm?: EngineHelmOptions
 }
@@ -21,16 +22,19 @@ export interface EngineRequest {
 export interface EngineHelmOptions {
   readonly releaseName: string
   readonly namespace: string
-  /** Paths in the repository; later ones win, and `values` over all. */
-  readonly valueFiles: readonly string[]
-  /** A JSON object, or empty. */
-  readonly values: string
+  /** Values from several places; later ones win, and all over the chart's own. */
+  readonly values: readonly EngineHelmValues[]
   readonly kubeVersion: string
   /** `group/version` and `group/version/Kind`. */
   readonly apiVersions: readonly string[]
   readonly includeCrds: boolean
   readonly emptyLookup: boolean
 }
+
+/** Values from one place: a file by its path in the repository, or those of a field of the definition. */
+export type EngineHelmValues =
+  | { readonly file: string }
+  | { readonly field: string; readonly values: Readonly<Record<string, unknown>> }
 
 /** Exactly one of needs, problems and outputs is not empty, unless there is nothing to render. */
 export interface EngineAnswer {

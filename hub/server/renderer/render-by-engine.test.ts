@@ -4,7 +4,7 @@ import { packChart } from '../../../e2e/generators/charts.ts'
 import type { SkippedEntry } from '../tracker/source-tree.ts'
 import { createEngine, declared, type Files, inputsOf, refused, renderInputs } from './render.test-support.ts'
 import { type RunEngine, renderApplication } from './render.ts'
-import type { RenderSettings } from './render-tool.ts'
+import type { RenderOverride, RenderSettings } from './render-tool.ts'
 import type { RenderOutcome } from './rendering.ts'
 
 // A new engine is slow until it is compiled for good, and more so on a busy machine.
@@ -20,10 +20,20 @@ interface Given {
   readonly read?: readonly string[]
   readonly skipped?: readonly SkippedEntry[]
   readonly render?: RenderSettings
+  readonly overrides?: readonly RenderOverride[]
 }
 
-function render(files: Files, { path = 'app', read = [path], skipped = [], render }: Given = {}): RenderOutcome {
-  const options = { application: 'web', path, namespace: 'shop', ...(render && { render }) }
+function render(
+  files: Files,
+  { path = 'app', read = [path], skipped = [], render, overrides }: Given = {},
+): RenderOutcome {
+  const options = {
+    application: 'web',
+    path,
+    namespace: 'shop',
+    ...(render && { render }),
+    ...(overrides && { overrides }),
+  }
   return renderInputs(inputsOf(files, read, skipped), options, run)
 }
 
@@ -247,6 +257,86 @@ test('a chart is rendered with the values of its files and then of the definitio
   )
   expect(declared(outcome)).toEqual(['app/templates/a.yaml:0 ConfigMap/web'])
   expect(objectsOf(outcome)[0]).toMatchObject({ metadata: { namespace: 'shop' }, data: { colour: 'red', size: '3' } })
+})
+
+test('values win in one order: the chart, files and values of the application, then those of each override', () => {
+  const files = {
+    ...chart,
+    'app/values.yaml': 'colour: chart\nsize: 1\nextra: {a: 1, b: 1}\n',
+    'app/templates/b.yaml': configMap('extra', 'data: {extra: {{ .Values.extra | toJson | quote }}}\n'),
+    'app/one.yaml': 'colour: one\nsize: 2\n',
+    'values/two.yaml': 'colour: two\nsize: 3\n',
+  }
+  const given = (overrides: readonly RenderOverride[]) => {
+    const outcome = render(files, {
+      read: ['app', 'values/two.yaml'],
+      render: { helm: { valueFiles: ['one.yaml'], values: { size: 4 } } },
+      overrides,
+    })
+    expect(refused(outcome)).toEqual([])
+    return objectsOf(outcome).map(({ data }) => data)
+  }
+  const two = { helm: { valueFiles: ['../values/two.yaml'] } }
+  expect(given([])).toEqual([{ colour: 'one', size: '4' }, { extra: '{"a":1,"b":1}' }])
+  expect(given([two])).toEqual([{ colour: 'two', size: '3' }, { extra: '{"a":1,"b":1}' }])
+  const values = { helm: { values: { size: 5, extra: { a: null, c: [1] } } } }
+  expect(given([two, values])).toEqual([{ colour: 'two', size: '5' }, { extra: '{"b":1,"c":[1]}' }])
+  expect(given([values, two])).toEqual([{ colour: 'two', size: '3' }, { extra: '{"b":1,"c":[1]}' }])
+})
+
+test('patches, images and replicas of overrides are added to those of the kustomization', () => {
+  const deployment =
+    'apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec:\n  replicas: 1\n  selector: {matchLabels: {a: b}}\n  template:\n    metadata: {labels: {a: b}}\n    spec: {containers: [{name: c, image: "web:1"}]}\n'
+  const patch = 'apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web, annotations: {patched: "1"}}\n'
+  const operation = '- {op: add, path: /metadata/annotations/more, value: "2"}'
+  const overrides = [
+    { kustomize: { images: [{ name: 'web', newTag: '2' }], patches: [{ patch }] } },
+    { kustomize: { images: [{ name: 'web', newTag: '3' }], replicas: [{ name: 'web', count: 5 }] } },
+    { kustomize: { patches: [{ patch: operation, target: { kind: 'Deployment' } }] } },
+  ]
+  for (const kustomization of [
+    'resources: [d.yaml]\n',
+    'resources: [d.yaml]\npatches:\n',
+    'resources: [d.yaml]\npatches: [{patch: "- {op: add, path: /metadata/labels, value: {own: mine}}", target: {kind: Deployment}}]\nimages: [{name: web, newTag: "1.1"}]\n',
+  ]) {
+    const outcome = render({ 'app/kustomization.yaml': kustomization, 'app/d.yaml': deployment }, { overrides })
+    expect(refused(outcome)).toEqual([])
+    expect(declared(outcome)).toEqual(['app/d.yaml:1 Deployment/web'])
+    expect(objectsOf(outcome)[0]).toMatchObject({
+      metadata: {
+        name: 'web',
+        annotations: { patched: '1', more: '2' },
+        ...(kustomization.includes('own') && { labels: { own: 'mine' } }),
+      },
+      spec: { replicas: 5, template: { spec: { containers: [{ image: 'web:3' }] } } },
+    })
+  }
+})
+
+test('an override that does not fit is told, never passed over', () => {
+  const kustomize = { kustomize: { replicas: [{ name: 'web', count: 5 }] } }
+  expect(told(render(chart, { overrides: [kustomize] }))).toEqual([
+    'InvalidManifest app:0: overrides[].kustomize is for a Kustomize folder, and this is a Helm chart',
+  ])
+  const plain = { 'app/a.yaml': configMap('a') }
+  expect(told(render(plain, { overrides: [kustomize] }))).toEqual([
+    'InvalidManifest app:0: overrides[].kustomize is for a Kustomize folder, and this is neither',
+  ])
+  expect(told(render(plain, { overrides: [{ helm: { values: { a: 1 } } }] }))).toEqual([
+    'InvalidManifest app:0: overrides[].helm is for a Helm chart, and this is neither',
+  ])
+  const folder = { 'app/kustomization.yaml': 'resources: [a.yaml]\n', ...plain }
+  const patch = 'apiVersion: v1\nkind: ConfigMap\nmetadata: {name: other}\n'
+  expect(told(render(folder, { overrides: [{ kustomize: { patches: [{ patch }] } }] }))).toEqual([
+    expect.stringMatching(/^RenderFailed app\/kustomization.yaml:0: Kustomize: .*no matches for Id ConfigMap.*other/),
+  ])
+  const broken = { 'app/kustomization.yaml': 'resources: [a.yaml]\nimages: {a: b}\n', ...plain }
+  expect(told(render(broken, { overrides: [{ kustomize: { images: [{ name: 'a', newTag: '1' }] } }] }))).toEqual([
+    expect.stringMatching(/^RenderFailed app\/kustomization.yaml:/),
+  ])
+  expect(told(render(chart, { overrides: [{ helm: { valueFiles: ['../../x'] } }] }))).toEqual([
+    'UnsafePath app:0: overrides[].helm.valueFiles: ../../x leads out of the repository',
+  ])
 })
 
 test('value files are of the repository or none', () => {

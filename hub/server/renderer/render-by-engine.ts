@@ -1,11 +1,11 @@
 // Asks the engine, and takes what it made: with Helm's hooks as ours, and encrypted manifests as they stand in Git.
 import { toAppError } from '@fairlead/shared/errors'
-import type { EngineAnswer, EngineHelmOptions, EngineRequest } from './engine-messages.ts'
+import type { EngineAnswer, EngineHelmOptions, EngineHelmValues, EngineRequest } from './engine-messages.ts'
 import { adaptHelmObject } from './helm-objects.ts'
 import { DEFAULT_API_VERSIONS, DEFAULT_KUBE_VERSION } from './kubernetes-apis.ts'
 import { KustomizeOrigins } from './kustomize-origins.ts'
 import type { RenderInputs, RenderOptions, RunEngine } from './render.ts'
-import { isWithin, resolveValueFiles } from './render-tool.ts'
+import { type HelmSettings, isWithin, type KustomizeChanges, resolvePath } from './render-tool.ts'
 import type { Adapt, Rendering } from './rendering.ts'
 
 /** What to render, by which tool. */
@@ -29,7 +29,7 @@ export function renderByEngine(
     read: inputs.read,
     files: inputs.files,
     skipped: inputs.skipped,
-    ...(settings ? { helm: settings } : { kustomize: {} }),
+    ...(settings ? { helm: settings } : { kustomize: findKustomizeChanges(options) }),
   }
   const { needs, problems, outputs } = runOrExplain(run, request)
   if (needs.length > 0) return needs
@@ -55,29 +55,63 @@ function runOrExplain(run: RunEngine, request: EngineRequest): EngineAnswer {
 
 /** What Helm is told; undefined, and a problem, when a value file is none of the repository. */
 function findHelmOptions(options: RenderOptions, rendering: Rendering): EngineHelmOptions | undefined {
-  const { application, path, namespace, render } = options
+  const { application, path, namespace, render, overrides = [] } = options
   const helm = render?.helm ?? {}
-  const valueFiles = resolveValueFiles(path, helm)
-  for (const [index, file] of valueFiles.entries()) {
-    if (file !== undefined) continue
-    const message = `render.helm.valueFiles: ${helm.valueFiles?.[index]} leads out of the repository`
-    rendering.report('UnsafePath', message, { file: path })
+  const layers = findValueLayers(options)
+  const outside = layers.filter(isOutside)
+  for (const { field, written } of outside) {
+    rendering.report('UnsafePath', `${field}: ${written} leads out of the repository`, { file: path })
   }
-  if (valueFiles.includes(undefined)) return undefined
+  if (outside.length > 0) return undefined
+  const kubeVersion = overrides.findLast((each) => each.helm?.kubeVersion)?.helm?.kubeVersion ?? helm.kubeVersion
+  const apiVersions = [helm, ...overrides.map((each) => each.helm ?? {})].flatMap((each) => each.apiVersions ?? [])
   return {
     releaseName: helm.releaseName ?? application,
     namespace: namespace || 'default',
-    valueFiles: valueFiles.filter((file) => file !== undefined),
-    values: helm.values ? JSON.stringify(helm.values) : '',
-    kubeVersion: helm.kubeVersion ?? DEFAULT_KUBE_VERSION,
-    apiVersions: [...DEFAULT_API_VERSIONS, ...(helm.apiVersions ?? [])],
+    values: layers.filter((layer) => !isOutside(layer)) as EngineHelmValues[],
+    kubeVersion: kubeVersion ?? DEFAULT_KUBE_VERSION,
+    apiVersions: [...new Set([...DEFAULT_API_VERSIONS, ...apiVersions])],
     includeCrds: helm.skipCrds !== true,
     emptyLookup: helm.emptyLookup === true,
   }
 }
 
+/** A value file that is none of the repository. */
+interface OutsideFile {
+  readonly field: string
+  readonly written: string
+}
+
+function isOutside(layer: EngineHelmValues | OutsideFile): layer is OutsideFile {
+  return 'written' in layer
+}
+
+/** Values in the order in which they win: files and then values, of the application and then of each override. */
+function findValueLayers({ path, render, overrides = [] }: RenderOptions): (EngineHelmValues | OutsideFile)[] {
+  const layersOf = ({ valueFiles = [], values }: HelmSettings, field: string): (EngineHelmValues | OutsideFile)[] => [
+    ...valueFiles.map((written) => {
+      const file = resolvePath(path, written)
+      return file === undefined ? { field: `${field}.valueFiles`, written } : { file }
+    }),
+    ...(values ? [{ field: `${field}.values`, values }] : []),
+  ]
+  return [
+    ...layersOf(render?.helm ?? {}, 'render.helm'),
+    ...overrides.flatMap((each) => layersOf(each.helm ?? {}, 'overrides[].helm')),
+  ]
+}
+
 /** Value files that are not in the application's folder: known before the engine asks for them. */
-export function findValueFilesElsewhere({ path, render }: RenderOptions): string[] {
-  const files = resolveValueFiles(path, render?.helm ?? {})
-  return [...new Set(files)].filter((file) => file !== undefined && !isWithin(file, path)) as string[]
+export function findValueFilesElsewhere(options: RenderOptions): string[] {
+  const files = findValueLayers(options).flatMap((layer) => ('file' in layer ? [layer.file] : []))
+  return [...new Set(files)].filter((file) => !isWithin(file, options.path))
+}
+
+function findKustomizeChanges({ overrides = [] }: RenderOptions): KustomizeChanges {
+  const all = overrides.map(({ kustomize = {} }) => kustomize)
+  return {
+    patches: all.flatMap(({ patches = [] }) => patches),
+    images: all.flatMap(({ images = [] }) => images),
+    replicas: all.flatMap(({ replicas = [] }) => replicas),
+  }
 }

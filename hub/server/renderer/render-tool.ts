@@ -7,6 +7,20 @@ export interface RenderSettings {
   readonly helm?: HelmSettings
 }
 
+/** What is otherwise on some clusters, without the choice of them: fairlead.v1.Override as JSON. */
+export interface RenderOverride {
+  readonly path?: string
+  readonly helm?: Pick<HelmSettings, 'valueFiles' | 'values' | 'kubeVersion' | 'apiVersions'>
+  readonly kustomize?: KustomizeChanges
+}
+
+/** What is added to the end of the lists of a kustomization, as there. */
+export interface KustomizeChanges {
+  readonly patches?: readonly unknown[]
+  readonly images?: readonly unknown[]
+  readonly replicas?: readonly unknown[]
+}
+
 /** What a definition says of a chart. */
 export interface HelmSettings {
   readonly releaseName?: string
@@ -50,6 +64,19 @@ export function chooseTool(paths: Iterable<string>, path: string, settings: Rend
   return { tool: found.helm !== undefined ? 'helm' : found.kustomize !== undefined ? 'kustomize' : 'plain' }
 }
 
+/** Why overrides cannot be had with a tool: they would be passed over. */
+export function findMisfit(tool: RenderTool, overrides: readonly RenderOverride[]): string | undefined {
+  const names: Readonly<Record<'helm' | 'kustomize', string>> = {
+    helm: 'a Helm chart',
+    kustomize: 'a Kustomize folder',
+  }
+  const given = (['helm', 'kustomize'] as const).find((each) => each !== tool && overrides.some((one) => one[each]))
+  return (
+    given &&
+    `overrides[].${given} is for ${names[given]}, and ${tool === 'plain' ? 'this is neither' : `this is ${names[tool]}`}`
+  )
+}
+
 /** Folders below that another tool would have to render, each with the file that says so; folders inside such a folder are left out. */
 export function findForeignFolders(paths: Iterable<string>, root: string): Map<string, string> {
   const found = new Map<string, string>()
@@ -64,13 +91,8 @@ export function findForeignFolders(paths: Iterable<string>, root: string): Map<s
   return found
 }
 
-/** Where the value files of a chart are, from the repository's root; undefined in place of one that leads out of it. */
-export function resolveValueFiles(path: string, { valueFiles = [] }: HelmSettings): (string | undefined)[] {
-  return valueFiles.map((file) => resolvePath(path, file))
-}
-
 /** A path relative to a folder, from the repository's root; undefined when it leads out of it. */
-function resolvePath(folder: string, written: string): string | undefined {
+export function resolvePath(folder: string, written: string): string | undefined {
   const parts = folder.split('/').filter((part) => part !== '' && part !== '.')
   for (const part of written.split('/')) {
     if (part === '' || part === '.') continue

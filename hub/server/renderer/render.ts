@@ -4,7 +4,14 @@ import { canonicalJson, sha256Hex } from '@fairlead/shared/digest'
 import type { SourceFile, SourceTree } from '../tracker/source-tree.ts'
 import type { EngineAnswer, EngineRequest } from './engine-messages.ts'
 import { renderByEngine } from './render-by-engine.ts'
-import { chooseTool, findForeignFolders, isWithin, type RenderSettings } from './render-tool.ts'
+import {
+  chooseTool,
+  findForeignFolders,
+  findMisfit,
+  isWithin,
+  type RenderOverride,
+  type RenderSettings,
+} from './render-tool.ts'
 import { Rendering, type RenderOutcome } from './rendering.ts'
 
 /** Grows whenever equal inputs may give another artifact than before, as with new versions of Helm and Kustomize, so that everything is rendered again. */
@@ -22,6 +29,8 @@ export interface RenderOptions {
   readonly substitute?: boolean
   /** How the definition says that the files become objects; default: by what the folder holds. */
   readonly render?: RenderSettings
+  /** What is otherwise on the clusters that it is rendered for; later ones win. Default none. `path` has been taken over. */
+  readonly overrides?: readonly RenderOverride[]
 }
 
 /** Everything that was read for a render. */
@@ -44,8 +53,9 @@ export type ReadPath = readonly [path: string, treeOid: string | null]
 
 /** Digest of everything that the outcome depends on: equal hashes need no second render. `read`: see RenderInputs. */
 export function inputHash(read: readonly ReadPath[], options: RenderOptions): string {
-  const { application, path, namespace, substitute = true, render = {} } = options
-  return sha256Hex(canonicalJson({ version: RENDERER_VERSION, read, application, path, namespace, substitute, render }))
+  const { application, path, namespace, substitute = true, render = {}, overrides = [] } = options
+  const inputs = { version: RENDERER_VERSION, read, application, path, namespace, substitute, render }
+  return sha256Hex(canonicalJson(overrides.length > 0 ? { ...inputs, overrides } : inputs))
 }
 
 /** Renders an application. Never throws for what the files hold: that becomes problems. */
@@ -58,8 +68,11 @@ export function renderApplication(
   const rendering = new Rendering(options)
   const paths = inputs.files.map((file) => file.path)
   const choice = chooseTool(paths, options.path, options.render)
+  const misfit = 'tool' in choice ? findMisfit(choice.tool, options.overrides ?? []) : undefined
   if ('fault' in choice) {
     rendering.report('InvalidManifest', choice.fault, { file: choice.file })
+  } else if (misfit !== undefined) {
+    rendering.report('InvalidManifest', misfit, { file: options.path })
   } else if (choice.tool === 'plain') {
     addPlainFiles(rendering, inputs, options.path)
   } else {

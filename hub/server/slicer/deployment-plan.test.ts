@@ -2,7 +2,10 @@
 import { expect, test } from 'vitest'
 import { type ApplicationIntent, type DeploymentRow, planDeployments } from './deployment-plan.ts'
 
-const RUN: ApplicationIntent = { kind: 'run', artifactDigest: 'd1', revision: 'r1', policy: 'p1', pruneOnLeave: true }
+const content = new Map(
+  ['', 'v2'].map((id) => [id, { artifactDigest: id === '' ? 'd1' : 'd2', revision: 'r1', policy: 'p1' }]),
+)
+const RUN: ApplicationIntent = { kind: 'run', content, pruneOnLeave: true }
 
 const desired = (clusterId: string, digest = 'd1'): DeploymentRow => ({
   cluster_id: clusterId,
@@ -22,8 +25,19 @@ const tombstone = (clusterId: string, prune: number): DeploymentRow => ({
   policy: null,
 })
 
-const plan = (intent: ApplicationIntent, placed: string[], rows: DeploymentRow[], pending: string[] = []) =>
-  planDeployments({ application: 'web', intent, placed, rows, hasJoined: (id) => !pending.includes(id) })
+/** `placed`: a cluster, or `cluster=variant`. */
+const plan = (intent: ApplicationIntent, placed: string[], rows: DeploymentRow[], pending: string[] = []) => {
+  const variants = new Map(
+    placed.map((each) => each.split('=') as [string, string]).map(([id, variant = '']) => [id, variant]),
+  )
+  return planDeployments({
+    application: 'web',
+    intent,
+    placed: variants,
+    rows,
+    hasJoined: (id) => !pending.includes(id),
+  })
+}
 
 test('a cluster that is placed runs it, and one that runs it already is left alone', () => {
   expect(plan(RUN, ['a', 'b'], [desired('a')])).toEqual({ upserts: [desired('b')], deletes: [] })
@@ -33,6 +47,12 @@ test('a new artifact, revision or policy is written', () => {
   for (const change of [{ artifact_digest: 'd0' }, { revision: 'r0' }, { policy: 'p0' }]) {
     expect(plan(RUN, ['a'], [{ ...desired('a'), ...change }]).upserts).toEqual([desired('a')])
   }
+})
+
+test('each cluster runs what was rendered for its variant, and keeps what it has until that is there', () => {
+  expect(plan(RUN, ['a', 'b=v2'], []).upserts).toEqual([desired('a'), desired('b', 'd2')])
+  expect(plan(RUN, ['a=v2'], [desired('a')]).upserts).toEqual([desired('a', 'd2')])
+  expect(plan(RUN, ['a=v3', 'b=v3'], [desired('a')])).toEqual({ upserts: [], deletes: [] })
 })
 
 test('a cluster that is no longer placed gets a tombstone, once', () => {

@@ -7,11 +7,8 @@ export type ApplicationIntent =
   /** Run this on the placed clusters. */
   | {
       readonly kind: 'run'
-      readonly artifactDigest: string
-      /** Revision as proto JSON. */
-      readonly revision: string
-      /** SyncPolicy as proto JSON. */
-      readonly policy: string
+      /** By the id of the variant; what is not here could not be rendered yet. */
+      readonly content: ReadonlyMap<string, DesiredContent>
       /** Whether clusters that are no longer placed delete the objects. */
       readonly pruneOnLeave: boolean
     }
@@ -19,6 +16,15 @@ export type ApplicationIntent =
   | { readonly kind: 'keep' }
   /** Leave every cluster. */
   | { readonly kind: 'leave'; readonly prune: boolean }
+
+/** What a cluster is to run. */
+export interface DesiredContent {
+  readonly artifactDigest: string
+  /** Revision as proto JSON. */
+  readonly revision: string
+  /** SyncPolicy as proto JSON. */
+  readonly policy: string
+}
 
 /** A row as the plan reads it. */
 export type DeploymentRow = Pick<
@@ -38,8 +44,8 @@ export interface DeploymentPlan {
 export interface PlanInput {
   readonly application: string
   readonly intent: ApplicationIntent
-  /** Clusters that the placement selects, of those considered. */
-  readonly placed: readonly string[]
+  /** Clusters that the placement selects, of those considered, each with its variant. */
+  readonly placed: ReadonlyMap<string, string>
   /** Present rows of the clusters considered. */
   readonly rows: readonly DeploymentRow[]
   /** True when an agent has ever joined as that cluster. */
@@ -52,10 +58,13 @@ export function planDeployments({ application, intent, placed, rows, hasJoined }
   const present = new Map(rows.map((row) => [row.cluster_id, row]))
   const upserts: DeploymentRow[] = []
   const deletes: string[] = []
-  const wanted = new Set(intent.kind === 'run' ? placed : [])
+  const wanted = new Set(intent.kind === 'run' ? placed.keys() : [])
   if (intent.kind === 'run') {
-    const { artifactDigest, revision, policy } = intent
-    for (const clusterId of wanted) {
+    for (const [clusterId, variant] of placed) {
+      const content = intent.content.get(variant)
+      // Until it is rendered for this cluster, the cluster keeps what it has.
+      if (!content) continue
+      const { artifactDigest, revision, policy } = content
       const row: DeploymentRow = {
         cluster_id: clusterId,
         application,

@@ -18,6 +18,9 @@ import {
   TrackedRefSchema,
 } from '@fairlead/proto/definitions'
 import type { Kysely, Selectable } from 'kysely'
+import type { Labels } from '../label-selector.ts'
+import type { PlaceableCluster } from '../placer/placer.ts'
+import { VariantIndex } from '../variants.ts'
 import type { ApplicationsTable, RefsTable, RendersTable, RepositoryStateTable, Schema } from './schema.ts'
 
 // What an older or newer hub wrote must not keep this one from starting.
@@ -77,14 +80,20 @@ export async function readApplications(
     .execute()
   const renders = await db.selectFrom('renders').selectAll().execute()
   const selected = withClusters ? await readSelectedClusters(db, name) : []
-  const renderByApplication = new Map(renders.map((render) => [render.application, render]))
+  const rendersByApplication = Map.groupBy(renders, ({ application }) => application)
+  const byVariant = rows.some(({ name }) => (rendersByApplication.get(name)?.length ?? 0) > 1)
+  const placed = byVariant ? await readPlaced(db, name) : new Map<string, PlaceableCluster[]>()
   const clusters = new Map<string, string[]>(rows.map((row) => [row.name, []]))
   for (const { application, cluster } of selected) clusters.get(application)?.push(cluster)
   return rows.map((row) =>
     create(ApplicationSchema, {
       metadata: readMetadata(row),
       spec: readApplicationSpec(row.spec),
-      status: readApplicationStatus(row, renderByApplication.get(row.name), clusters.get(row.name) ?? []),
+      status: readApplicationStatus(row, {
+        renders: rendersByApplication.get(row.name) ?? [],
+        clusters: clusters.get(row.name) ?? [],
+        placed: placed.get(row.name) ?? [],
+      }),
     }),
   )
 }
@@ -134,15 +143,72 @@ function readRepositoryStatus(
   })
 }
 
-function readApplicationStatus(
-  row: Selectable<ApplicationsTable>,
-  render: Selectable<RendersTable> | undefined,
-  clusters: string[],
-) {
+/** By application, the clusters that are to run it, with their labels. */
+async function readPlaced(
+  db: Kysely<Schema>,
+  application: string | undefined,
+): Promise<Map<string, PlaceableCluster[]>> {
+  const rows = await db
+    .selectFrom('deployments')
+    .innerJoin('clusters', 'clusters.id', 'deployments.cluster_id')
+    .select(['deployments.application', 'clusters.id', 'clusters.name', 'clusters.labels'])
+    .where('deployments.state', '=', 'desired')
+    .$if(application !== undefined, (query) => query.where('deployments.application', '=', application ?? ''))
+    .orderBy('clusters.name')
+    .execute()
+  const clusters = rows.map((row) => ({ ...row, labels: JSON.parse(row.labels) as Labels }))
+  return Map.groupBy(clusters, (row) => row.application)
+}
+
+interface ApplicationState {
+  /** One of each variant. */
+  readonly renders: readonly Selectable<RendersTable>[]
+  /** Names. */
+  readonly clusters: string[]
+  /** The same with labels, where there are several variants. */
+  readonly placed: readonly PlaceableCluster[]
+}
+
+function readApplicationStatus(row: Selectable<ApplicationsTable>, { renders, clusters, placed }: ApplicationState) {
+  // Of several, one that is at its newest commit: the problems tell of the others.
+  const isNewest = (render: Selectable<RendersTable>): boolean => render.commit === render.attempted_commit
+  const good = renders.filter(({ revision }) => revision !== null)
+  const revision = (good.find(isNewest) ?? good[0])?.revision
   return create(ApplicationStatusSchema, {
     clusters,
     deleting: row.deleting !== null,
-    problems: render ? readProblems(render.problems) : [],
-    ...(render?.revision ? { revision: fromJsonString(RevisionSchema, render.revision, LENIENT) } : {}),
+    problems:
+      renders.length > 1
+        ? problemsByVariant(readApplicationSpec(row.spec), renders, placed)
+        : renders.flatMap((render) => readProblems(render.problems)),
+    ...(revision ? { revision: fromJsonString(RevisionSchema, revision, LENIENT) } : {}),
   })
+}
+
+/** The problems of all variants; those that not all of them have name the clusters. */
+function problemsByVariant(
+  spec: ApplicationSpec,
+  renders: readonly Selectable<RendersTable>[],
+  placed: readonly PlaceableCluster[],
+): Problem[] {
+  const variants = new VariantIndex()
+  const clusters = Map.groupBy(placed, (cluster) => variants.of(spec, cluster).id)
+  const found = renders.flatMap(({ variant, problems }) =>
+    readProblems(problems).map((problem) => ({ variant, problem })),
+  )
+  const groups = Map.groupBy(found, ({ problem: { code, message, object, source } }) =>
+    JSON.stringify([code, message, object?.kind, object?.namespace, object?.name, source?.file, source?.line]),
+  )
+  return [...groups.values()].flatMap((group) => {
+    const problem = group[0]?.problem
+    if (!problem || group.length === renders.length) return problem ?? []
+    const names = group.flatMap(({ variant }) => clusters.get(variant) ?? []).map(({ name }) => name)
+    const where = names.length === 0 ? 'with some overrides' : `on ${listNames(names)}`
+    return { ...problem, message: `${where}: ${problem.message}` }
+  })
+}
+
+function listNames(names: readonly string[]): string {
+  const listed = names.slice(0, 3).join(', ')
+  return names.length > 3 ? `${listed} and ${names.length - 3} more` : listed
 }

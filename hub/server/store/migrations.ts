@@ -10,6 +10,7 @@ export const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '0004-cluster-values': { up: addClusterValues },
   '0005-resolved-refs': { up: addResolvedRefs },
   '0006-read-paths': { up: addReadPaths },
+  '0007-variants': { up: addVariants },
 }
 
 async function createFirstTables(db: Kysely<unknown>): Promise<void> {
@@ -40,6 +41,24 @@ async function addResolvedRefs(db: Kysely<unknown>): Promise<void> {
 
 async function addReadPaths(db: Kysely<unknown>): Promise<void> {
   await sql.raw(`ALTER TABLE renders ADD COLUMN read_paths TEXT NOT NULL DEFAULT '[]'`).execute(db)
+}
+
+/** A primary key cannot be changed: the table is made anew, with what it held. */
+async function addVariants(db: Kysely<unknown>): Promise<void> {
+  const columns = `"commit", input_hash, read_paths, artifact_digest, revision, attempted_commit, problems, incomplete, rendered_at`
+  const statements = [
+    `ALTER TABLE renders RENAME TO renders_before`,
+    `CREATE TABLE renders (
+      application TEXT NOT NULL REFERENCES applications(name) ON DELETE CASCADE ${DEFERRED}, variant TEXT NOT NULL,
+      "commit" TEXT NOT NULL, input_hash TEXT NOT NULL, read_paths TEXT NOT NULL DEFAULT '[]',
+      artifact_digest TEXT REFERENCES artifacts(digest) ${DEFERRED}, revision TEXT, attempted_commit TEXT NOT NULL,
+      problems TEXT NOT NULL, incomplete INTEGER NOT NULL DEFAULT 0, rendered_at INTEGER NOT NULL,
+      PRIMARY KEY (application, variant)) STRICT, WITHOUT ROWID`,
+    `INSERT INTO renders (application, variant, ${columns}) SELECT application, '', ${columns} FROM renders_before`,
+    `DROP TABLE renders_before`,
+    `CREATE INDEX renders_artifact ON renders(artifact_digest)`,
+  ]
+  for (const statement of statements) await sql.raw(statement).execute(db)
 }
 
 // Deferred references are checked at commit, so that the order of the statements within a transaction is free.

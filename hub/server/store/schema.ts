@@ -88,9 +88,11 @@ export interface RepositoryStateTable {
   problem: Json | null
 }
 
-/** The newest render of each application. */
+/** The newest render of each variant of an application that some cluster needs. */
 export interface RendersTable {
   application: string
+  /** Id of the variant; empty for the application without overrides. */
+  variant: string
   /** Commit of the last good render; empty before the first. */
   commit: string
   /** Digest of everything the last attempt was made from. */

@@ -4,8 +4,13 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { silentLogger } from '@fairlead/shared/logger'
+import { Kysely } from 'kysely'
+import { Migrator } from 'kysely/migration'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { writeAudit } from './audit.ts'
+import { MIGRATIONS } from './migrations.ts'
+import { NodeSqliteDialect } from './node-sqlite-dialect.ts'
+import type { Schema } from './schema.ts'
 import { openStore, type Store } from './store.ts'
 
 let directory: string
@@ -185,6 +190,40 @@ describe('the store', () => {
     expect(run).toThrow(expect.objectContaining({ signal: 'SIGKILL' }))
     const store = await openTestStore()
     expect(await store.db.selectFrom('meta').select('key').execute()).toEqual([{ key: 'committed' }])
+  })
+
+  test('renders of a hub that knew no overrides are kept as those without', async () => {
+    const database = new DatabaseSync(path)
+    const db = new Kysely<Schema>({ dialect: new NodeSqliteDialect(database) })
+    const names = Object.keys(MIGRATIONS).filter((name) => name < '0007')
+    await new Migrator({ db, provider: { getMigrations: async () => ({ ...MIGRATIONS }) } }).migrateTo(
+      names.at(-1) ?? '',
+    )
+    database.exec(`INSERT INTO applications VALUES ('web', 'u', 1, '{}', '{}', 1, NULL)`)
+    database.exec(`INSERT INTO artifacts VALUES ('d', x'00', 1)`)
+    database.exec(
+      `INSERT INTO renders (application, "commit", input_hash, read_paths, artifact_digest, revision, attempted_commit, problems, incomplete, rendered_at)
+       VALUES ('web', 'c1', 'h', '["lib"]', 'd', '{}', 'c2', '[]', 1, 7)`,
+    )
+    await db.destroy()
+    const store = await openTestStore()
+    expect(await store.db.selectFrom('renders').selectAll().execute()).toEqual([
+      {
+        application: 'web',
+        variant: '',
+        commit: 'c1',
+        input_hash: 'h',
+        read_paths: '["lib"]',
+        artifact_digest: 'd',
+        revision: '{}',
+        attempted_commit: 'c2',
+        problems: '[]',
+        incomplete: 1,
+        rendered_at: 7,
+      },
+    ])
+    await store.db.deleteFrom('applications').execute()
+    expect(await store.db.selectFrom('renders').selectAll().execute()).toEqual([])
   })
 
   test('a database of a newer hub is refused in words', async () => {
