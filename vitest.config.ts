@@ -13,6 +13,9 @@ export default defineConfig({
           name: 'unit',
           include: ['{proto,shared,hub,agent,e2e,charts}/**/*.test.ts'],
           exclude: [...never, '**/*.integration.test.ts', 'e2e/scenarios/**'],
+          // Threads, and an engine that is compiled, are slow to start where the machine is busy.
+          testTimeout: 30_000,
+          hookTimeout: 30_000,
           sequence: { groupOrder: 1 },
         },
       },
