@@ -11,7 +11,7 @@ const INTRODUCTION = `# Definitions
 
 Two kinds of documents, given to \`fairlead apply -f\`. They are the JSON form of the messages in
 \`proto/fairlead/v1/definitions.proto\`, written as YAML. Unknown fields are refused, with file and line. Durations are
-written as \`30s\`, \`5m\` or \`24h\`. \`metadata.uid\`, \`metadata.generation\`, \`metadata.createdAt\` and \`status\` are the hub's: it fills them in, users leave them out.
+written as \`30s\`, \`5m\` or \`24h\`. \`metadata.uid\`, \`metadata.generation\`, \`metadata.createdAt\`, \`metadata.owner\`, \`metadata.origin\` and \`status\` are the hub's: it fills them in, users leave them out.
 
 \`\`\`yaml
 apiVersion: fairlead.dev/v1alpha1

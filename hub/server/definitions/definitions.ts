@@ -1,32 +1,27 @@
 // The definitions: applies documents all or nothing, reads and deletes repositories and applications.
-import { randomUUID } from 'node:crypto'
-import { create, toJson, toJsonString } from '@bufbuild/protobuf'
+import { create } from '@bufbuild/protobuf'
 import {
   type Application,
-  type ApplicationSpec,
-  ApplicationSpecSchema,
   type DefinitionDocument,
   type DefinitionResult,
   DefinitionResultSchema,
   type Placement,
   type Repository,
-  RepositorySpecSchema,
-  type SyncOptions,
 } from '@fairlead/proto/definitions'
-import { canonicalJson } from '@fairlead/shared/digest'
 import { AppError } from '@fairlead/shared/errors'
-import { ProblemsError } from '@fairlead/shared/grpc-status'
+import { type ErrorDetail, ProblemsError } from '@fairlead/shared/grpc-status'
 import type { Logger } from '@fairlead/shared/logger'
-import type { Kysely, Transaction } from 'kysely'
+import type { Transaction } from 'kysely'
 import type { Labels } from '../label-selector.ts'
-import { writeAudit } from '../store/audit.ts'
-import { readApplicationSpec, readApplications, readRepositories } from '../store/definition-rows.ts'
+import { readApplications, readRepositories } from '../store/definition-rows.ts'
 import type { Schema } from '../store/schema.ts'
 import type { Store } from '../store/store.ts'
 import { checkDefinitions } from './check-definitions.ts'
-import { toGraph } from './dependencies.ts'
+import { deleteApplication, deleteRepository, listNames, notFound } from './deletion.ts'
 import { type Definition, type ReadDocument, readDocument } from './document.ts'
+import { BY_HAND, findOwnerProblem } from './ownership.ts'
 import { findRepositoryWarnings } from './repository-rules.ts'
+import { compareDefinition, findDefinition, readSpecs, storeDefinition } from './stored-definition.ts'
 import { suspendApplication } from './suspension.ts'
 
 const MAX_DOCUMENTS = 5_000
@@ -48,7 +43,7 @@ export interface DefinitionsOptions {
 
 /** Applies, reads and deletes definitions. Every method that changes takes the actor for the audit trail. */
 export interface Definitions {
-  /** Checks all documents and stores all or none of them. Throws InvalidArgument with every problem of every document, each with file, line, object and field. A dry run stores nothing. */
+  /** Checks all documents and stores all or none of them. Throws InvalidArgument with every problem of every document, each with file, line, object and field, or FailedPrecondition where one would change what has another owner. A dry run stores nothing. */
   apply(
     documents: readonly DefinitionDocument[],
     options: { dryRun: boolean; actor: string },
@@ -78,9 +73,11 @@ export function createDefinitions(options: DefinitionsOptions): Definitions {
       const results = await store.transaction(async (transaction) => {
         const definitions = await checkDocuments(transaction, read)
         const warnings = await findWarnings(transaction, definitions, options)
+        await refuseOthers(transaction, definitions)
         const results: DefinitionResult[] = []
         for (const [index, definition] of definitions.entries()) {
-          const action = await storeDefinition(transaction, definition, { dryRun, actor, nowMs: clock() })
+          const change = { dryRun, actor, nowMs: clock(), ownership: BY_HAND }
+          const action = await storeDefinition(transaction, definition, change)
           const { kind, name } = definition
           results.push(create(DefinitionResultSchema, { kind, name, action, warnings: warnings[index] ?? [] }))
         }
@@ -133,20 +130,6 @@ export function createDefinitions(options: DefinitionsOptions): Definitions {
   }
 }
 
-function inUse(kind: Definition['kind'], name: string, users: readonly string[]): AppError {
-  const listed = listNames(users.map((user) => ({ name: user })))
-  return new AppError('FailedPrecondition', `${kind}/${name} is used by ${listed}; delete them first`)
-}
-
-function listNames(named: readonly { readonly name: string }[]): string {
-  const listed = named.slice(0, 5).map(({ name }) => name)
-  return named.length > 5 ? `${listed.join(', ')} and ${named.length - 5} more` : listed.join(', ')
-}
-
-function notFound(kind: Definition['kind'], name: string): AppError {
-  return new AppError('NotFound', `there is no ${kind} ${JSON.stringify(name.slice(0, 80))}`)
-}
-
 function readDocuments(documents: readonly DefinitionDocument[]): ReadDocument[] {
   if (documents.length === 0) throw new AppError('InvalidArgument', 'there is no document to apply')
   if (documents.length > MAX_DOCUMENTS) {
@@ -168,17 +151,6 @@ async function checkDocuments(
   })
   if (problems.length > 0) throw new ProblemsError('InvalidArgument', problems)
   return definitions
-}
-
-/** The applications' specs, by name, as they will be once these definitions are stored. */
-async function readSpecs(
-  db: Kysely<Schema>,
-  definitions: readonly Definition[],
-): Promise<ReadonlyMap<string, ApplicationSpec>> {
-  const rows = await db.selectFrom('applications').select(['name', 'spec']).where('deleting', 'is', null).execute()
-  const specs = new Map(rows.map(({ name, spec }) => [name, readApplicationSpec(spec)]))
-  for (const { kind, name, spec } of definitions) if (kind === 'Application') specs.set(name, spec)
-  return specs
 }
 
 /** What is allowed but probably not meant, for each definition. */
@@ -208,155 +180,17 @@ async function findWarnings(
   })
 }
 
-interface Change {
-  readonly dryRun: boolean
-  readonly actor: string
-  readonly nowMs: number
-}
-
-async function storeDefinition(
-  transaction: Transaction<Schema>,
-  definition: Definition,
-  { dryRun, actor, nowMs }: Change,
-): Promise<'created' | 'configured' | 'unchanged'> {
-  const { kind, name } = definition
-  const labels = canonicalJson(definition.labels)
-  const spec = specJson(definition)
-  const before = await findDefinition(transaction, definition)
-  const isNew = !before || before.deleting !== null
-  const isSpecChanged = !before || canonicalJson(JSON.parse(before.spec)) !== canonicalJson(JSON.parse(spec))
-  const isChanged = isNew || isSpecChanged || canonicalJson(JSON.parse(before.labels)) !== labels
-  const action = isNew ? 'created' : isChanged ? 'configured' : 'unchanged'
-  if (dryRun || !isChanged) return action
-  const generation = before ? before.generation + (isSpecChanged ? 1 : 0) : 1
-  const identity = isNew ? { uid: randomUUID(), created_at: nowMs } : { uid: before.uid, created_at: before.created_at }
-  const row = { name, labels, spec, generation, ...identity }
-  if (kind === 'Repository') await upsertRepository(transaction, row, isNew)
-  else {
-    await upsertApplication(transaction, { ...row, deleting: null })
-    if (before && isNew && !isSameSource(before.spec, spec)) await forgetRender(transaction, name)
+/** Throws FailedPrecondition with each definition that would change what something other than people has. */
+async function refuseOthers(transaction: Transaction<Schema>, definitions: readonly Definition[]): Promise<void> {
+  const problems: ErrorDetail[] = []
+  for (const definition of definitions) {
+    const before = await findDefinition(transaction, definition)
+    // What is being deleted is nobody's any more.
+    if (!before || before.deleting !== null || !compareDefinition(before, definition).isChanged) continue
+    const message = findOwnerProblem(before, '')
+    if (message !== undefined) {
+      problems.push({ ...definition.source, object: `${definition.kind}/${definition.name}`, message })
+    }
   }
-  const detail = { action, generation, spec: JSON.parse(spec), labels: definition.labels }
-  await writeAudit(
-    transaction,
-    { actor, action: `${kind.toLowerCase()}.apply`, object: `${kind}/${name}`, detail },
-    nowMs,
-  )
-  return action
-}
-
-function specJson(definition: Definition): string {
-  return definition.kind === 'Repository'
-    ? JSON.stringify(toJson(RepositorySpecSchema, definition.spec))
-    : toJsonString(ApplicationSpecSchema, definition.spec)
-}
-
-async function findDefinition(transaction: Transaction<Schema>, { kind, name }: Definition) {
-  if (kind === 'Application') {
-    return await transaction.selectFrom('applications').selectAll().where('name', '=', name).executeTakeFirst()
-  }
-  const row = await transaction.selectFrom('repositories').selectAll().where('name', '=', name).executeTakeFirst()
-  return row && { ...row, deleting: null }
-}
-
-type DefinitionRow = Record<'name' | 'uid' | 'labels' | 'spec', string> & Record<'generation' | 'created_at', number>
-
-async function upsertRepository(transaction: Transaction<Schema>, row: DefinitionRow, isNew: boolean): Promise<void> {
-  // What was seen of an earlier repository of the same name says nothing of this one.
-  if (isNew) await forgetTracking(transaction, row.name)
-  await transaction
-    .insertInto('repositories')
-    .values(row)
-    .onConflict((conflict) => conflict.column('name').doUpdateSet(row))
-    .execute()
-}
-
-async function upsertApplication(
-  transaction: Transaction<Schema>,
-  row: DefinitionRow & { deleting: null },
-): Promise<void> {
-  await transaction
-    .insertInto('applications')
-    .values(row)
-    .onConflict((conflict) => conflict.column('name').doUpdateSet(row))
-    .execute()
-}
-
-function isSameSource(before: string, after: string): boolean {
-  const sourceOf = (spec: string): string => {
-    const { source, render, overrides } = readApplicationSpec(spec)
-    const message = create(ApplicationSpecSchema, { source, render, overrides } as never)
-    return toJsonString(ApplicationSpecSchema, message)
-  }
-  return sourceOf(before) === sourceOf(after)
-}
-
-/** What an earlier application of the same name was rendered to is nothing that this one ever said. */
-async function forgetRender(transaction: Transaction<Schema>, application: string): Promise<void> {
-  await transaction.deleteFrom('renders').where('application', '=', application).execute()
-}
-
-async function forgetTracking(db: Kysely<Schema>, repository: string): Promise<void> {
-  await db.deleteFrom('refs').where('repository', '=', repository).execute()
-  await db.deleteFrom('repository_state').where('repository', '=', repository).execute()
-}
-
-interface Deletion {
-  readonly name: string
-  readonly actor: string
-  readonly nowMs: number
-}
-
-async function deleteRepository(transaction: Transaction<Schema>, { name, actor, nowMs }: Deletion): Promise<void> {
-  const row = await transaction.selectFrom('repositories').select('name').where('name', '=', name).executeTakeFirst()
-  if (!row) throw notFound('Repository', name)
-  const applications = await transaction
-    .selectFrom('applications')
-    .select(['name', 'spec'])
-    .where('deleting', 'is', null)
-    .orderBy('name')
-    .execute()
-  const users = applications.filter(({ spec }) => readApplicationSpec(spec).source?.repository === name)
-  if (users.length > 0) {
-    const names = users.map((user) => user.name)
-    throw inUse('Repository', name, names)
-  }
-  await transaction.deleteFrom('repositories').where('name', '=', name).execute()
-  await forgetTracking(transaction, name)
-  await writeAudit(transaction, { actor, action: 'repository.delete', object: `Repository/${name}` }, nowMs)
-}
-
-/** What becomes of the objects of an application that leaves, by its definition. */
-function deletesOnLeave(sync: SyncOptions | undefined): boolean {
-  return sync?.deletionPolicy ? sync.deletionPolicy === 'delete' : (sync?.prune ?? true)
-}
-
-async function deleteApplication(
-  transaction: Transaction<Schema>,
-  { name, orphan, actor, nowMs }: Deletion & { orphan: boolean },
-): Promise<string[]> {
-  const row = await transaction.selectFrom('applications').select('spec').where('name', '=', name).executeTakeFirst()
-  const graph = toGraph(await readSpecs(transaction, []))
-  const dependents = [...graph.keys()].filter((other) => graph.get(other)?.includes(name)).sort()
-  if (row && dependents.length > 0) throw inUse('Application', name, dependents)
-  const deleting = orphan || (row && !deletesOnLeave(readApplicationSpec(row.spec).sync)) ? 'orphan' : 'prune'
-  const updated = await transaction
-    .updateTable('applications')
-    .set({ deleting })
-    .where('name', '=', name)
-    .executeTakeFirst()
-  if (updated.numUpdatedRows === 0n) throw notFound('Application', name)
-  const rows = await transaction
-    .selectFrom('deployments')
-    .innerJoin('clusters', 'clusters.id', 'deployments.cluster_id')
-    .select('clusters.name')
-    .where('deployments.application', '=', name)
-    .orderBy('clusters.name')
-    .execute()
-  const clusters = rows.map((row) => row.name)
-  // On no cluster: there is nobody whose confirmation could be waited for.
-  if (clusters.length === 0) await transaction.deleteFrom('applications').where('name', '=', name).execute()
-  const detail = { orphan: deleting === 'orphan', clusters: clusters.length }
-  await writeAudit(transaction, { actor, action: 'application.delete', object: `Application/${name}`, detail }, nowMs)
-  return clusters
+  if (problems.length > 0) throw new ProblemsError('FailedPrecondition', problems)
 }

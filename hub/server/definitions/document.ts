@@ -41,7 +41,7 @@ export interface ReadDocument {
   readonly problems: readonly ErrorDetail[]
 }
 
-const HUB_FIELDS = ['uid', 'generation', 'createdAt'] as const
+const HUB_FIELDS = ['uid', 'generation', 'createdAt', 'owner', 'origin'] as const
 
 /** Reads a document. Never throws for what a user wrote. */
 export function readDocument(document: DefinitionDocument): ReadDocument {

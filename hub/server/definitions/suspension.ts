@@ -6,6 +6,7 @@ import type { Transaction } from 'kysely'
 import { writeAudit } from '../store/audit.ts'
 import { readApplicationSpec } from '../store/definition-rows.ts'
 import type { Schema } from '../store/schema.ts'
+import { findOwnerProblem } from './ownership.ts'
 
 /** What to do, and who asked for it. */
 export interface Suspension {
@@ -22,13 +23,15 @@ export async function suspendApplication(
 ): Promise<boolean> {
   const row = await transaction
     .selectFrom('applications')
-    .select(['spec', 'generation', 'deleting'])
+    .select(['spec', 'generation', 'deleting', 'owner', 'origin'])
     .where('name', '=', name)
     .executeTakeFirst()
   if (!row) throw new AppError('NotFound', `there is no Application ${JSON.stringify(name.slice(0, 80))}`)
   if (row.deleting !== null) throw new AppError('FailedPrecondition', `Application/${name} is being deleted`)
   const spec = readApplicationSpec(row.spec)
   if (spec.suspend === suspend) return false
+  const problem = findOwnerProblem(row, '')
+  if (problem !== undefined) throw new AppError('FailedPrecondition', `Application/${name} ${problem}`)
   const generation = row.generation + 1
   await transaction
     .updateTable('applications')

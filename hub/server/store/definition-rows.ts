@@ -113,7 +113,10 @@ async function readSelectedClusters(
 }
 
 function readMetadata(
-  row: Pick<Selectable<ApplicationsTable>, 'name' | 'uid' | 'generation' | 'labels' | 'created_at'>,
+  row: Pick<
+    Selectable<ApplicationsTable>,
+    'name' | 'uid' | 'generation' | 'labels' | 'created_at' | 'owner' | 'origin'
+  >,
 ): Metadata {
   return create(MetadataSchema, {
     name: row.name,
@@ -121,6 +124,8 @@ function readMetadata(
     generation: BigInt(row.generation),
     labels: JSON.parse(row.labels) as Record<string, string>,
     createdAt: timestampFromMs(row.created_at),
+    owner: row.owner,
+    origin: row.origin,
   })
 }
 

@@ -11,6 +11,7 @@ export const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '0005-resolved-refs': { up: addResolvedRefs },
   '0006-read-paths': { up: addReadPaths },
   '0007-variants': { up: addVariants },
+  '0008-owners': { up: addOwners },
 }
 
 async function createFirstTables(db: Kysely<unknown>): Promise<void> {
@@ -59,6 +60,13 @@ async function addVariants(db: Kysely<unknown>): Promise<void> {
     `CREATE INDEX renders_artifact ON renders(artifact_digest)`,
   ]
   for (const statement of statements) await sql.raw(statement).execute(db)
+}
+
+async function addOwners(db: Kysely<unknown>): Promise<void> {
+  for (const table of ['repositories', 'applications']) {
+    await sql.raw(`ALTER TABLE ${table} ADD COLUMN owner TEXT NOT NULL DEFAULT ''`).execute(db)
+    await sql.raw(`ALTER TABLE ${table} ADD COLUMN origin TEXT NOT NULL DEFAULT ''`).execute(db)
+  }
 }
 
 // Deferred references are checked at commit, so that the order of the statements within a transaction is free.

@@ -6,6 +6,13 @@ import type { ColumnType, Generated } from 'kysely'
 export type TimeMs = number
 /** JSON text. */
 export type Json = string
+/**
+ * Who makes and changes a definition. Empty: people, by the API. `git:<name of a Repository>`: files of that repository.
+ * `application:<name>`: that Application generates it. Names are DNS labels, so that the first colon ends the kind. Whoever
+ * else would change or delete it is refused, and told of its `origin`: where it is written, for people, as `<file>:<line>`
+ * or empty.
+ */
+export type Owner = '' | `git:${string}` | `application:${string}`
 
 /** Every table by name. */
 export interface Schema {
@@ -47,6 +54,8 @@ export interface RepositoriesTable {
   /** fairlead.v1.RepositorySpec as proto JSON. */
   spec: Json
   created_at: TimeMs
+  owner: Generated<Owner>
+  origin: Generated<string>
 }
 
 /** Application definitions. A row goes when the last cluster has confirmed the removal. */
@@ -62,6 +71,8 @@ export interface ApplicationsTable {
   created_at: TimeMs
   /** Null unless it is being deleted; then whether its objects are deleted or stay. */
   deleting: 'prune' | 'orphan' | null
+  owner: Generated<Owner>
+  origin: Generated<string>
 }
 
 /** What the tracker saw of each ref that an application asks for; the empty ref is the default branch. */

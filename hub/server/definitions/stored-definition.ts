@@ -1,0 +1,133 @@
+// One definition in the database: finds it, tells what differs, stores it.
+import { randomUUID } from 'node:crypto'
+import { create, toJson, toJsonString } from '@bufbuild/protobuf'
+import { type ApplicationSpec, ApplicationSpecSchema, RepositorySpecSchema } from '@fairlead/proto/definitions'
+import { canonicalJson } from '@fairlead/shared/digest'
+import type { Kysely, Transaction } from 'kysely'
+import { writeAudit } from '../store/audit.ts'
+import { readApplicationSpec } from '../store/definition-rows.ts'
+import type { Schema } from '../store/schema.ts'
+import type { Definition } from './document.ts'
+import type { Ownership } from './ownership.ts'
+
+/** How a definition is stored. */
+export interface Change {
+  readonly dryRun: boolean
+  readonly actor: string
+  readonly nowMs: number
+  /** Whose it is from then on. */
+  readonly ownership: Ownership
+}
+
+/** Stores a definition, with an audit row, unless it is so already or it is a dry run; says what was, or would be, done. */
+export async function storeDefinition(
+  transaction: Transaction<Schema>,
+  definition: Definition,
+  { dryRun, actor, nowMs, ownership }: Change,
+): Promise<'created' | 'configured' | 'unchanged'> {
+  const { kind, name } = definition
+  const before = await findDefinition(transaction, definition)
+  const { labels, spec, isNew, isSpecChanged, isChanged } = compareDefinition(before, definition)
+  const action = isNew ? 'created' : isChanged ? 'configured' : 'unchanged'
+  if (dryRun || !isChanged) return action
+  const generation = before ? before.generation + (isSpecChanged ? 1 : 0) : 1
+  const identity =
+    !before || isNew ? { uid: randomUUID(), created_at: nowMs } : { uid: before.uid, created_at: before.created_at }
+  const row = { name, labels, spec, generation, ...identity, ...ownership }
+  if (kind === 'Repository') await upsertRepository(transaction, row, isNew)
+  else {
+    await upsertApplication(transaction, { ...row, deleting: null })
+    if (before && isNew && !isSameSource(before.spec, spec)) await forgetRender(transaction, name)
+  }
+  const detail = { action, generation, spec: JSON.parse(spec), labels: definition.labels }
+  await writeAudit(
+    transaction,
+    { actor, action: `${kind.toLowerCase()}.apply`, object: `${kind}/${name}`, detail },
+    nowMs,
+  )
+  return action
+}
+
+/** The applications' specs, by name, as they will be once these definitions are stored. */
+export async function readSpecs(
+  db: Kysely<Schema>,
+  definitions: readonly Definition[],
+): Promise<ReadonlyMap<string, ApplicationSpec>> {
+  const rows = await db.selectFrom('applications').select(['name', 'spec']).where('deleting', 'is', null).execute()
+  const specs = new Map(rows.map(({ name, spec }) => [name, readApplicationSpec(spec)]))
+  for (const { kind, name, spec } of definitions) if (kind === 'Application') specs.set(name, spec)
+  return specs
+}
+
+/** What of a definition differs from what is stored. */
+export function compareDefinition(
+  before: { readonly labels: string; readonly spec: string; readonly deleting: string | null } | undefined,
+  definition: Definition,
+) {
+  const labels = canonicalJson(definition.labels)
+  const spec = specJson(definition)
+  const isNew = !before || before.deleting !== null
+  const isSpecChanged = !before || canonicalJson(JSON.parse(before.spec)) !== canonicalJson(JSON.parse(spec))
+  const isChanged = !before || isNew || isSpecChanged || canonicalJson(JSON.parse(before.labels)) !== labels
+  return { labels, spec, isNew, isSpecChanged, isChanged }
+}
+
+function specJson(definition: Definition): string {
+  return definition.kind === 'Repository'
+    ? JSON.stringify(toJson(RepositorySpecSchema, definition.spec))
+    : toJsonString(ApplicationSpecSchema, definition.spec)
+}
+
+/** The row of a definition; `deleting` is null for what cannot be waited for. */
+export async function findDefinition(transaction: Transaction<Schema>, { kind, name }: Definition) {
+  if (kind === 'Application') {
+    return await transaction.selectFrom('applications').selectAll().where('name', '=', name).executeTakeFirst()
+  }
+  const row = await transaction.selectFrom('repositories').selectAll().where('name', '=', name).executeTakeFirst()
+  return row && { ...row, deleting: null }
+}
+
+type DefinitionRow = Record<'name' | 'uid' | 'labels' | 'spec', string> &
+  Record<'generation' | 'created_at', number> &
+  Ownership
+
+async function upsertRepository(transaction: Transaction<Schema>, row: DefinitionRow, isNew: boolean): Promise<void> {
+  // What was seen of an earlier repository of the same name says nothing of this one.
+  if (isNew) await forgetTracking(transaction, row.name)
+  await transaction
+    .insertInto('repositories')
+    .values(row)
+    .onConflict((conflict) => conflict.column('name').doUpdateSet(row))
+    .execute()
+}
+
+async function upsertApplication(
+  transaction: Transaction<Schema>,
+  row: DefinitionRow & { deleting: null },
+): Promise<void> {
+  await transaction
+    .insertInto('applications')
+    .values(row)
+    .onConflict((conflict) => conflict.column('name').doUpdateSet(row))
+    .execute()
+}
+
+function isSameSource(before: string, after: string): boolean {
+  const sourceOf = (spec: string): string => {
+    const { source, render, overrides } = readApplicationSpec(spec)
+    const message = create(ApplicationSpecSchema, { source, render, overrides } as never)
+    return toJsonString(ApplicationSpecSchema, message)
+  }
+  return sourceOf(before) === sourceOf(after)
+}
+
+/** What an earlier application of the same name was rendered to is nothing that this one ever said. */
+async function forgetRender(transaction: Transaction<Schema>, application: string): Promise<void> {
+  await transaction.deleteFrom('renders').where('application', '=', application).execute()
+}
+
+/** Forgets what was seen of a repository. */
+export async function forgetTracking(db: Kysely<Schema>, repository: string): Promise<void> {
+  await db.deleteFrom('refs').where('repository', '=', repository).execute()
+  await db.deleteFrom('repository_state').where('repository', '=', repository).execute()
+}
