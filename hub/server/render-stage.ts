@@ -33,6 +33,7 @@ type RenderRow = Selectable<RendersTable>
 
 /** Folders that refer to folders that refer to folders: each level is one more look at the repository. */
 const MAX_ROUNDS = 50
+const NAMES_PER_STATEMENT = 500
 /** Longest time of all rounds of one render, those of others that it waits for included, in milliseconds. */
 const MAX_RENDER_MS = 300_000
 
@@ -47,7 +48,14 @@ export async function recordUnchanged(
 ): Promise<RenderTarget[]> {
   const [first] = targets
   if (!first) return []
-  const rows = await store.db.selectFrom('renders').selectAll().execute()
+  // Of many all are read: that costs less than to name them.
+  const isFew = targets.length <= NAMES_PER_STATEMENT / 10
+  const names = targets.map(({ application }) => application)
+  const rows = await store.db
+    .selectFrom('renders')
+    .selectAll()
+    .$if(isFew, (query) => query.where('application', 'in', names))
+    .execute()
   const renders = new Map(rows.map((row) => [variantKey(row), row]))
   const lastOf = (target: RenderTarget): RenderRow | undefined => renders.get(variantKey(target))
   // The last render says what it read; as long as nothing of that has changed, this one would read the same.
@@ -61,13 +69,9 @@ export async function recordUnchanged(
     return lastOf(target)?.input_hash === inputHash(read, target)
   }
   const same = targets.filter(isSame)
-  await store.transaction(async (transaction) => {
-    for (const target of same) {
-      const last = lastOf(target)
-      if (last) await recordSameInputs(transaction, last, target)
-    }
-  })
-  return targets.filter((target) => !same.includes(target))
+  await store.transaction((transaction) => recordSameInputs(transaction, same, lastOf))
+  const unchanged = new Set(same)
+  return targets.filter((target) => !unchanged.has(target))
 }
 
 /** Renders the target unless the last attempt had the same inputs, and records the outcome. Throws AppError when the tree cannot be read or rendered at all; that is for recordFailure. */
@@ -167,16 +171,33 @@ function keep(last: RenderRow | undefined): Pick<RenderRow, 'commit' | 'artifact
 }
 
 /** The same files at another commit: the outcome holds for that too. */
-async function recordSameInputs(db: Kysely<Schema>, last: RenderRow, target: RenderTarget): Promise<void> {
+async function recordSameInputs(
+  db: Kysely<Schema>,
+  targets: readonly RenderTarget[],
+  lastOf: (target: RenderTarget) => RenderRow | undefined,
+): Promise<void> {
   // Where nothing good came of these inputs, the last good revision is an older one and stays.
-  const isDeployed = last.artifact_digest !== null && last.commit === last.attempted_commit
-  const good = isDeployed ? { commit: target.commit, revision: formatRevision(target) } : {}
-  await db
-    .updateTable('renders')
-    .set({ ...good, attempted_commit: target.commit })
-    .where('application', '=', last.application)
-    .where('variant', '=', last.variant)
-    .execute()
+  const isDeployed = (target: RenderTarget): boolean => {
+    const last = lastOf(target)
+    return last !== undefined && last.artifact_digest !== null && last.commit === last.attempted_commit
+  }
+  // A commit leaves most of a repository as it is: one statement for many.
+  const groupOf = (target: RenderTarget) => JSON.stringify([target.variant, isDeployed(target), formatRevision(target)])
+  for (const group of Map.groupBy(targets, groupOf).values()) {
+    for (let start = 0; start < group.length; start += NAMES_PER_STATEMENT) {
+      const part = group.slice(start, start + NAMES_PER_STATEMENT)
+      const [first] = part
+      if (!first) break
+      const good = isDeployed(first) ? { commit: first.commit, revision: formatRevision(first) } : {}
+      const names = part.map(({ application }) => application)
+      await db
+        .updateTable('renders')
+        .set({ ...good, attempted_commit: first.commit })
+        .where('variant', '=', first.variant)
+        .where('application', 'in', names)
+        .execute()
+    }
+  }
 }
 
 async function findRender(

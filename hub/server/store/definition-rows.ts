@@ -67,10 +67,45 @@ export async function readRepositories(db: Kysely<Schema>, name?: string): Promi
   )
 }
 
-/** All applications, or the one of that name, with status, sorted by name. `withClusters: false` leaves the list of selected clusters empty. */
+/** Applications that were read before without their clusters: to read them again costs only what changed. */
+export class KnownApplications {
+  readonly #known = new Map<string, KnownApplication>()
+
+  /** What `read` gives, or the same as the last time where its row and render are the same. */
+  get(row: Selectable<ApplicationsTable>, renders: readonly Selectable<RendersTable>[], read: () => Application) {
+    const [render, ...others] = renders
+    const last = this.#known.get(row.name)
+    // With several variants the labels of clusters count too.
+    if (others.length === 0 && last && isSameRow(last.row, row) && isSameRow(last.render, render))
+      return last.application
+    const application = read()
+    if (others.length === 0) this.#known.set(row.name, { row, render, application })
+    else this.#known.delete(row.name)
+    return application
+  }
+
+  /** Forgets all others. */
+  keepOnly(names: ReadonlySet<string>): void {
+    for (const name of this.#known.keys()) if (!names.has(name)) this.#known.delete(name)
+  }
+}
+
+interface KnownApplication {
+  readonly row: Selectable<ApplicationsTable>
+  readonly render: Selectable<RendersTable> | undefined
+  /** Never changed. */
+  readonly application: Application
+}
+
+function isSameRow<T extends object>(a: T | undefined, b: T | undefined): boolean {
+  if (a === undefined || b === undefined) return a === b
+  return (Object.keys(b) as (keyof T)[]).every((column) => a[column] === b[column])
+}
+
+/** All applications, or the one of that name, with status, sorted by name. `known` takes what did not change from there, and leaves the lists of selected clusters empty; its applications must not be changed. */
 export async function readApplications(
   db: Kysely<Schema>,
-  { name, withClusters = true }: { name?: string; withClusters?: boolean } = {},
+  { name, known }: { name?: string; known?: KnownApplications } = {},
 ): Promise<Application[]> {
   const rows = await db
     .selectFrom('applications')
@@ -79,23 +114,27 @@ export async function readApplications(
     .orderBy('name')
     .execute()
   const renders = await db.selectFrom('renders').selectAll().execute()
-  const selected = withClusters ? await readSelectedClusters(db, name) : []
+  const selected = known ? [] : await readSelectedClusters(db, name)
   const rendersByApplication = Map.groupBy(renders, ({ application }) => application)
   const byVariant = rows.some(({ name }) => (rendersByApplication.get(name)?.length ?? 0) > 1)
   const placed = byVariant ? await readPlaced(db, name) : new Map<string, PlaceableCluster[]>()
   const clusters = new Map<string, string[]>(rows.map((row) => [row.name, []]))
   for (const { application, cluster } of selected) clusters.get(application)?.push(cluster)
-  return rows.map((row) =>
-    create(ApplicationSchema, {
-      metadata: readMetadata(row),
-      spec: readApplicationSpec(row.spec),
-      status: readApplicationStatus(row, {
-        renders: rendersByApplication.get(row.name) ?? [],
-        clusters: clusters.get(row.name) ?? [],
-        placed: placed.get(row.name) ?? [],
-      }),
-    }),
-  )
+  known?.keepOnly(new Set(clusters.keys()))
+  return rows.map((row) => {
+    const own = rendersByApplication.get(row.name) ?? []
+    const read = (): Application =>
+      create(ApplicationSchema, {
+        metadata: readMetadata(row),
+        spec: readApplicationSpec(row.spec),
+        status: readApplicationStatus(row, {
+          renders: own,
+          clusters: clusters.get(row.name) ?? [],
+          placed: placed.get(row.name) ?? [],
+        }),
+      })
+    return known?.get(row, own, read) ?? read()
+  })
 }
 
 async function readSelectedClusters(

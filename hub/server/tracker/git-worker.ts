@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs'
 import path from 'node:path'
 import { AppError } from '@fairlead/shared/errors'
 import { answerRequests } from '../worker-answer.ts'
+import { FolderCache } from './folder-cache.ts'
 import type { CommitFetch, ListedRef } from './git-fetch.ts'
 import { createGitHttp, type GitRemote, GitServerBusy } from './git-http.ts'
 import { findCommit } from './git-object.ts'
@@ -52,6 +53,8 @@ export interface BusyAnswer {
 
 const CACHE_MS = 10_000
 const http = createGitHttp()
+/** Folders by the ids of their trees, whatever repository they are of. */
+const folders = new FolderCache()
 
 /** The store that was used last, kept for a moment: applications of one repository are read one after the other. */
 let cached: { key: string; store: ObjectStore; timer: NodeJS.Timeout } | undefined
@@ -92,7 +95,10 @@ async function handle(request: GitRequest): Promise<Answer> {
       await checkSignature(openStore(request.gitDir), request)
       return undefined
     case 'read-tree':
-      return readSourceTree(openStore(request.gitDir), request.commit, request.path, request)
+      return readSourceTree(openStore(request.gitDir), request.commit, request.path, {
+        lfsFolder: request.lfsFolder,
+        folders,
+      })
     case 'find-submodules':
       return findMissingSubmodules(openStore(request.gitDir), request.commit, request.url)
     case 'find-tree-oids':
@@ -144,7 +150,7 @@ function findTreeOids(
 ): (string | undefined)[] {
   return paths.map((each) => {
     try {
-      return findTreeOid(store, commit, each, { lfsFolder })
+      return findTreeOid(store, commit, each, { lfsFolder, folders })
     } catch (error) {
       if (error instanceof AppError && error.code !== 'FetchFailed') return undefined
       throw error

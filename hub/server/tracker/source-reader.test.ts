@@ -1,5 +1,6 @@
 import { AppError } from '@fairlead/shared/errors'
 import { expect, test } from 'vitest'
+import { FolderCache } from './folder-cache.ts'
 import { type GitObject, hashObject, type ObjectSource, type ObjectType } from './git-object.ts'
 import { findTreeOid, normalizePath, readSourceTree, TREE_MAX_FILE_BYTES, TREE_MAX_FILES } from './source-reader.ts'
 
@@ -44,10 +45,14 @@ class Objects implements ObjectSource {
 
 const link = (text: string) => ({ mode: '120000', text })
 
+const folders = new FolderCache()
+
 function read(folder: Folder, path = 'app') {
   const objects = new Objects()
   const commit = objects.commit(folder)
   const tree = readSourceTree(objects, commit, path)
+  // What is remembered of other repositories and of the last look changes nothing.
+  for (let look = 0; look < 2; look++) expect(findTreeOid(objects, commit, path, { folders })).toBe(tree.treeOid)
   return {
     oid: tree.treeOid,
     cheapOid: findTreeOid(objects, commit, path),
@@ -56,6 +61,45 @@ function read(folder: Folder, path = 'app') {
     skipped: tree.skipped.map(({ path: where, kind, code }) => `${kind} ${where} ${code}`),
   }
 }
+
+test('whether a submodule is a folder is looked at again, whatever is remembered', () => {
+  const objects = new Objects()
+  const own = new FolderCache()
+  const library = objects.commit({ 'b.yaml': 'b: 1' })
+  const gitlink = Buffer.concat([Buffer.from('160000 lib\0'), Buffer.from(library, 'hex')])
+  const app = objects.add('tree', gitlink)
+  const root = objects.add('tree', Buffer.concat([Buffer.from('40000 app\0'), Buffer.from(app, 'hex')]))
+  const commit = objects.add('commit', Buffer.from(`tree ${root}\nauthor x\n\nmessage\n`))
+  const without: ObjectSource = { find: (oid) => (oid === library ? undefined : objects.find(oid)) }
+  for (const source of [without, objects, without]) {
+    for (const path of ['', 'app']) {
+      const plain = findTreeOid(source, commit, path)
+      expect(findTreeOid(source, commit, path, { folders: own })).toBe(plain)
+      expect(plain.includes('+submodules')).toBe(source === objects)
+    }
+  }
+})
+
+test('a folder on the way is read once for many paths, and a plain one never again', () => {
+  const objects = new Objects()
+  const own = new FolderCache()
+  const names = Array.from({ length: 20 }, (_, index) => `app-${index}`)
+  const commit = objects.commit(Object.fromEntries(names.map((name) => [name, { 'a.yaml': name }])))
+  let reads = 0
+  const counting: ObjectSource = {
+    find: (oid) => {
+      reads++
+      return objects.find(oid)
+    },
+  }
+  const look = () => names.map((name) => findTreeOid(counting, commit, name, { folders: own }))
+  const first = look()
+  // The commit for each, the root once, and each folder.
+  expect(reads).toBe(20 + 1 + 20)
+  reads = 0
+  expect(look()).toEqual(first)
+  expect(reads).toBe(20)
+})
 
 test('contents of Git LFS count before they are downloaded', () => {
   const objects = new Objects()

@@ -1,5 +1,6 @@
 // Reads the files of one folder at one commit, with limits, and never a byte from outside the commit.
 import { AppError, type ErrorCode } from '@fairlead/shared/errors'
+import { FolderCache } from './folder-cache.ts'
 import { damaged, findCommit, type ObjectSource, readTreeEntries, type TreeEntry } from './git-object.ts'
 import { findLfsPointer, isLfsPointer, type LfsPointer } from './lfs.ts'
 import { readLfs } from './lfs-store.ts'
@@ -22,6 +23,8 @@ const MAX_DEPTH = 100
 export interface ReadOptions {
   /** Folder of contents that Git LFS pointers stand for, by oid; undefined: pointers are skipped. */
   readonly lfsFolder?: string | undefined
+  /** What was looked at before, which many paths of one repository share; default nothing. */
+  readonly folders?: FolderCache
 }
 
 /** Reads every file below `path` (a folder, a file, or empty for the root) at a commit. Throws FetchFailed when the commit is not there or damaged, PathNotFound, UnsafePath, LimitExceeded. */
@@ -74,6 +77,7 @@ class Walk {
   readonly #root: string
   readonly #readsFiles: boolean
   readonly #lfsFolder: string | undefined
+  readonly #folders: FolderCache
   /** What is not in the folder yet. */
   readonly missingLfs: LfsPointer[] = []
   #entries = 0
@@ -81,11 +85,13 @@ class Walk {
   #bytes = 0
   #hasLinks = false
   #hasSubmodules = false
+  /** Since it was set back. */
+  #meetsSubmodules = false
 
   constructor(
     source: ObjectSource,
     commit: string,
-    { readsFiles, lfsFolder }: ReadOptions & { readonly readsFiles: boolean },
+    { readsFiles, lfsFolder, folders = new FolderCache() }: ReadOptions & { readonly readsFiles: boolean },
   ) {
     const found = findCommit(source, commit)
     if (found === undefined) throw damaged(`commit ${commit} is missing`)
@@ -93,6 +99,7 @@ class Walk {
     this.#root = found.tree
     this.#readsFiles = readsFiles
     this.#lfsFolder = lfsFolder
+    this.#folders = folders
   }
 
   run(path: string): { treeOid: string } {
@@ -101,13 +108,21 @@ class Walk {
     if ('code' in found) throw new AppError(found.code, found.message, { context: { file: normal } })
     if (found.mode === '160000')
       throw new AppError('PathNotFound', `${normal} is a submodule`, { context: { file: normal } })
-    if (found.mode === '40000') this.#folder(found, normal, [])
+    if (found.mode === '40000') this.#ownFolder(found, normal)
     else this.#file(found, normal)
     // What a link leads to may lie outside the folder: then any change of the repository may be one of the folder.
     const links = this.#hasLinks ? `+${this.#root}` : ''
     // The same tree reads otherwise once submodules and LFS are allowed.
     const options = `${this.#hasSubmodules ? '+submodules' : ''}${this.#lfsFolder === undefined ? '' : '+lfs'}`
     return { treeOid: `${found.oid}${links}${options}` }
+  }
+
+  #ownFolder(folder: Found, path: string): void {
+    // An id says all of what is below, so that what is so once is so for ever.
+    if (!this.#readsFiles && this.#folders.isPlain(folder.oid)) return
+    this.#meetsSubmodules = false
+    this.#folder(folder, path, [])
+    if (!this.#hasLinks && !this.#meetsSubmodules) this.#folders.addPlain(folder.oid)
   }
 
   #folder(folder: Found, path: string, ancestors: readonly string[]): void {
@@ -191,7 +206,9 @@ class Walk {
   /** Submodules whose commit is here are folders. */
   #entriesOf(tree: string): TreeEntry[] {
     return readTreeEntries(this.#source, tree).map((entry) => {
-      const commit = entry.mode === '160000' ? findCommit(this.#source, entry.oid) : undefined
+      if (entry.mode !== '160000') return entry
+      this.#meetsSubmodules = true
+      const commit = findCommit(this.#source, entry.oid)
       if (commit === undefined) return entry
       this.#hasSubmodules = true
       return { ...entry, mode: '40000', oid: commit.tree }
@@ -247,7 +264,18 @@ class Walk {
   }
 
   #entryOf(tree: string, name: string): TreeEntry | undefined {
-    return this.#entriesOf(tree).find((entry) => entry.name === name)
+    const known = this.#folders.find(tree)
+    if (known) return known.get(name)
+    this.#meetsSubmodules = false
+    // Of one name, which only a hostile tree holds twice, the first.
+    const entries = new Map(
+      this.#entriesOf(tree)
+        .toReversed()
+        .map((entry) => [entry.name, entry]),
+    )
+    // Whether a submodule is a folder depends on what was fetched.
+    if (!this.#meetsSubmodules) this.#folders.add(tree, entries)
+    return entries.get(name)
   }
 
   #linkTarget(oid: string): string | undefined {

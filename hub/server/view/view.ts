@@ -7,7 +7,7 @@ import type { FleetStatus } from '@fairlead/proto/fleet'
 import type { ApplicationReport, Heartbeat, Report } from '@fairlead/proto/report'
 import { AppError } from '@fairlead/shared/errors'
 import type { Logger } from '@fairlead/shared/logger'
-import { readApplications, readRepositories } from '../store/definition-rows.ts'
+import { KnownApplications, readApplications, readRepositories } from '../store/definition-rows.ts'
 import type { Store } from '../store/store.ts'
 import { applyHeartbeat, applyReport, type ClusterEntry } from './cluster-entry.ts'
 import { type ConnectionThresholds, decideConnection } from './connection.ts'
@@ -79,6 +79,7 @@ class InMemoryFleetView implements FleetView {
   readonly #intents = new DesiredDeployments()
   readonly #writer: ReportWriter
   readonly #listeners = new Set<() => void>()
+  readonly #knownApplications = new KnownApplications()
   #applications: Application[] = []
   #repositories: Repository[] = []
   #ageTimer: NodeJS.Timeout | undefined
@@ -129,7 +130,7 @@ class InMemoryFleetView implements FleetView {
     const { db } = this.#store
     const known = new Set(this.#entries.keys())
     await loadClusters(db, this.#entries)
-    this.#applications = await readApplications(db, { withClusters: false })
+    this.#applications = await readApplications(db, { known: this.#knownApplications })
     this.#repositories = await readRepositories(db)
     const changed = [...this.#entries.values()].filter((entry) => all || ids.has(entry.id) || !known.has(entry.id))
     await loadDeployments(db, changed, this.#intents)
