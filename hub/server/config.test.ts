@@ -31,6 +31,15 @@ describe('the hub settings', () => {
     })
   })
 
+  test('the API server of its cluster is the one that Kubernetes names in each pod, and outside there is none', () => {
+    const serverOf = (env: Record<string, string>) => parseHubConfig({}, env).kubernetesServer
+    expect(serverOf({ KUBERNETES_SERVICE_HOST: '10.0.0.1', KUBERNETES_SERVICE_PORT: '6443' })).toBe(
+      'https://10.0.0.1:6443',
+    )
+    expect(serverOf({ KUBERNETES_SERVICE_HOST: 'fd00::1' })).toBe('https://[fd00::1]:443')
+    expect(serverOf({})).toBeUndefined()
+  })
+
   test('only variables meant for it reach a Git server', () => {
     const { credentialEnvironment } = parseHubConfig(
       {},

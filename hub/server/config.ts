@@ -48,6 +48,8 @@ export interface HubConfig {
   readonly allowedFileCredentialDirs: readonly string[]
   /** What `env:` credentials of repositories may name: the variables FAIRLEAD_GIT_*. */
   readonly credentialEnvironment: Readonly<Record<string, string>>
+  /** https:// address of the API server of the cluster that the hub runs in, for `secret:` credentials: KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT, as Kubernetes sets them in each pod. */
+  readonly kubernetesServer?: string
   /** The way out to Git servers: HTTP_PROXY, HTTPS_PROXY and NO_PROXY, in capitals or not. */
   readonly proxy: { readonly HTTP_PROXY?: string; readonly HTTPS_PROXY?: string; readonly NO_PROXY?: string }
   /** The machine's own name, for the server certificate. */
@@ -120,6 +122,7 @@ export function parseHubConfig(flags: HubFlags, env: Environment = process.env):
     adminContextPath: resolve(nonEmpty(env.FAIRLEAD_CONFIG) ?? defaultContextPath(env)),
     allowedFileCredentialDirs: credentialDirs(flags, env, dataDir),
     credentialEnvironment: pick(env, /^FAIRLEAD_GIT_[A-Z0-9_]+$/),
+    ...parseKubernetesServer(env),
     proxy: parseProxy(env),
     hostname: hostname(),
   }
@@ -184,6 +187,13 @@ function parseWebhookTls(text: string): WebhookTls {
     throw invalid('webhook-tls', `${JSON.stringify(text)} is none of own, off and <certificate file>,<key file>`)
   }
   return { certFile: resolve(certFile), keyFile: resolve(keyFile) }
+}
+
+function parseKubernetesServer(env: Environment): Pick<HubConfig, 'kubernetesServer'> {
+  const host = nonEmpty(env.KUBERNETES_SERVICE_HOST)
+  if (host === undefined) return {}
+  const port = nonEmpty(env.KUBERNETES_SERVICE_PORT) ?? '443'
+  return { kubernetesServer: `https://${host.includes(':') ? `[${host}]` : host}:${port}` }
 }
 
 function parseProxy(env: Environment): HubConfig['proxy'] {

@@ -10,6 +10,7 @@ import { jetstreamManager } from '@nats-io/jetstream'
 import { keepAdminToken, writeAdminContext } from './admin-access.ts'
 import { createApiServer } from './api/api.ts'
 import { createApprovals, forgetApprovals } from './approvals/approvals.ts'
+import { ClusterSecrets } from './cluster-secrets.ts'
 import { type Collector, createCollector } from './collector/collector.ts'
 import { type Commander, createCommander } from './commander/commander.ts'
 import { type HubConfig, splitAddress } from './config.ts'
@@ -28,6 +29,7 @@ import { createPublisher, type Publisher } from './publisher/publisher.ts'
 import { createRegistry } from './registry/registry.ts'
 import { createRenderer } from './renderer/renderer.ts'
 import { keepSecretFile } from './secret-file.ts'
+import type { SecretSources } from './secret-source.ts'
 import { openStore, type Store } from './store/store.ts'
 import { createTracker, type Tracker } from './tracker/tracker.ts'
 import { createFleetView, type FleetView } from './view/view.ts'
@@ -74,8 +76,13 @@ async function startParts(config: HubConfig, logger: Logger, lifecycle: Lifecycl
   const { logFile } = nats
   const findCluster = (publicKey: string) => findClusterByKey(store, publicKey)
   if (logFile !== undefined) lifecycle.add('violations', watchViolations({ logFile, findCluster, logger }))
-  const flow = startFlow(config, { store, view, nats, signingKey, logger }, lifecycle)
-  return await startApi(config, { store, view, nats, pki, flow, logger }, lifecycle)
+  const secrets: SecretSources = {
+    folders: config.allowedFileCredentialDirs,
+    environment: config.credentialEnvironment,
+    cluster: new ClusterSecrets({ server: config.kubernetesServer }),
+  }
+  const flow = startFlow(config, { store, view, nats, signingKey, secrets, logger }, lifecycle)
+  return await startApi(config, { store, view, nats, pki, flow, secrets, logger }, lifecycle)
 }
 
 async function startLink(
@@ -100,6 +107,7 @@ async function startLink(
 }
 
 interface FlowParts {
+  readonly secrets: SecretSources
   readonly store: Store
   readonly view: FleetView
   readonly nats: NatsLink
@@ -118,7 +126,7 @@ interface Flow {
 
 /** From Git to NATS and back: tracker, renderer, pipeline; publisher and collector as soon as NATS is connected. */
 function startFlow(config: HubConfig, parts: FlowParts, lifecycle: Lifecycle): Flow {
-  const { store, view, nats, signingKey, logger } = parts
+  const { store, view, nats, signingKey, secrets, logger } = parts
   const refreshView = (clusterIds: readonly string[]): void => {
     view.refresh(clusterIds).catch((error: unknown) => logger.error({ error }, 'fleet view could not be refreshed'))
   }
@@ -129,7 +137,7 @@ function startFlow(config: HubConfig, parts: FlowParts, lifecycle: Lifecycle): F
     store,
     gitDir: path.join(config.dataDir, 'git'),
     logger,
-    credentials: { folders: config.allowedFileCredentialDirs, environment: config.credentialEnvironment },
+    credentials: secrets,
     proxy: config.proxy,
     pollIntervalDefaultMs: config.pollIntervalDefaultMs,
     onChange: () => {
@@ -232,6 +240,7 @@ function startLinkedParts(
 }
 
 interface ApiParts {
+  readonly secrets: SecretSources
   readonly store: Store
   readonly view: FleetView
   readonly nats: NatsLink
@@ -241,7 +250,7 @@ interface ApiParts {
 }
 
 async function startApi(config: HubConfig, parts: ApiParts, lifecycle: Lifecycle): Promise<RunningHub> {
-  const { store, view, nats, pki, flow, logger } = parts
+  const { store, view, nats, pki, flow, secrets, logger } = parts
   const { caPem } = pki
   let port = splitAddress(config.listen).port
   const publicAddress = (): string => config.publicAddress ?? `${publicHost(config, config.listen)}:${port}`
@@ -249,7 +258,7 @@ async function startApi(config: HubConfig, parts: ApiParts, lifecycle: Lifecycle
     flow.pipeline.wake()
     flow.refreshView([])
   }
-  const webhooks = await startWebhookListener(config, { store, pki, tracker: flow.tracker, logger }, lifecycle)
+  const webhooks = await startWebhookListener(config, { store, pki, tracker: flow.tracker, secrets, logger }, lifecycle)
   const onDefinitionsChange = (): void => {
     webhooks?.invalidate()
     flow.tracker.refresh()

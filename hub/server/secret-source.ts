@@ -1,8 +1,9 @@
-// Secrets that definitions name as file:<path> or env:<NAME>: read each time they are needed, so that they can be rotated,
+// Secrets that definitions name as file:<path>, env:<NAME> or secret:<namespace>/<name>#<key>: read each time they are needed, so that they can be rotated,
 // and never logged.
 import { readFileSync, realpathSync, statSync } from 'node:fs'
 import path from 'node:path'
 import { AppError } from '@fairlead/shared/errors'
+import { type ClusterSecrets, findSecretKey } from './cluster-secrets.ts'
 
 /** What secrets may be read from. */
 export interface SecretSources {
@@ -10,23 +11,33 @@ export interface SecretSources {
   readonly folders: readonly string[]
   /** Environment variables by name. */
   readonly environment: Readonly<Record<string, string | undefined>>
+  /** Secrets of the hub's own cluster; default none. */
+  readonly cluster?: ClusterSecrets | undefined
 }
 
 const MAX_BYTES = 64 * 1024
 
-/** A secret of one line from `file:<path>` or `env:<NAME>`, without blanks around it. Throws RepositoryAuthFailed with a message that says where, never what. */
-export function readSecret(from: string, sources: SecretSources): string {
-  const content = readSecretText(from, sources).trim()
+/** A secret of one line from `file:<path>`, `env:<NAME>` or `secret:<namespace>/<name>#<key>`, without blanks around it. Rejects with RepositoryAuthFailed, or as ClusterSecrets.read does, with a message that says where, never what. */
+export async function readSecret(from: string, sources: SecretSources): Promise<string> {
+  const content = (await readSecretText(from, sources)).trim()
   // Anything else would end a header, and might begin another.
   if (!/^[\x20-\x7e]+$/.test(content)) throw refused(`${from} holds more than one line or unusual characters`)
   return content
 }
 
 /** As readSecret, for files of several lines such as keys. */
-export function readSecretText(from: string, { folders, environment }: SecretSources): string {
-  const content = from.startsWith('env:') ? readVariable(from, environment) : readSecretFile(from, folders)
+export async function readSecretText(from: string, sources: SecretSources): Promise<string> {
+  const content = await readSource(from, sources)
   if (content.trim() === '') throw refused(`${from} is empty`)
   return content
+}
+
+async function readSource(from: string, { folders, environment, cluster }: SecretSources): Promise<string> {
+  if (from.startsWith('env:')) return readVariable(from, environment)
+  if (!from.startsWith('secret:')) return readSecretFile(from, folders)
+  const key = findSecretKey(from)
+  if (!key || !cluster) throw refused('the hub reads no Secrets of Kubernetes')
+  return await cluster.read(key)
 }
 
 function readVariable(from: string, environment: SecretSources['environment']): string {
@@ -37,7 +48,8 @@ function readVariable(from: string, environment: SecretSources['environment']): 
 }
 
 function readSecretFile(from: string, folders: readonly string[]): string {
-  if (!from.startsWith('file:')) throw refused('credentials must come from file:<path> or env:<NAME>')
+  if (!from.startsWith('file:'))
+    throw refused('credentials must come from file:<path>, env:<NAME> or secret:<namespace>/<name>#<key>')
   try {
     const file = realpathSync(from.slice('file:'.length))
     if (!folders.some((folder) => isInside(file, folder)))

@@ -5,6 +5,7 @@ import type { Lifecycle } from '@fairlead/shared/lifecycle'
 import type { Logger } from '@fairlead/shared/logger'
 import { type HubConfig, splitAddress, type WebhookTls } from './config.ts'
 import type { Pki } from './pki/pki.ts'
+import type { SecretSources } from './secret-source.ts'
 import { readRepositorySpec } from './store/definition-rows.ts'
 import type { Store } from './store/store.ts'
 import type { Tracker } from './tracker/tracker.ts'
@@ -16,6 +17,8 @@ export interface WebhookListenerParts {
   readonly store: Store
   readonly pki: Pki
   readonly tracker: Tracker
+  /** What secrets of webhooks may name. */
+  readonly secrets: SecretSources
   readonly logger: Logger
 }
 
@@ -30,7 +33,7 @@ const REREAD_MS = 60_000
 /** Starts listening; undefined when the settings do not ask for it. Rejects with FailedPrecondition when it cannot. */
 export async function startWebhookListener(
   config: HubConfig,
-  { store, pki, tracker, logger }: WebhookListenerParts,
+  { store, pki, tracker, secrets, logger }: WebhookListenerParts,
   lifecycle: Lifecycle,
 ): Promise<Webhooks | undefined> {
   const { webhookListen, webhookTls } = config
@@ -42,7 +45,7 @@ export async function startWebhookListener(
     port,
     tls,
     readRepositories: () => readHookedRepositories(store),
-    secrets: { folders: config.allowedFileCredentialDirs, environment: config.credentialEnvironment },
+    secrets,
     onPush: (repository, pushed) => tracker.hint(repository, pushed),
     logger,
   })

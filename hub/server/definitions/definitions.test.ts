@@ -344,6 +344,7 @@ describe('a field', () => {
     [{ url: 'https://git.example.com/shop.git', pollInterval: '5m' }, []],
     [{ url: 'http://127.0.0.1:3000/shop', credentials: { from: 'env:FAIRLEAD_GIT_SHOP' } }, []],
     [{ url: 'https://h/x', credentials: { from: 'file:/etc/fairlead/token' }, pollInterval: '1s' }, []],
+    [{ url: 'https://h/x', credentials: { from: 'secret:fairlead/shop.git#token_1' } }, []],
     [{}, ['spec.url']],
     [{ url: 'git@github.com:a/b.git' }, ['spec.ssh']],
     [
@@ -378,6 +379,12 @@ describe('a field', () => {
     [{ url: 'https://h/x', credentials: {} }, ['spec.credentials.from']],
     [{ url: 'https://h/x', credentials: { from: 'ghp_secret' } }, ['spec.credentials.from']],
     [{ url: 'https://h/x', credentials: { from: 'file:relative' } }, ['spec.credentials.from']],
+    [{ url: 'https://h/x', credentials: { from: 'secret:shop#token' } }, ['spec.credentials.from']],
+    [{ url: 'https://h/x', credentials: { from: 'secret:a/b/c#token' } }, ['spec.credentials.from']],
+    [{ url: 'https://h/x', credentials: { from: 'secret:a/b' } }, ['spec.credentials.from']],
+    [{ url: 'https://h/x', credentials: { from: 'secret:a/..#token' } }, ['spec.credentials.from']],
+    [{ url: 'https://h/x', credentials: { from: 'secret:../b#token' } }, ['spec.credentials.from']],
+    [{ url: 'https://h/x', credentials: { from: 'secret:a/b#../c' } }, ['spec.credentials.from']],
     [{ url: 'https://h/x', caPem: 'nonsense' }, ['spec.caPem']],
     [{ url: 'https://h/x', webhook: { secretFrom: 'file:/etc/fairlead/hook' } }, []],
     [

@@ -8,6 +8,7 @@ import type {
   RepositoryVerification,
 } from '@fairlead/proto/definitions'
 import { parseAllowedSigners } from '../allowed-signers.ts'
+import { findSecretKey } from '../cluster-secrets.ts'
 import { findKnownHostsProblem, findSshAddress } from '../ssh-address.ts'
 import type { FieldProblem } from './document-shape.ts'
 
@@ -149,9 +150,11 @@ function findPollIntervalProblem({ pollInterval }: RepositorySpec): string | und
 
 function findCredentialsProblem(from: string): string | undefined {
   if (/^file:\/[^\0]+$/.test(from) || /^env:[A-Za-z_][A-Za-z0-9_]*$/.test(from)) return undefined
-  if (from === '') return 'is missing: file:<absolute path> or env:<NAME>, as the hub finds it'
+  if (findSecretKey(from)) return undefined
+  if (from === '')
+    return 'is missing: file:<absolute path>, env:<NAME> or secret:<namespace>/<name>#<key>, as the hub finds it'
   // Never repeats it: somebody may have written the token itself.
-  return 'must be file:<absolute path> or env:<NAME>, as the hub finds it; never the secret itself'
+  return 'must be file:<absolute path>, env:<NAME> or secret:<namespace>/<name>#<key>, as the hub finds it; never the secret itself'
 }
 
 function findCaProblem(pem: string): string | undefined {

@@ -214,7 +214,7 @@ export class Follower {
         outcomes.set(ref, { ref, problem: toAppError(error) })
       }
     }
-    const keys = verify && readSigningKeys(verify, this.#context.secrets)
+    const keys = verify && (await readSigningKeys(verify, this.#context.secrets))
     // Only where tags may be signed is the tag itself needed.
     const wanted = new Map([...resolved].map(([ref, { oid, commit }]) => [ref, keys ? oid : commit]))
     const commits = await this.#fetcher.bring(remote, wanted, signal)

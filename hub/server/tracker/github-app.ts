@@ -46,7 +46,7 @@ export class InstallationTokens {
 
   /** The Authorization header. Repositories of one installation share its token. Rejects with RepositoryAuthFailed when there is none to be had, or as GitHttp.send does. */
   async authorize(app: GitHubAppCredentials, sources: SecretSources, way: ApiWay): Promise<string> {
-    const key = readSecretText(app.privateKeyFrom, sources)
+    const key = await readSecretText(app.privateKeyFrom, sources)
     const id = `${prefixOf(app)}${createHash('sha256').update(key).digest('hex')}`
     const kept = this.#entries.get(id)
     const isGood = kept !== undefined && kept.expiresAtMs - this.#clock() > RENEW_WITHIN_MS

@@ -10,7 +10,7 @@ import type { MissingSubmodule } from './submodules.ts'
 
 /** What remotes are made with. */
 export interface RemoteContext {
-  /** What `file:` and `env:` secrets may name. */
+  /** What secrets may name. */
   readonly secrets: SecretSources
   readonly tokens: InstallationTokens
   /** For repositories that say nothing of a proxy. */
@@ -24,14 +24,14 @@ export async function readRemote(
 ): Promise<GitRemote> {
   if (findSshAddress(url)) {
     if (!ssh) throw new AppError('InvalidArgument', 'spec.ssh is missing: known hosts and a key')
-    return { url, ssh: { knownHosts: ssh.knownHosts, privateKey: readSecretText(ssh.privateKeyFrom, sources) } }
+    return { url, ssh: { knownHosts: ssh.knownHosts, privateKey: await readSecretText(ssh.privateKeyFrom, sources) } }
   }
   const caPem = ca || undefined
-  const proxy = ownProxy ? readProxy(ownProxy.url, ownProxy.credentials?.from, sources) : proxyDefault
+  const proxy = ownProxy ? await readProxy(ownProxy.url, ownProxy.credentials?.from, sources) : proxyDefault
   const way = { caPem, proxy }
   const authorization = credentials?.githubApp
     ? await tokens.authorize(credentials.githubApp, sources, way)
-    : credentials && readAuthorization(credentials.from, sources)
+    : credentials && (await readAuthorization(credentials.from, sources))
   return { url, authorization, caPem, redirectHosts, proxy }
 }
 
@@ -60,11 +60,11 @@ export function remoteOfSubmodule(
   return { url, proxy: own.proxy, redirectHosts: own.redirectHosts }
 }
 
-function readProxy(url: string, from: string | undefined, sources: SecretSources): ProxySettings {
+async function readProxy(url: string, from: string | undefined, sources: SecretSources): Promise<ProxySettings> {
   if (url === '') return {}
   const address = URL.parse(url)
   if (address === null) throw new AppError('InvalidArgument', 'spec.proxy.url is no address')
-  const [user = '', ...password] = from === undefined ? [] : readSecret(from, sources).split(':')
+  const [user = '', ...password] = from === undefined ? [] : (await readSecret(from, sources)).split(':')
   address.username = encodeURIComponent(user)
   address.password = encodeURIComponent(password.join(':'))
   return { HTTP_PROXY: address.href, HTTPS_PROXY: address.href }

@@ -6,14 +6,14 @@ import { parseAllowedSigners } from '../allowed-signers.ts'
 import { readSecretText, type SecretSources } from '../secret-source.ts'
 import type { SignatureQuestion, SigningKeys } from './signature-check.ts'
 
-/** Read at each poll, so that keys can be added and taken away. Throws SignatureRejected when they cannot be read: then nothing is taken to be signed. */
-export function readSigningKeys(verify: RepositoryVerification, sources: SecretSources): SigningKeys {
-  const read = (inline: string, from: string): string =>
-    from === '' ? inline : `${inline}\n${readSecretText(from, sources)}`
+/** Read at each poll, so that keys can be added and taken away. Rejects with SignatureRejected when they cannot be read: then nothing is taken to be signed. */
+export async function readSigningKeys(verify: RepositoryVerification, sources: SecretSources): Promise<SigningKeys> {
+  const read = async (inline: string, from: string): Promise<string> =>
+    from === '' ? inline : `${inline}\n${await readSecretText(from, sources)}`
   try {
     return {
-      signers: parseAllowedSigners(read(verify.allowedSigners, verify.allowedSignersFrom)),
-      gpgKeys: read(verify.gpgKeys, verify.gpgKeysFrom).trim(),
+      signers: parseAllowedSigners(await read(verify.allowedSigners, verify.allowedSignersFrom)),
+      gpgKeys: (await read(verify.gpgKeys, verify.gpgKeysFrom)).trim(),
     }
   } catch (error) {
     const { message } = toAppError(error)

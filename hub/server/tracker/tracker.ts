@@ -36,7 +36,7 @@ export interface TrackerOptions {
   /** Told after a commit or a problem in the database changed. */
   readonly onChange: () => void
   readonly logger: Logger
-  /** What `file:` and `env:` credentials may name; default nothing. */
+  /** What credentials may name; default nothing. */
   readonly credentials?: SecretSources
   /** The way out for repositories that say nothing of a proxy; default a direct one. */
   readonly proxy?: ProxySettings

@@ -189,7 +189,8 @@ async function startHub(tls: string): Promise<void> {
   lifecycle = new Lifecycle(silentLogger)
   port = await takePort()
   const config = parseHubConfig({ dataDir, webhookListen: `127.0.0.1:${port}`, webhookTls: tls }, environment)
-  webhooks = await startWebhookListener(config, { store, pki, tracker, logger: silentLogger }, lifecycle)
+  const secrets = { folders: config.allowedFileCredentialDirs, environment: config.credentialEnvironment }
+  webhooks = await startWebhookListener(config, { store, pki, tracker, secrets, logger: silentLogger }, lifecycle)
 }
 
 async function stopHub(): Promise<void> {

@@ -180,7 +180,7 @@ class Listener implements Webhooks {
     const index = await this.#readIndex()
     const early = name === undefined ? readDelivery(raw) : undefined
     const candidates = name === undefined ? (early ? index.findByDelivery(early) : []) : index.findByName(name)
-    const proven = this.#prove(candidates.slice(0, MAX_CANDIDATES), raw)
+    const proven = await this.#prove(candidates.slice(0, MAX_CANDIDATES), raw)
     if (proven.length === 0) return undefined
     const delivery = early ?? readDelivery(raw)
     if (!delivery) return { status: 400, text: 'the body is not JSON' }
@@ -195,17 +195,20 @@ class Listener implements Webhooks {
   }
 
   /** Names of the repositories whose secret the sender knows. */
-  #prove(candidates: readonly HookedRepository[], raw: RawDelivery): string[] {
+  async #prove(candidates: readonly HookedRepository[], raw: RawDelivery): Promise<string[]> {
     const sources = Map.groupBy(candidates, ({ secretFrom }) => secretFrom)
     if (sources.size === 0) isFromHolder(this.#nobody, raw, Date.now())
-    return [...sources].flatMap(([from, repositories]) =>
-      isFromHolder(this.#readSecret(from, repositories), raw, Date.now()) ? repositories.map(({ name }) => name) : [],
-    )
+    const proven: string[] = []
+    for (const [from, repositories] of sources) {
+      const secret = await this.#readSecret(from, repositories)
+      if (isFromHolder(secret, raw, Date.now())) proven.push(...repositories.map(({ name }) => name))
+    }
+    return proven
   }
 
-  #readSecret(from: string, [first]: readonly HookedRepository[]): string {
+  async #readSecret(from: string, [first]: readonly HookedRepository[]): Promise<string> {
     try {
-      return readSecret(from, this.#options.secrets)
+      return await readSecret(from, this.#options.secrets)
     } catch (error) {
       this.#logger.warn({ repository: first?.name, error }, 'the secret of a webhook cannot be read')
       return this.#nobody
