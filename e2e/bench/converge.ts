@@ -7,7 +7,7 @@ import { readAgentLog } from './agent-log.ts'
 import { RawClient, rawRequest } from './raw-client.ts'
 import { type Report, tenths } from './report.ts'
 import { waitUntilConverged } from './reports.ts'
-import { type Bench, fourObjects, type KubeManifest, startBench } from './workload.ts'
+import { type Bench, runningObjects, startBench } from './workload.ts'
 
 const applications = 250
 const concurrency = 8
@@ -62,28 +62,15 @@ function describe(requests: readonly AuditEvent[]): string {
 function commit({ repository }: Bench, value: string): string {
   const files: Record<string, string> = {}
   for (let index = 0; index < applications; index++) {
-    files[`app-${index}/all.yaml`] = objectsOf('converge', index, value)
+    files[`app-${index}/all.yaml`] = runningObjects('converge', index, value)
       .map((object) => JSON.stringify(object))
       .join('\n---\n')
   }
   return repository.commit(files)
 }
 
-function objectsOf(namespace: string, index: number, value: string): KubeManifest[] {
-  return fourObjects(namespace, index).map((object) => withValue(object, value))
-}
-
-/** One running pod for the Deployment, whose template carries the value too: a change of it is a rollout. */
-function withValue(object: KubeManifest, value: string): KubeManifest {
-  const metadata = { ...object.metadata, annotations: { value } }
-  if (object.kind !== 'Deployment') return { ...object, metadata }
-  const spec = object.spec as { readonly template: { readonly metadata: object } }
-  const template = { ...spec.template, metadata: { ...spec.template.metadata, annotations: { value } } }
-  return { ...object, metadata, spec: { ...spec, replicas: 1, template } }
-}
-
 async function applyRaw(raw: RawClient, name: string): Promise<number> {
-  const objects = Array.from({ length: applications }, (_, index) => objectsOf(name, index, '1')).flat()
+  const objects = Array.from({ length: applications }, (_, index) => runningObjects(name, index, '1')).flat()
   return await raw.applyAll(
     objects.map((object) => rawRequest(object, name)),
     concurrency,

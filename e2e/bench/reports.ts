@@ -29,7 +29,12 @@ export function isConverged({ report }: StoredReport, commit: string): boolean {
 }
 
 /** Waits until `count` applications are Synced and Healthy at a commit; when the hub received the report that was last, in milliseconds since the epoch. */
-export async function waitUntilConverged(bench: Bench, count: number, commit: string): Promise<number> {
+export async function waitUntilConverged(
+  bench: Bench,
+  count: number,
+  commit: string,
+  intervalMs = 250,
+): Promise<number> {
   const { kubelet } = bench.fleet.getCluster('bench')
   return await waitFor(
     `${count} applications to be Synced and Healthy at ${commit.slice(0, 8)}`,
@@ -38,6 +43,6 @@ export async function waitUntilConverged(bench: Bench, count: number, commit: st
       see(`${converged.length} are`)
       return converged.length === count && Math.max(...converged.map(({ receivedAtMs }) => receivedAtMs))
     },
-    { timeoutMs: 300_000, intervalMs: 250, logs: [bench.fleet.hub, kubelet] },
+    { timeoutMs: 300_000, intervalMs, logs: [bench.fleet.hub, kubelet] },
   )
 }

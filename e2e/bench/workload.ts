@@ -1,6 +1,6 @@
 // What the benchmarks run: one fleet of one full cluster, and generated applications of known size.
 import { HealthState, SyncState } from '@fairlead/proto/common'
-import { type Fleet, startFleet } from '../harness/fleet.ts'
+import { type Fleet, type FleetOptions, startFleet } from '../harness/fleet.ts'
 import type { GitRepository } from '../harness/git-server.ts'
 import { applicationDefinition, repositoryDefinition } from '../scenarios/manifests.ts'
 
@@ -11,8 +11,8 @@ export interface Bench extends AsyncDisposable {
 }
 
 /** Starts a Git host, the hub and one full cluster named `bench`, with an empty repository applied. */
-export async function startBench(): Promise<Bench> {
-  const fleet = await startFleet()
+export async function startBench(options: FleetOptions = {}): Promise<Bench> {
+  const fleet = await startFleet(options)
   const repository = fleet.git.createRepository('bench')
   repository.commit({ 'README.md': 'bench\n' })
   await fleet.addCluster('bench', { full: true })
@@ -102,6 +102,19 @@ export function fourObjects(namespaceName: string, index: number): KubeManifest[
     { apiVersion: 'v1', kind: 'ConfigMap', metadata, data: { a: '1', b: '2' } },
     { apiVersion: 'v1', kind: 'ServiceAccount', metadata },
   ]
+}
+
+/** The same with one running pod, and with a value that everything carries: a change of it is a rollout. */
+export function runningObjects(namespaceName: string, index: number, value: string): KubeManifest[] {
+  return fourObjects(namespaceName, index).map((object) => withValue(object, value))
+}
+
+function withValue(object: KubeManifest, value: string): KubeManifest {
+  const metadata = { ...object.metadata, annotations: { value } }
+  if (object.kind !== 'Deployment') return { ...object, metadata }
+  const spec = object.spec as { readonly template: { readonly metadata: object } }
+  const template = { ...spec.template, metadata: { ...spec.template.metadata, annotations: { value } } }
+  return { ...object, metadata, spec: { ...spec, replicas: 1, template } }
 }
 
 /** An object as it is sent. */
