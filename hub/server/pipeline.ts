@@ -58,6 +58,9 @@ export interface Pipeline {
 const RENDERS_IN_FLIGHT = 4
 /** While more renders are about to end, a pass waits at most this long for them: one new slice instead of many. */
 const GATHER_MS = 15
+/** And longer where passes take long, so that most of the processor is left to the renders: this many times the last pass, up to a limit. */
+const GATHER_PASSES = 4
+const GATHER_MAX_MS = 250
 const GATHER_STEP_MS = 3
 const RETRY = { baseMs: 200, maxMs: 10_000 }
 /** A generation further ahead than this was made by no hub, and could leave no room for newer ones. */
@@ -133,9 +136,11 @@ class PipelineLoop implements Pipeline {
       // Before the pass, so that a wake during the pass is not lost.
       this.#wakeUp = Promise.withResolvers()
       try {
+        const startedAt = performance.now()
         await this.#pass()
         failures = 0
-        await this.#waitForWake(Math.min(fullAt, this.#wholeCommits.heldUntil) - performance.now())
+        const gatherMs = Math.min(GATHER_MAX_MS, Math.max(GATHER_MS, GATHER_PASSES * (performance.now() - startedAt)))
+        await this.#waitForWake(Math.min(fullAt, this.#wholeCommits.heldUntil) - performance.now(), gatherMs)
         if (performance.now() >= fullAt) {
           this.#seen = { ...EMPTY_SNAPSHOT, clusters: this.#seen.clusters }
           this.#settled.clear()
@@ -303,12 +308,12 @@ class PipelineLoop implements Pipeline {
     }
   }
 
-  async #waitForWake(atMostMs: number): Promise<void> {
+  async #waitForWake(atMostMs: number, gatherMs: number): Promise<void> {
     const waiting = new AbortController()
     const due = sleep(Math.max(0, atMostMs), waiting.signal).catch(() => {})
     await Promise.race([due, this.#wakeUp.promise])
     waiting.abort()
-    for (let waitedMs = 0; this.#renders.size > 0 && waitedMs < GATHER_MS; waitedMs += GATHER_STEP_MS) {
+    for (let waitedMs = 0; this.#renders.size > 0 && waitedMs < gatherMs; waitedMs += GATHER_STEP_MS) {
       await sleep(GATHER_STEP_MS, this.#stopping.signal).catch(() => {})
     }
   }
