@@ -5,6 +5,7 @@ import type { SourceLocation } from '@fairlead/proto/common'
 import type { Manifest } from '@fairlead/proto/slice'
 import { canonicalJson, sha256Hex } from '@fairlead/shared/digest'
 import { AppError } from '@fairlead/shared/errors'
+import { parseExactJson } from '@fairlead/shared/exact-json'
 import type { FieldPath } from '@fairlead/shared/field-path'
 import {
   APPLICATION_LABEL,
@@ -70,7 +71,7 @@ export interface ParsedManifest {
 
 /** Reads one manifest. Integers beyond 2^53 keep their digits. Throws InvalidManifest when it is not a Kubernetes object. */
 export function parseManifest(manifest: Pick<Manifest, 'json' | 'source'>): ParsedManifest {
-  const object = parseExact(Buffer.from(manifest.json).toString('utf8')) as KubernetesObject | null
+  const object = parseExactJson(Buffer.from(manifest.json).toString('utf8')) as KubernetesObject | null
   const { apiVersion, kind, metadata } = object ?? {}
   if (!object || typeof apiVersion !== 'string' || typeof kind !== 'string' || typeof metadata?.name !== 'string') {
     throw new AppError('InvalidManifest', 'a manifest of the artifact is not a Kubernetes object')
@@ -150,7 +151,7 @@ const SERVER_FIELDS = [
 
 /** The declared object again, for looking into it. */
 export function readDeclared(declared: Pick<Declared, 'body'>): KubernetesObject {
-  return parseExact(Buffer.from(declared.body).toString('utf8')) as KubernetesObject
+  return parseExactJson(Buffer.from(declared.body).toString('utf8')) as KubernetesObject
 }
 
 /**
@@ -186,18 +187,4 @@ export function findDefinedKind(
   const { kind, plural } = spec?.names ?? {}
   if (!spec?.group || !kind || !plural) return undefined
   return { group: spec.group, kind, plural, namespaced: spec.scope === 'Namespaced' }
-}
-
-interface RawJson {
-  rawJSON(text: string): unknown
-}
-
-/** JSON.parse, but numbers that a double cannot hold stay as they are written (JSON.parse source text access). */
-function parseExact(text: string): unknown {
-  if (!/\d{16}/.test(text)) return JSON.parse(text)
-  const keep = (_key: string, value: unknown, context?: { source?: string }): unknown =>
-    typeof value === 'number' && !Number.isSafeInteger(value) && context?.source && String(value) !== context.source
-      ? (JSON as unknown as RawJson).rawJSON(context.source)
-      : value
-  return (JSON.parse as (text: string, reviver: typeof keep) => unknown)(text, keep)
 }

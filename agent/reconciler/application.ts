@@ -1,10 +1,10 @@
 // One application on this cluster: a loop that brings it to its newest target, wakes when something needs it, and
 // otherwise waits. A newer target pre-empts the work on the older at once.
 import type { ApplicationReport, Drift } from '@fairlead/proto/report'
+import { type ClusterVariables, differIn } from '@fairlead/shared/cluster-variables'
 import { canonicalJson, sha256Hex } from '@fairlead/shared/digest'
 import { type AppError, isAborted, toAppError } from '@fairlead/shared/errors'
 import { retryDelayMs } from '../applier/retry.ts'
-import { type ClusterVariables, differIn } from '../applier/variables.ts'
 import type { Inventory } from '../inventory/inventory.ts'
 import { toDrift } from './application-report.ts'
 import { applyDeclared } from './apply-run.ts'

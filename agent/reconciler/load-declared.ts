@@ -1,12 +1,12 @@
 // From an artifact to the objects an application declares, each with its kind as the API server serves it.
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { Artifact, SyncPolicy } from '@fairlead/proto/slice'
+import type { ClusterVariables } from '@fairlead/shared/cluster-variables'
 import { AppError, toAppError } from '@fairlead/shared/errors'
 import { formatObjectReference } from '@fairlead/shared/object-reference'
 import { type Declared, declare, findDefinedKind, type ParsedManifest } from '../applier/declared.ts'
 import { type DeclaredHook, findHookPhase, type HookPhase } from '../applier/hook.ts'
 import { isLeftAlone, leaveOut } from '../applier/ignored-fields.ts'
-import type { ClusterVariables } from '../applier/variables.ts'
 import type { GroupVersionKind, ResourceType } from '../kube/kube.ts'
 import { KubeError } from '../kube/kube-error.ts'
 import type { ReconcilerContext } from './context.ts'

@@ -3,12 +3,12 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { Manifest } from '@fairlead/proto/slice'
 import { checkAnnotations } from '@fairlead/shared/annotations'
+import { type ClusterVariables, type Substitution, substitute } from '@fairlead/shared/cluster-variables'
 import { AppError } from '@fairlead/shared/errors'
 import type { KubernetesObject } from '@fairlead/shared/object-reference'
 import { isEncrypted } from '@fairlead/shared/sops'
 import { mayHoldVariables } from '@fairlead/shared/variables'
 import { type ParsedManifest, parseManifest } from '../applier/declared.ts'
-import { type ClusterVariables, type Substitution, substitute } from '../applier/variables.ts'
 import type { DecryptedDocument, Decryptor } from '../decryptor/decryptor.ts'
 import type { ObjectRecord } from './object-record.ts'
 

@@ -2,8 +2,8 @@
 import { equals, toJson } from '@bufbuild/protobuf'
 import { IgnoreRuleSchema, type Revision, RevisionSchema } from '@fairlead/proto/common'
 import { type ArtifactReference, type SliceEntry, type SyncPolicy, SyncPolicySchema } from '@fairlead/proto/slice'
+import type { ClusterVariables } from '@fairlead/shared/cluster-variables'
 import { canonicalJson, sha256Hex } from '@fairlead/shared/digest'
-import type { ClusterVariables } from '../applier/variables.ts'
 
 /** An application that must run. */
 export interface DesiredTarget {

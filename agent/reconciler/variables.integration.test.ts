@@ -55,7 +55,13 @@ test('a changed value is written at once, and only where it is used', async () =
   const before = bed.requests().length
   bed.update(entries, { values: { zone: 'c', more: 'd' } })
   await waitFor('the new value', async () => (await dataOf('used'))?.zone === 'c')
-  await bed.synced('user')
+  // Synced is told before that is written down.
+  await waitFor('its inventory', () =>
+    bed
+      .requests()
+      .slice(before)
+      .some(({ name }) => name === 'fairlead-inventory-user'),
+  )
   const since = bed.requests().slice(before)
   expect([...new Set(since.map(({ verb, name }) => `${verb} ${name}`))]).toEqual([
     'patch used',

@@ -2,7 +2,7 @@
 // ended with everything it has started when the run ends.
 
 import { type ChildProcess, spawn } from 'node:child_process'
-import { closeSync, openSync, readFileSync } from 'node:fs'
+import { closeSync, openSync, readdirSync, readFileSync } from 'node:fs'
 import path from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { getRunFolder, guard, release } from './guardian.ts'
@@ -26,6 +26,9 @@ export type ProcessExit = { readonly code: number | null; readonly signal: NodeJ
 
 /** What a process has used so far, read from /proc: Linux only. */
 export type ProcessUsage = { readonly rssBytes: number; readonly peakRssBytes: number; readonly cpuMs: number }
+
+/** Longest wait for all threads of a process to be frozen, in milliseconds; a second is far beyond what it takes. */
+const PAUSE_MS = 1_000
 
 let started = 0
 
@@ -131,9 +134,22 @@ export class ManagedProcess implements LifeSign, AsyncDisposable {
     return exit
   }
 
-  /** Freezes it: it keeps its sockets and answers nothing. */
+  /** Freezes it: it keeps its sockets and answers nothing. Once this returns it does nothing more: on a busy machine the signal takes a moment to reach all threads. */
   pause(): void {
     this.#signal('SIGSTOP')
+    const deadline = performance.now() + PAUSE_MS
+    while (performance.now() < deadline && !this.#isFrozen());
+  }
+
+  #isFrozen(): boolean {
+    const folder = `/proc/${this.pid}/task`
+    try {
+      const threads = readdirSync(folder)
+      return threads.every((thread) => /\) [TZX] /.test(readFileSync(path.join(folder, thread, 'stat'), 'utf8')))
+    } catch {
+      // A thread, or the process, ended while it was looked at.
+      return false
+    }
   }
 
   resume(): void {

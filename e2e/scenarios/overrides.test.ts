@@ -69,6 +69,28 @@ test('each cluster gets the values and patches that are meant for it, and its ow
   expect(await dataOn('us', 'tax')).toEqual({ rate: '10' })
 })
 
+test('what a cluster is given, and where that comes from, can be looked at', async () => {
+  const objects = await fleet.cli('render', 'web', '--cluster', 'eu')
+  expect(objects).toContain('# Source: web/templates/a.yaml')
+  expect(objects).toMatch(/data:\n {2}size: small\n {2}colour: green\n {2}cluster: eu\n/)
+  const seen = JSON.parse(await fleet.cli('render', 'web', '--cluster', 'us', '-o', 'json'))
+  expect(seen).toMatchObject({
+    revision: { commit: shop.head() },
+    path: 'web',
+    overrides: [1],
+    variables: ['cluster.name'],
+  })
+  expect(seen.values).toEqual([
+    { path: 'size', json: '"large"', origin: 'overrides[1].helm.values' },
+    { path: 'colour', json: '"blue"', origin: 'web/values.yaml' },
+  ])
+  const explained = await fleet.cli('render', 'web', '--cluster', 'eu', '--explain')
+  expect(explained).toMatch(/^overrides: +overrides\[0\]$/m)
+  expect(explained).toMatch(/^colour +"green" +web\/eu\.yaml$/m)
+  const missing = await fleet.run('render', 'web', '--cluster', 'none')
+  expect(missing.stderr).toContain('there is no cluster "none"')
+})
+
 test('a commit, and a definition, reach each cluster as it is meant there', async () => {
   shop.commit({ 'web/eu.yaml': 'colour: red\nsize: medium\n' })
   await untilRuns('the new colour', 'web', ['eu', 'us'])

@@ -14,6 +14,7 @@ import { createContextCommand } from './commands/context/context.ts'
 import { createDeleteCommand } from './commands/delete.ts'
 import { createGetCommand } from './commands/get.ts'
 import { createHubCommand } from './commands/hub.ts'
+import { createRenderCommand } from './commands/render.ts'
 import { createRepositoryCommand } from './commands/repository/repository.ts'
 import { createStatusCommand } from './commands/status.ts'
 import { createValidateCommand } from './commands/validate.ts'
@@ -48,6 +49,7 @@ function createPlainProgram(cli: Cli): Command {
     .addCommand(createAdoptCommand(cli))
     .addCommand(createStatusCommand(cli))
     .addCommand(createWhyCommand(cli))
+    .addCommand(createRenderCommand(cli))
     .addCommand(createValidateCommand(cli))
     .addCommand(createContextCommand(cli))
     .addCommand(createVersionCommand(cli))

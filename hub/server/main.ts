@@ -27,6 +27,7 @@ import { placeApplication } from './placer/placer.ts'
 import { createPreviews } from './previews.ts'
 import { createPublisher, type Publisher } from './publisher/publisher.ts'
 import { createRegistry } from './registry/registry.ts'
+import { createRenderedApplications } from './rendered-applications.ts'
 import { createRenderer } from './renderer/renderer.ts'
 import { keepSecretFile } from './secret-file.ts'
 import type { SecretSources } from './secret-source.ts'
@@ -287,6 +288,7 @@ async function startApi(config: HubConfig, parts: ApiParts, lifecycle: Lifecycle
     definitions,
     approvals,
     previews: createPreviews({ store, view, commander: flow.commander }),
+    rendered: createRenderedApplications({ store, trees: flow.tracker }),
     view,
     tracker: flow.tracker,
     tls: { key: pki.serverKeyPem, cert: pki.serverChainPem },

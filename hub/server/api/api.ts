@@ -16,6 +16,7 @@ import type { HubConfig } from '../config.ts'
 import type { Definitions } from '../definitions/definitions.ts'
 import type { Previews } from '../previews.ts'
 import type { Registry } from '../registry/registry.ts'
+import type { RenderedApplications } from '../rendered-applications.ts'
 import type { Store } from '../store/store.ts'
 import type { FleetView } from '../view/view.ts'
 import { type BearerGuard, createBearerGuard } from './bearer.ts'
@@ -49,6 +50,7 @@ export interface ApiServerOptions {
   readonly definitions: Definitions
   readonly approvals: Approvals
   readonly previews: Previews
+  readonly rendered: RenderedApplications
   readonly view: FleetView
   readonly tracker: Refresher
   /** PEM. The certificate chain ends with the CA, so that an agent can pin it. */
@@ -120,7 +122,12 @@ function addHandlers(
     return toGrpcStatus(appError)
   }
   const hooks = { intercept, toStatus }
-  addService(server, ApplicationsService, applicationsHandlers(definitions, options.approvals, options.previews), hooks)
+  addService(
+    server,
+    ApplicationsService,
+    applicationsHandlers(definitions, options.approvals, options.previews, options.rendered),
+    hooks,
+  )
   addService(server, ClustersService, clustersHandlers(registry, view), hooks)
   addService(server, DefinitionsService, definitionsHandlers(definitions), hooks)
   addService(server, EnrolmentService, enrolmentHandlers(registry), hooks)

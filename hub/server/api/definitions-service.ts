@@ -21,6 +21,7 @@ import type { Handlers } from '@fairlead/shared/grpc'
 import type { Approvals } from '../approvals/approvals.ts'
 import type { Definitions } from '../definitions/definitions.ts'
 import type { Previews } from '../previews.ts'
+import type { RenderedApplications } from '../rendered-applications.ts'
 import { ADMIN } from './clusters-service.ts'
 
 /** What the API asks of the tracker. */
@@ -44,6 +45,7 @@ export function applicationsHandlers(
   definitions: Definitions,
   approvals: Approvals,
   previews: Previews,
+  rendered: RenderedApplications,
 ): Handlers<typeof ApplicationsService> {
   return {
     getApplication: async ({ name }) =>
@@ -64,6 +66,7 @@ export function applicationsHandlers(
       const { changes, problems } = await previews.preview(request, signal)
       return create(PreviewApplicationResponseSchema, { changes: [...changes], problems: [...problems] })
     },
+    renderApplication: async (request, { signal }) => await rendered.render(request, signal),
   }
 }
 

@@ -77,7 +77,7 @@ function findHelmOptions(options: RenderOptions, rendering: Rendering): EngineHe
 }
 
 /** A value file that is none of the repository. */
-interface OutsideFile {
+export interface OutsideFile {
   readonly field: string
   readonly written: string
 }
@@ -86,8 +86,11 @@ function isOutside(layer: EngineHelmValues | OutsideFile): layer is OutsideFile 
   return 'written' in layer
 }
 
-/** Values in the order in which they win: files and then values, of the application and then of each override. */
-function findValueLayers({ path, render, overrides = [] }: RenderOptions): (EngineHelmValues | OutsideFile)[] {
+/** Values in the order in which they win: files and then values, of the application and then of each override. `nameOf` names the override of an index. */
+export function findValueLayers(
+  { path, render, overrides = [] }: RenderOptions,
+  nameOf: (index: number) => string = () => 'overrides[]',
+): (EngineHelmValues | OutsideFile)[] {
   const layersOf = ({ valueFiles = [], values }: HelmSettings, field: string): (EngineHelmValues | OutsideFile)[] => [
     ...valueFiles.map((written) => {
       const file = resolvePath(path, written)
@@ -97,7 +100,7 @@ function findValueLayers({ path, render, overrides = [] }: RenderOptions): (Engi
   ]
   return [
     ...layersOf(render?.helm ?? {}, 'render.helm'),
-    ...overrides.flatMap((each) => layersOf(each.helm ?? {}, 'overrides[].helm')),
+    ...overrides.flatMap((each, index) => layersOf(each.helm ?? {}, `${nameOf(index)}.helm`)),
   ]
 }
 

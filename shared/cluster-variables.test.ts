@@ -2,7 +2,7 @@ import { create } from '@bufbuild/protobuf'
 import { SliceSchema } from '@fairlead/proto/slice'
 import type { KubernetesObject } from '@fairlead/shared/object-reference'
 import { expect, test } from 'vitest'
-import { differIn, substitute, variablesOf } from './variables.ts'
+import { differIn, substitute, variablesOf } from './cluster-variables.ts'
 
 const variables = variablesOf(
   create(SliceSchema, {

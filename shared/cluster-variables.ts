@@ -1,8 +1,8 @@
-// Puts the cluster's name, labels and values into manifests. Done here and not by the hub, so that all clusters share one
+// Puts the cluster's name, labels and values into manifests. Agents do it and not the hub, so that all clusters share one
 // artifact. Strict: what the cluster does not have is an error, never an empty text.
 import type { Slice } from '@fairlead/proto/slice'
-import type { KubernetesObject } from '@fairlead/shared/object-reference'
-import { mayHoldVariables, replaceVariables, type VariableUse } from '@fairlead/shared/variables'
+import type { KubernetesObject } from './object-reference.ts'
+import { mayHoldVariables, replaceVariables, type VariableUse } from './variables.ts'
 
 /** Values by the variable's name, such as `cluster.labels.region`. */
 export type ClusterVariables = ReadonlyMap<string, string>

@@ -1,0 +1,200 @@
+// What a cluster is given of an application, and where that comes from: for people who ask.
+import { create, fromBinary, fromJsonString } from '@bufbuild/protobuf'
+import { timestampFromMs } from '@bufbuild/protobuf/wkt'
+import {
+  type RenderApplicationRequest,
+  type RenderApplicationResponse,
+  RenderApplicationResponseSchema,
+  RenderedManifestSchema,
+  ValueOriginSchema,
+} from '@fairlead/proto/applications'
+import { type Problem, ProblemSchema, type Revision, RevisionSchema } from '@fairlead/proto/common'
+import type { ApplicationSpec } from '@fairlead/proto/definitions'
+import { type Artifact, ArtifactReferenceSchema } from '@fairlead/proto/slice'
+import { openArtifact } from '@fairlead/shared/artifact'
+import { type ClusterVariables, substitute, variablesOf } from '@fairlead/shared/cluster-variables'
+import { AppError } from '@fairlead/shared/errors'
+import { parseExactJson } from '@fairlead/shared/exact-json'
+import type { KubernetesObject } from '@fairlead/shared/object-reference'
+import { isEncrypted } from '@fairlead/shared/sops'
+import { load } from 'js-yaml'
+import type { Labels } from './label-selector.ts'
+import { InputsReader, type TreeReader } from './render-inputs.ts'
+import type { RenderTarget } from './render-stage.ts'
+import { findValueFilesElsewhere, findValueLayers } from './renderer/render-by-engine.ts'
+import { chooseTool } from './renderer/render-tool.ts'
+import { formatValuePath, traceValues, type ValueLayer } from './renderer/value-origins.ts'
+import { readApplicationSpec, readProblems } from './store/definition-rows.ts'
+import type { Store } from './store/store.ts'
+import { findOverrides, variantWith } from './variants.ts'
+import { targetAt } from './whole-commits.ts'
+
+/** Tells what clusters are given. */
+export interface RenderedApplications {
+  /** What a cluster is given of an application. Throws NotFound when there is no such application or cluster, or nothing was rendered for it yet; rejects with Aborted. */
+  render(
+    request: Pick<RenderApplicationRequest, 'application' | 'cluster'>,
+    signal: AbortSignal,
+  ): Promise<RenderApplicationResponse>
+}
+
+/** What it reads. */
+export interface RenderedApplicationsOptions {
+  readonly store: Store
+  readonly trees: Pick<TreeReader, 'readTree'>
+}
+
+/** Makes it. */
+export function createRenderedApplications({ store, trees }: RenderedApplicationsOptions): RenderedApplications {
+  return {
+    render: async ({ application, cluster: clusterName }, signal) => {
+      const cluster = await findCluster(store, clusterName)
+      const spec = await findSpec(store, application)
+      const indexes = findOverrides(spec, cluster)
+      const variant = variantWith(spec, indexes)
+      const given = await findGiven(store, { application, clusterId: cluster.id, clusterName })
+      const newest = await findProblems(store, application, variant.id)
+      const target = targetAt(application, spec, { commit: given.revision.commit, variant })
+      const variables = spec.sync?.substitute === false ? new Map<string, string>() : variablesOfCluster(cluster)
+      const { manifests, used, faults } = putIn(given.artifact, variables, spec.sync?.substitute !== false)
+      return create(RenderApplicationResponseSchema, {
+        revision: given.revision,
+        path: target.path,
+        manifests,
+        overrides: indexes,
+        values: await findValues(trees, { target, indexes }, signal),
+        variables: [...used].sort(),
+        problems: [...newest, ...faults],
+      })
+    },
+  }
+}
+
+interface Cluster {
+  readonly id: string
+  readonly name: string
+  readonly labels: Labels
+  readonly values: Labels
+}
+
+async function findCluster({ db }: Store, name: string): Promise<Cluster> {
+  const row = await db.selectFrom('clusters').selectAll().where('name', '=', name).executeTakeFirst()
+  if (!row) throw new AppError('NotFound', `there is no cluster ${JSON.stringify(name.slice(0, 80))}`)
+  return {
+    id: row.id,
+    name,
+    labels: JSON.parse(row.labels) as Labels,
+    values: JSON.parse(row.cluster_values) as Labels,
+  }
+}
+
+async function findSpec({ db }: Store, name: string): Promise<ApplicationSpec> {
+  const row = await db.selectFrom('applications').select('spec').where('name', '=', name).executeTakeFirst()
+  if (!row) throw new AppError('NotFound', `there is no Application ${JSON.stringify(name.slice(0, 80))}`)
+  return readApplicationSpec(row.spec)
+}
+
+interface Given {
+  readonly revision: Revision
+  readonly artifact: Artifact
+}
+
+/** What the cluster is to run: by its deployment, which is what its slice is made of. */
+async function findGiven(
+  { db }: Store,
+  { application, clusterId, clusterName }: { application: string; clusterId: string; clusterName: string },
+): Promise<Given> {
+  const deployment = await db
+    .selectFrom('deployments')
+    .innerJoin('artifacts', 'artifacts.digest', 'deployments.artifact_digest')
+    .select(['deployments.revision', 'artifacts.digest', 'artifacts.reference'])
+    .where('application', '=', application)
+    .where('cluster_id', '=', clusterId)
+    .where('state', '=', 'desired')
+    .executeTakeFirst()
+  if (!deployment?.revision) {
+    throw new AppError(
+      'NotFound',
+      `${clusterName} is given nothing of ${application}: it is not selected, or nothing was rendered yet`,
+    )
+  }
+  const reference = fromBinary(ArtifactReferenceSchema, deployment.reference)
+  const rows = await db
+    .selectFrom('artifact_chunks')
+    .select(['digest', 'bytes'])
+    .where('artifact_digest', '=', deployment.digest)
+    .execute()
+  const chunks = new Map(rows.map(({ digest, bytes }) => [digest, bytes]))
+  const inOrder = reference.chunks.flatMap((digest) => chunks.get(digest) ?? [])
+  return { revision: fromJsonString(RevisionSchema, deployment.revision), artifact: openArtifact(reference, inOrder) }
+}
+
+async function findProblems({ db }: Store, application: string, variant: string): Promise<Problem[]> {
+  const rows = db.selectFrom('renders').select('problems').where('application', '=', application)
+  const row = await rows.where('variant', '=', variant).executeTakeFirst()
+  return row ? readProblems(row.problems) : []
+}
+
+function variablesOfCluster({ name, labels, values }: Cluster): ClusterVariables {
+  return variablesOf({ clusterName: name, clusterLabels: labels, clusterValues: values })
+}
+
+/** The objects with variables as the agent puts them in; what is encrypted is not looked into. */
+function putIn({ manifests }: Artifact, variables: ClusterVariables, substitutes: boolean) {
+  const used = new Set<string>()
+  const faults: Problem[] = []
+  const since = timestampFromMs(Date.now())
+  const made = manifests.map(({ json, source }) => {
+    const text = Buffer.from(json).toString('utf8')
+    const object = parseExactJson(text) as KubernetesObject
+    const place = source ? { source } : {}
+    if (!substitutes || isEncrypted(object)) return create(RenderedManifestSchema, { json: text, ...place })
+    const replaced = substitute(object, { variables })
+    for (const name of replaced.used) used.add(name)
+    for (const { field, message } of replaced.faults) {
+      const told = `${object.kind} ${object.metadata.name}: ${field}: ${message}`
+      faults.push(create(ProblemSchema, { code: 'UnknownVariable', message: told, since, ...place }))
+    }
+    return create(RenderedManifestSchema, { json: JSON.stringify(replaced.object), ...place })
+  })
+  return { manifests: made, used, faults }
+}
+
+/** The values of a chart with their origins; none for what is no chart, or where the files cannot be read any more. */
+async function findValues(
+  trees: Pick<TreeReader, 'readTree'>,
+  { target, indexes }: { readonly target: RenderTarget; readonly indexes: readonly number[] },
+  signal: AbortSignal,
+) {
+  const reader = new InputsReader(trees, target)
+  try {
+    await reader.readOwn(signal)
+    await reader.readMore(findValueFilesElsewhere(target), signal)
+  } catch (error) {
+    signal.throwIfAborted()
+    if (error instanceof AppError) return []
+    throw error
+  }
+  const files = new Map(reader.inputs.files.map(({ path, bytes }) => [path, Buffer.from(bytes).toString('utf8')]))
+  const choice = chooseTool(files.keys(), target.path, target.render)
+  if (!('tool' in choice) || choice.tool !== 'helm') return []
+  const layers = [
+    { file: target.path === '' ? 'values.yaml' : `${target.path}/values.yaml` },
+    ...findValueLayers(target, (index) => `overrides[${indexes[index]}]`),
+  ]
+  const written = layers.flatMap((layer): ValueLayer[] => {
+    if ('values' in layer) return [{ origin: layer.field, values: layer.values }]
+    const file = 'file' in layer ? layer.file : ''
+    const values = parseValues(files.get(file))
+    return values ? [{ origin: file, values }] : []
+  })
+  return traceValues(written).map((each) =>
+    create(ValueOriginSchema, { path: formatValuePath(each), json: JSON.stringify(each.value), origin: each.origin }),
+  )
+}
+
+function parseValues(text: string | undefined): Record<string, unknown> | undefined {
+  if (text === undefined) return undefined
+  const values = load(text)
+  return typeof values === 'object' && values !== null ? (values as Record<string, unknown>) : undefined
+}
