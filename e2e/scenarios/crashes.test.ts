@@ -16,7 +16,7 @@ const STAYING = 150
 /** Objects that come and go; fewer than a hundred and than half of all, as dropping more at once is held by a guard. */
 const EXTRAS = 90
 /** So many objects in, a batch is in the middle. */
-const MIDDLE = 40
+const MIDDLE = 15
 const QUIET_MS = 5_000
 
 let fleet: Fleet
@@ -41,7 +41,7 @@ beforeAll(async () => {
   shop = fleet.git.createRepository('shop')
   declared = new Map(staying.map((name) => [name, 'first']))
   shop.commit({ 'crowd/all.yaml': formatCrowd(), 'still/all.yaml': configMap('still', { a: '1' }) })
-  eu = await fleet.addCluster('eu', { agentValues: ['heartbeatSeconds=1'], apiServerDelayMs: 20 })
+  eu = await fleet.addCluster('eu', { agentValues: ['heartbeatSeconds=1'], apiServerDelayMs: 30 })
   await eu.cluster.admin.create(JSON.parse(configMap('stranger', { mine: 'yes' }, 'default')))
   const target = { repository: 'shop', namespace: 'default' }
   await fleet.apply(
