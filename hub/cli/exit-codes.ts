@@ -22,7 +22,10 @@ export const EXIT_CODES = {
     meaning:
       'With `--wait`, the time was up before all was done; with `status --exit-code`, something is not Synced and Healthy.',
   },
-  invalid: { code: 8, meaning: '`validate` found something wrong.' },
+  invalid: {
+    code: 8,
+    meaning: '`validate` found something wrong, or `bootstrap` with some definitions; the others are taken over.',
+  },
   interrupted: { code: 130, meaning: 'Ended by Ctrl-C before it was done.' },
 } as const satisfies Record<string, { code: number; meaning: string }>
 

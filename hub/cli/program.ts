@@ -8,6 +8,7 @@ import { createAdoptCommand } from './commands/adopt.ts'
 import { createApplicationCommand } from './commands/application/application.ts'
 import { createApplyCommand } from './commands/apply.ts'
 import { createApprovePruneCommand } from './commands/approve-prune.ts'
+import { createBootstrapCommand } from './commands/bootstrap.ts'
 import { createClusterCommand } from './commands/cluster/cluster.ts'
 import { createCompletionCommands } from './commands/completion.ts'
 import { createContextCommand } from './commands/context/context.ts'
@@ -17,6 +18,7 @@ import { createHubCommand } from './commands/hub.ts'
 import { createRenderCommand } from './commands/render.ts'
 import { createRepositoryCommand } from './commands/repository/repository.ts'
 import { createStatusCommand } from './commands/status.ts'
+import { createUnbootstrapCommand } from './commands/unbootstrap.ts'
 import { createValidateCommand } from './commands/validate.ts'
 import { createVersionCommand } from './commands/version.ts'
 import { createWhyCommand } from './commands/why.ts'
@@ -43,6 +45,8 @@ function createPlainProgram(cli: Cli): Command {
     .addCommand(createRepositoryCommand(cli))
     .addCommand(createApplicationCommand(cli))
     .addCommand(createApplyCommand(cli))
+    .addCommand(createBootstrapCommand(cli))
+    .addCommand(createUnbootstrapCommand(cli))
     .addCommand(createGetCommand(cli))
     .addCommand(createDeleteCommand(cli))
     .addCommand(createApprovePruneCommand(cli))

@@ -14,6 +14,7 @@ import { ClusterSecrets } from './cluster-secrets.ts'
 import { type Collector, createCollector } from './collector/collector.ts'
 import { type Commander, createCommander } from './commander/commander.ts'
 import { type HubConfig, splitAddress } from './config.ts'
+import { createDefinitionSync, type DefinitionSync } from './definition-sync.ts'
 import { createDefinitions } from './definitions/definitions.ts'
 import { startHousekeeping } from './housekeeping.ts'
 import type { Connections } from './nats/connections.ts'
@@ -119,6 +120,9 @@ interface FlowParts {
 interface Flow {
   readonly tracker: Tracker
   readonly pipeline: Pipeline
+  readonly definitionSync: DefinitionSync
+  /** Told after definitions came from Git. */
+  onDefinitionsTaken: () => void
   /** Undefined while NATS was never connected. */
   readonly commander: () => Commander | undefined
   /** Has the view read the database again. */
@@ -142,6 +146,7 @@ function startFlow(config: HubConfig, parts: FlowParts, lifecycle: Lifecycle): F
     proxy: config.proxy,
     pollIntervalDefaultMs: config.pollIntervalDefaultMs,
     onChange: () => {
+      flow.definitionSync.wake()
       pipeline.wake()
       refreshView([])
     },
@@ -165,9 +170,19 @@ function startFlow(config: HubConfig, parts: FlowParts, lifecycle: Lifecycle): F
   )
   lifecycle.add('pipeline', () => pipeline.stop())
   lifecycle.add('tracker', () => tracker.stop())
+  const definitionSync = createDefinitionSync({ store, tracker, onChange: () => flow.onDefinitionsTaken(), logger })
+  lifecycle.add('definitions', () => definitionSync.stop())
+  const onDefinitionsTaken = (): void => {
+    tracker.refresh()
+    pipeline.wake()
+    refreshView([])
+  }
+  const commander = (): Commander | undefined => linked?.commander
+  const flow: Flow = { tracker, pipeline, definitionSync, onDefinitionsTaken, commander, refreshView }
   tracker.start()
+  definitionSync.start()
   pipeline.start()
-  return { tracker, pipeline, commander: () => linked?.commander, refreshView }
+  return flow
 }
 
 interface LinkedParts {
@@ -260,10 +275,14 @@ async function startApi(config: HubConfig, parts: ApiParts, lifecycle: Lifecycle
     flow.refreshView([])
   }
   const webhooks = await startWebhookListener(config, { store, pki, tracker: flow.tracker, secrets, logger }, lifecycle)
-  const onDefinitionsChange = (): void => {
+  flow.onDefinitionsTaken = (): void => {
     webhooks?.invalidate()
     flow.tracker.refresh()
     onClustersChange()
+  }
+  const onDefinitionsChange = (): void => {
+    flow.onDefinitionsTaken()
+    flow.definitionSync.wake()
   }
   const registry = createRegistry({
     store,

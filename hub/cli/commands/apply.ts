@@ -5,9 +5,9 @@ import {
   ApplyDefinitionsResponseSchema,
   type DefinitionResult,
 } from '@fairlead/proto/definitions'
+import type { DefinitionSource } from '@fairlead/server/definitions/documents'
 import { Command, Option } from 'commander'
 import { type Cli, collect, withHub } from '../cli.ts'
-import type { DefinitionSource } from '../definitions/documents.ts'
 import { locateProblems } from '../definitions/locate-problems.ts'
 import { readDefinitions } from '../definitions/read-definitions.ts'
 import { messageToData } from '../output/json.ts'

@@ -1,7 +1,7 @@
+import { parseDocuments } from '@fairlead/server/definitions/documents'
 import { AppError } from '@fairlead/shared/errors'
 import { ProblemsError } from '@fairlead/shared/grpc-status'
 import { describe, expect, test } from 'vitest'
-import { parseDocuments } from './documents.ts'
 import { locateProblems } from './locate-problems.ts'
 
 const text = `# the shop

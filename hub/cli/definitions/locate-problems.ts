@@ -1,6 +1,7 @@
 // The hub knows where a document begins; this file knows where its fields are, and says so in the hub's problems.
+
+import type { DefinitionSource } from '@fairlead/server/definitions/documents'
 import { type ErrorDetail, ProblemsError } from '@fairlead/shared/grpc-status'
-import type { DefinitionSource } from './documents.ts'
 
 /** The same failure with the line of the field that each problem names, instead of the line where its document begins. */
 export function locateProblems(error: unknown, documents: readonly DefinitionSource[]): unknown {

@@ -2,8 +2,8 @@
 import { readdir, readFile, stat } from 'node:fs/promises'
 import path from 'node:path'
 import { text } from 'node:stream/consumers'
+import { type DefinitionSource, parseDocuments } from '@fairlead/server/definitions/documents'
 import { AppError } from '@fairlead/shared/errors'
-import { type DefinitionSource, parseDocuments } from './documents.ts'
 
 /** Where definitions come from. */
 export interface ReadOptions {

@@ -22,13 +22,16 @@ export interface ReadinessOptions {
 /**
  * Ready means: every application is rendered from the newest commit of a repository that can be read, and is Synced and
  * Healthy on every cluster it selects, as told by agents that are Online; nothing is still being removed. With `commit` (a
- * prefix), every application must moreover run that commit. A fleet without applications is ready.
+ * prefix), every application must moreover run that commit. A fleet without applications is ready; definitions from Git that are not taken over are not.
  */
 export function assessReadiness(status: FleetStatus, { commit, cluster = '' }: ReadinessOptions = {}): Readiness {
   const reasons = [
     ...status.repositories.flatMap((repository) => {
-      const problem = repository.status?.problem
-      return problem ? [`repository ${plain(repository.metadata?.name ?? '')}: ${plain(problem.code)}`] : []
+      const { problem, definitions } = repository.status ?? {}
+      const found = [...(problem ? [problem] : []), ...(definitions?.problems ?? [])]
+      return [
+        ...new Set(found.map(({ code }) => `repository ${plain(repository.metadata?.name ?? '')}: ${plain(code)}`)),
+      ]
     }),
     ...status.applications.flatMap((application) => assessApplication(application, status.deployments, cluster)),
     ...status.deployments.flatMap((deployment) => assessDeployment(deployment, commit)),

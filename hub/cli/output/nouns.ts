@@ -100,7 +100,8 @@ export const REPOSITORY: Noun<Repository> = {
 }
 
 function repositoryState(repository: Repository, style: Output['style']): string {
-  const problem = repository.status?.problem ?? repository.status?.refs.find((ref) => ref.problem)?.problem
+  const { problem: own, refs = [], definitions } = repository.status ?? {}
+  const problem = own ?? refs.find((ref) => ref.problem)?.problem ?? definitions?.problems[0]
   if (problem) return style('red', plain(problem.code))
   return repository.status?.lastPolledAt ? style('green', 'Ready') : '-'
 }

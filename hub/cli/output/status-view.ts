@@ -180,12 +180,13 @@ export function problemLines(status: FleetStatus, now: number): string[] {
 
 function repositoryProblems(repository: Repository, now: number): string[] {
   const name = `repository ${plain(repository.metadata?.name ?? '')}`
-  const { problem, refs = [] } = repository.status ?? {}
+  const { problem, refs = [], definitions } = repository.status ?? {}
   return [
     ...(problem ? [`${name}: ${formatProblem(problem, now)}`] : []),
     ...refs.flatMap((ref) =>
       ref.problem ? [`${name}, ref ${plain(ref.ref) || 'default branch'}: ${formatProblem(ref.problem, now)}`] : [],
     ),
+    ...(definitions?.problems ?? []).map((one) => `${name}, definitions: ${formatProblem(one, now)}`),
   ]
 }
 

@@ -9,7 +9,7 @@ const INTRODUCTION = `# Definitions
 
 <!-- Made by hub/cli/reference/write.ts out of the comments in proto/fairlead/v1; run: node hub/cli/reference/write.ts -->
 
-Two kinds of documents, given to \`fairlead apply -f\`. They are the JSON form of the messages in
+Two kinds of documents, given to \`fairlead apply -f\` or kept [in a repository that the hub follows](../user/definitions-from-git.md). They are the JSON form of the messages in
 \`proto/fairlead/v1/definitions.proto\`, written as YAML. Unknown fields are refused, with file and line. Durations are
 written as \`30s\`, \`5m\` or \`24h\`. \`metadata.uid\`, \`metadata.generation\`, \`metadata.createdAt\`, \`metadata.owner\`, \`metadata.origin\` and \`status\` are the hub's: it fills them in, users leave them out.
 

@@ -2,9 +2,9 @@
 import { existsSync } from 'node:fs'
 import { readdir, readFile, stat } from 'node:fs/promises'
 import path from 'node:path'
+import { type DefinitionSource, parseDocuments } from '@fairlead/server/definitions/documents'
 import type { Finding, ManifestFolder } from '@fairlead/server/validate'
 import { AppError } from '@fairlead/shared/errors'
-import { type DefinitionSource, parseDocuments } from '../definitions/documents.ts'
 
 /** What was found. */
 export interface Gathered {

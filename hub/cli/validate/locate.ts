@@ -1,8 +1,8 @@
 // Findings with the file as a person would open it, and the line of the field instead of the line where its document begins.
 import { readFile } from 'node:fs/promises'
 import path from 'node:path'
+import { type DefinitionSource, parseDocuments } from '@fairlead/server/definitions/documents'
 import type { Finding } from '@fairlead/server/validate'
-import { type DefinitionSource, parseDocuments } from '../definitions/documents.ts'
 
 /** A finding in its place. */
 export type Located = Omit<Finding, 'root'>

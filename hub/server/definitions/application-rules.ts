@@ -52,8 +52,7 @@ function findSourceProblems(
   if (!source) return problemAt('spec.source', 'is missing: where the manifests are')
   return [
     ...problemAt('spec.source.repository', findRepositoryReferenceProblem(source.repository, isRepository)),
-    ...problemAt('spec.source.ref', findRefProblem(source.ref)),
-    ...problemAt('spec.source.path', findPathProblem(source.path)),
+    ...findPlaceProblems('spec.source', source),
   ]
 }
 
@@ -76,6 +75,14 @@ function findValidateProblem(validate: string): string | undefined {
 function findServiceAccountProblem(name: string): string | undefined {
   if (name === '' || (name.length <= 253 && SUBDOMAIN.test(name))) return undefined
   return `${JSON.stringify(name.slice(0, 80))} is not the name of a ServiceAccount: lower-case letters, digits, "-" and "."`
+}
+
+/** What is wrong with a place in a repository; `field` is that of the place. */
+export function findPlaceProblems(
+  field: string,
+  { ref, path }: { readonly ref: string; readonly path: string },
+): FieldProblem[] {
+  return [...problemAt(`${field}.ref`, findRefProblem(ref)), ...problemAt(`${field}.path`, findPathProblem(path))]
 }
 
 /** The rules of git-check-ref-format that matter here: nothing that Git could read as an option, a range or a pattern. */

@@ -187,7 +187,9 @@ async function refuseOthers(transaction: Transaction<Schema>, definitions: reado
     const before = await findDefinition(transaction, definition)
     // What is being deleted is nobody's any more.
     if (!before || before.deleting !== null || !compareDefinition(before, definition).isChanged) continue
-    const message = findOwnerProblem(before, '')
+    // Whoever follows a repository may say so otherwise, although its own definition is in it.
+    const isItself = definition.kind === 'Repository' && before.owner === `git:${definition.name}`
+    const message = isItself ? undefined : findOwnerProblem(before, '')
     if (message !== undefined) {
       problems.push({ ...definition.source, object: `${definition.kind}/${definition.name}`, message })
     }

@@ -8,7 +8,7 @@ import type { Owner, Schema } from '../store/schema.ts'
 import { toGraph } from './dependencies.ts'
 import type { DefinitionKind } from './document.ts'
 import { findOwnerProblem, type Ownership } from './ownership.ts'
-import { forgetTracking, readSpecs } from './stored-definition.ts'
+import { forgetTracking, readSpecs, releaseDefinitions } from './stored-definition.ts'
 
 /** The error for a name that nothing has. */
 export function notFound(kind: DefinitionKind, name: string): AppError {
@@ -47,7 +47,7 @@ export async function deleteRepository(
     .where('name', '=', name)
     .executeTakeFirst()
   if (!row) throw notFound('Repository', name)
-  refuseOther('Repository', name, row, owner)
+  if (row.owner !== `git:${name}`) refuseOther('Repository', name, row, owner)
   const applications = await transaction
     .selectFrom('applications')
     .select(['name', 'spec'])
@@ -61,6 +61,7 @@ export async function deleteRepository(
   }
   await transaction.deleteFrom('repositories').where('name', '=', name).execute()
   await forgetTracking(transaction, name)
+  await releaseDefinitions(transaction, name)
   await writeAudit(transaction, { actor, action: 'repository.delete', object: `Repository/${name}` }, nowMs)
 }
 

@@ -39,19 +39,25 @@ function findNamed(other: string, isRepeated: boolean, graph: DependencyGraph): 
 
 /** The shortest way from an application back to itself, both ends included. */
 function findCycle(name: string, graph: DependencyGraph): string[] | undefined {
-  const seen = new Set<string>()
-  let ways = [[name]]
-  while (ways.length > 0) {
-    const longer: string[][] = []
-    for (const way of ways) {
-      for (const next of graph.get(way.at(-1) ?? '') ?? []) {
-        if (next === name) return [...way, next]
-        if (seen.has(next)) continue
-        seen.add(next)
-        longer.push([...way, next])
-      }
+  /** What each was reached from: ways are not copied, as a row may be as long as there are applications. */
+  const before = new Map<string, string>()
+  const reached = [name]
+  for (const each of reached) {
+    for (const next of graph.get(each) ?? []) {
+      if (next === name) return [...wayTo(each, name, before), name]
+      if (before.has(next)) continue
+      before.set(next, each)
+      reached.push(next)
     }
-    ways = longer
   }
   return undefined
+}
+
+function wayTo(end: string, start: string, before: ReadonlyMap<string, string>): string[] {
+  const way = [end]
+  for (let each = end; each !== start; ) {
+    each = before.get(each) ?? start
+    way.push(each)
+  }
+  return way.reverse()
 }

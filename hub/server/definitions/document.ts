@@ -122,7 +122,12 @@ function decode(kind: DefinitionKind, value: JsonObject) {
   for (const field of HUB_FIELDS) delete metadata[field]
   const labels = isObject(metadata.labels) ? (metadata.labels as Labels) : {}
   const head = { name: String(metadata.name), labels }
-  if (kind === 'Repository') return { ...head, kind, spec: fromJson(RepositorySpecSchema, value.spec ?? {}) }
+  if (kind === 'Repository') {
+    const spec = fromJson(RepositorySpecSchema, value.spec ?? {})
+    const { definitions } = spec
+    if (definitions && isRelative(definitions.path)) definitions.path = normalizePath(definitions.path)
+    return { ...head, kind, spec }
+  }
   const spec = fromJson(ApplicationSpecSchema, value.spec ?? {})
   for (const each of [spec.source, ...spec.overrides]) {
     if (each && isRelative(each.path)) each.path = normalizePath(each.path)

@@ -10,6 +10,7 @@ import type {
 import { parseAllowedSigners } from '../allowed-signers.ts'
 import { findSecretKey } from '../cluster-secrets.ts'
 import { findKnownHostsProblem, findSshAddress } from '../ssh-address.ts'
+import { findPlaceProblems } from './application-rules.ts'
 import type { FieldProblem } from './document-shape.ts'
 
 const MAX_URL_LENGTH = 2_048
@@ -35,6 +36,7 @@ export function findRepositoryProblems(spec: RepositorySpec): FieldProblem[] {
     ...findHostProblems('spec.redirectHosts', spec.redirectHosts),
     ...findHostProblems('spec.submodules.hosts', spec.submodules?.hosts ?? []),
     ...findHostProblems('spec.lfs.hosts', spec.lfs?.hosts ?? []),
+    ...(spec.definitions ? findPlaceProblems('spec.definitions', spec.definitions) : []),
     ...at('spec.lfs', isSsh && spec.lfs ? 'is not for addresses of SSH' : undefined),
   ]
 }

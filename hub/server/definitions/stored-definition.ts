@@ -7,8 +7,9 @@ import type { Kysely, Transaction } from 'kysely'
 import { writeAudit } from '../store/audit.ts'
 import { readApplicationSpec } from '../store/definition-rows.ts'
 import type { Schema } from '../store/schema.ts'
+import type { StoredDefinition } from './definition-plan.ts'
 import type { Definition } from './document.ts'
-import type { Ownership } from './ownership.ts'
+import { BY_HAND, type Ownership } from './ownership.ts'
 
 /** How a definition is stored. */
 export interface Change {
@@ -29,13 +30,20 @@ export async function storeDefinition(
   const before = await findDefinition(transaction, definition)
   const { labels, spec, isNew, isSpecChanged, isChanged } = compareDefinition(before, definition)
   const action = isNew ? 'created' : isChanged ? 'configured' : 'unchanged'
-  if (dryRun || !isChanged) return action
+  if (dryRun) return action
+  if (!isChanged) {
+    if (before && ownership.owner !== '') await own(transaction, definition, before, ownership)
+    return action
+  }
   const generation = before ? before.generation + (isSpecChanged ? 1 : 0) : 1
   const identity =
     !before || isNew ? { uid: randomUUID(), created_at: nowMs } : { uid: before.uid, created_at: before.created_at }
   const row = { name, labels, spec, generation, ...identity, ...ownership }
-  if (kind === 'Repository') await upsertRepository(transaction, row, isNew)
-  else {
+  if (kind === 'Repository') {
+    await upsertRepository(transaction, row, isNew)
+    if (!definition.spec.definitions) await releaseDefinitions(transaction, name)
+  }
+  if (kind === 'Application') {
     await upsertApplication(transaction, { ...row, deleting: null })
     if (before && isNew && !isSameSource(before.spec, spec)) await forgetRender(transaction, name)
   }
@@ -99,6 +107,49 @@ async function upsertRepository(transaction: Transaction<Schema>, row: Definitio
     .values(row)
     .onConflict((conflict) => conflict.column('name').doUpdateSet(row))
     .execute()
+}
+
+/** What is equal gets another owner, or another place, and stays what it is. */
+async function own(
+  transaction: Transaction<Schema>,
+  { kind, name }: Pick<Definition, 'kind' | 'name'>,
+  before: Ownership,
+  { owner, origin }: Ownership,
+): Promise<void> {
+  if (before.owner === owner && before.origin === origin) return
+  const table = kind === 'Repository' ? 'repositories' : 'applications'
+  await transaction.updateTable(table).set({ owner, origin }).where('name', '=', name).execute()
+}
+
+/** Marks what is gone from Git and stays for now: no place is known where it could be changed. */
+export async function holdDefinition(
+  transaction: Transaction<Schema>,
+  row: Pick<Definition, 'kind' | 'name'> & Ownership,
+): Promise<void> {
+  await own(transaction, row, row, { owner: row.owner, origin: '' })
+}
+
+/** What came from a repository that is not followed for definitions any more is people's from then on. */
+export async function releaseDefinitions(transaction: Transaction<Schema>, repository: string): Promise<void> {
+  for (const table of ['applications', 'repositories'] as const) {
+    await transaction.updateTable(table).set(BY_HAND).where('owner', '=', `git:${repository}`).execute()
+  }
+  await transaction.deleteFrom('definition_syncs').where('repository', '=', repository).execute()
+}
+
+/** Every definition. */
+export async function readStored(db: Kysely<Schema>): Promise<StoredDefinition[]> {
+  const columns = ['name', 'labels', 'spec', 'owner', 'origin'] as const
+  const repositories = await db.selectFrom('repositories').select(columns).orderBy('name').execute()
+  const applications = await db
+    .selectFrom('applications')
+    .select([...columns, 'deleting'])
+    .orderBy('name')
+    .execute()
+  return [
+    ...repositories.map((row) => ({ ...row, kind: 'Repository' as const, deleting: null })),
+    ...applications.map((row) => ({ ...row, kind: 'Application' as const })),
+  ]
 }
 
 async function upsertApplication(

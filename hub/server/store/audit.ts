@@ -4,7 +4,7 @@ import type { Schema } from './schema.ts'
 
 /** One change. */
 export interface AuditEntry {
-  /** admin, agent:<cluster name> or hub. */
+  /** admin, agent:<cluster name>, git:<repository> or hub. */
   readonly actor: string
   /** Noun and verb, for example cluster.register. */
   readonly action: string

@@ -8,6 +8,8 @@ import {
   type ApplicationSpec,
   ApplicationSpecSchema,
   ApplicationStatusSchema,
+  type DefinitionsStatus,
+  DefinitionsStatusSchema,
   type Metadata,
   MetadataSchema,
   type Repository,
@@ -21,7 +23,14 @@ import type { Kysely, Selectable } from 'kysely'
 import type { Labels } from '../label-selector.ts'
 import type { PlaceableCluster } from '../placer/placer.ts'
 import { VariantIndex } from '../variants.ts'
-import type { ApplicationsTable, RefsTable, RendersTable, RepositoryStateTable, Schema } from './schema.ts'
+import type {
+  ApplicationsTable,
+  DefinitionSyncsTable,
+  RefsTable,
+  RendersTable,
+  RepositoryStateTable,
+  Schema,
+} from './schema.ts'
 
 // What an older or newer hub wrote must not keep this one from starting.
 const LENIENT = { ignoreUnknownFields: true } as const
@@ -56,13 +65,19 @@ export async function readRepositories(db: Kysely<Schema>, name?: string): Promi
     .execute()
   const refs = await db.selectFrom('refs').selectAll().orderBy('repository').orderBy('ref').execute()
   const states = await db.selectFrom('repository_state').selectAll().execute()
+  const syncs = await db.selectFrom('definition_syncs').selectAll().execute()
   const refsByRepository = Map.groupBy(refs, (ref) => ref.repository)
+  const syncByRepository = new Map(syncs.map((sync) => [sync.repository, sync]))
   const stateByRepository = new Map(states.map((state) => [state.repository, state]))
   return rows.map((row) =>
     create(RepositorySchema, {
       metadata: readMetadata(row),
       spec: readRepositorySpec(row.spec),
-      status: readRepositoryStatus(refsByRepository.get(row.name) ?? [], stateByRepository.get(row.name)),
+      status: readRepositoryStatus(
+        refsByRepository.get(row.name) ?? [],
+        stateByRepository.get(row.name),
+        syncByRepository.get(row.name),
+      ),
     }),
   )
 }
@@ -171,6 +186,7 @@ function readMetadata(
 function readRepositoryStatus(
   refs: readonly Selectable<RefsTable>[],
   state: Selectable<RepositoryStateTable> | undefined,
+  sync: Selectable<DefinitionSyncsTable> | undefined,
 ) {
   return create(RepositoryStatusSchema, {
     refs: refs.map((row) =>
@@ -184,6 +200,7 @@ function readRepositoryStatus(
     ),
     ...(state?.last_polled_at ? { lastPolledAt: timestampFromMs(state.last_polled_at) } : {}),
     ...(state?.problem ? { problem: readProblem(state.problem) } : {}),
+    ...(sync ? { definitions: readDefinitionsStatus(sync) } : {}),
   })
 }
 
@@ -211,6 +228,15 @@ interface ApplicationState {
   readonly clusters: string[]
   /** The same with labels, where there are several variants. */
   readonly placed: readonly PlaceableCluster[]
+}
+
+function readDefinitionsStatus(row: Selectable<DefinitionSyncsTable>): DefinitionsStatus {
+  return create(DefinitionsStatusSchema, {
+    commit: row.commit,
+    attemptedCommit: row.attempted_commit,
+    problems: readProblems(row.problems),
+    ...(row.synced_at === 0 ? {} : { syncedAt: timestampFromMs(row.synced_at) }),
+  })
 }
 
 function readApplicationStatus(row: Selectable<ApplicationsTable>, { renders, clusters, placed }: ApplicationState) {

@@ -12,6 +12,7 @@ export const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '0006-read-paths': { up: addReadPaths },
   '0007-variants': { up: addVariants },
   '0008-owners': { up: addOwners },
+  '0009-definition-syncs': { up: createDefinitionSyncs },
 }
 
 async function createFirstTables(db: Kysely<unknown>): Promise<void> {
@@ -67,6 +68,13 @@ async function addOwners(db: Kysely<unknown>): Promise<void> {
     await sql.raw(`ALTER TABLE ${table} ADD COLUMN owner TEXT NOT NULL DEFAULT ''`).execute(db)
     await sql.raw(`ALTER TABLE ${table} ADD COLUMN origin TEXT NOT NULL DEFAULT ''`).execute(db)
   }
+}
+
+async function createDefinitionSyncs(db: Kysely<unknown>): Promise<void> {
+  const statement = `CREATE TABLE definition_syncs (
+    repository TEXT PRIMARY KEY REFERENCES repositories(name) ON DELETE CASCADE ${DEFERRED}, settings TEXT NOT NULL,
+    "commit" TEXT NOT NULL, attempted_commit TEXT NOT NULL, synced_at INTEGER NOT NULL, problems TEXT NOT NULL) STRICT`
+  await sql.raw(statement).execute(db)
 }
 
 // Deferred references are checked at commit, so that the order of the statements within a transaction is free.

@@ -9,8 +9,8 @@ export type Json = string
 /**
  * Who makes and changes a definition. Empty: people, by the API. `git:<name of a Repository>`: files of that repository.
  * `application:<name>`: that Application generates it. Names are DNS labels, so that the first colon ends the kind. Whoever
- * else would change or delete it is refused, and told of its `origin`: where it is written, for people, as `<file>:<line>`
- * or empty.
+ * else would change or delete it is refused, and told of its `origin`: where it is written, for people, as `<file>:<line>`.
+ * What has an owner in Git and no origin is gone from Git and held: it may be deleted by hand.
  */
 export type Owner = '' | `git:${string}` | `application:${string}`
 
@@ -21,6 +21,7 @@ export interface Schema {
   applications: ApplicationsTable
   refs: RefsTable
   repository_state: RepositoryStateTable
+  definition_syncs: DefinitionSyncsTable
   renders: RendersTable
   artifacts: ArtifactsTable
   artifact_chunks: ArtifactChunksTable
@@ -97,6 +98,21 @@ export interface RepositoryStateTable {
   last_polled_at: TimeMs | null
   /** fairlead.v1.Problem as proto JSON. */
   problem: Json | null
+}
+
+/** What was taken over last from each repository that is followed for definitions. */
+export interface DefinitionSyncsTable {
+  repository: string
+  /** fairlead.v1.DefinitionsSource as proto JSON. */
+  settings: Json
+  /** The last that could be read; empty before the first. */
+  commit: string
+  /** Of the last attempt; `problems` speak of it. */
+  attempted_commit: string
+  /** When `commit` was taken over; 0 before the first. */
+  synced_at: TimeMs
+  /** List of fairlead.v1.Problem as proto JSON. */
+  problems: Json
 }
 
 /** The newest render of each variant of an application that some cluster needs. */
@@ -253,7 +269,7 @@ export interface ApplicationReportsTable {
 export interface AuditTable {
   id: Generated<number>
   at: TimeMs
-  /** admin, agent:<cluster name> or hub. */
+  /** admin, agent:<cluster name>, git:<repository> or hub. */
   actor: string
   /** For example cluster.register. */
   action: string

@@ -12,7 +12,7 @@ import type { Store } from '../store/store.ts'
 export interface FollowedRepository {
   readonly name: string
   readonly spec: RepositorySpec
-  /** Refs that applications ask for, sorted; empty is the default branch. */
+  /** Refs that applications and definitions ask for, sorted; empty is the default branch. */
   readonly refs: readonly string[]
   /** Between polls, in milliseconds. */
   readonly pollIntervalMs: number
@@ -46,6 +46,7 @@ export async function readFollowed(db: Kysely<Schema>, pollIntervalDefaultMs: nu
   }
   return repositories.map(({ name, spec: json }) => {
     const spec = fromJsonString(RepositorySpecSchema, json, { ignoreUnknownFields: true })
+    if (spec.definitions) refs.get(name)?.add(spec.definitions.ref)
     const pollIntervalMs = spec.pollInterval ? durationMs(spec.pollInterval) : pollIntervalDefaultMs
     return { name, spec, refs: [...(refs.get(name) ?? [])].sort(), pollIntervalMs: Math.max(1_000, pollIntervalMs) }
   })

@@ -1,0 +1,248 @@
+// Keeps definitions equal to Git where a Repository says that it is followed for them (spec.definitions). Level-triggered
+// like the pipeline: a pass compares the commit that the tracker saw with the one that was taken over last.
+import { create, toJson, toJsonString } from '@bufbuild/protobuf'
+import { timestampFromMs } from '@bufbuild/protobuf/wkt'
+import { type Problem, ProblemSchema } from '@fairlead/proto/common'
+import { type DefinitionsSource, DefinitionsSourceSchema } from '@fairlead/proto/definitions'
+import { sleep } from '@fairlead/shared/backoff'
+import { AppError, isAborted, toAppError } from '@fairlead/shared/errors'
+import type { Logger } from '@fairlead/shared/logger'
+import type { Kysely, Transaction } from 'kysely'
+import { locateProblem, type ReadCommit, readCommitContent } from './definitions/commit-content.ts'
+import { type DefinitionPlan, type PlanProblem, planDefinitions } from './definitions/definition-plan.ts'
+import { deleteApplication, deleteRepository } from './definitions/deletion.ts'
+import { holdDefinition, readSpecs, readStored, storeDefinition } from './definitions/stored-definition.ts'
+import { readProblems, readRepositorySpec } from './store/definition-rows.ts'
+import type { Owner, Schema } from './store/schema.ts'
+import type { Store } from './store/store.ts'
+import type { Tracker } from './tracker/tracker.ts'
+
+/** What it needs. */
+export interface DefinitionSyncOptions {
+  readonly store: Store
+  readonly tracker: Pick<Tracker, 'readTree'>
+  /** Called after definitions or their problems changed. */
+  readonly onChange: () => void
+  readonly logger: Logger
+  /** Milliseconds since the epoch, default Date.now. */
+  readonly clock?: () => number
+}
+
+/** Follows repositories for definitions. */
+export interface DefinitionSync {
+  start(): void
+  /** A commit or a definition may have changed. Returns at once. */
+  wake(): void
+  stop(): Promise<void>
+}
+
+/** What could not be done is tried again this often, in milliseconds, whoever wakes it. */
+const RETRY_MS = 30_000
+/** Most problems of a commit that are told, and the length of each. */
+const MAX_PROBLEMS = 100
+const MAX_MESSAGE_LENGTH = 1_000
+
+/** Makes it. */
+export function createDefinitionSync(options: DefinitionSyncOptions): DefinitionSync {
+  return new SyncLoop(options)
+}
+
+interface Followed {
+  readonly repository: string
+  readonly source: DefinitionsSource
+  readonly settings: string
+  readonly commit: string
+}
+
+class SyncLoop implements DefinitionSync {
+  readonly #options: DefinitionSyncOptions
+  readonly #logger: Logger
+  readonly #stopping = new AbortController()
+  #wakeUp = Promise.withResolvers<void>()
+  #running: Promise<void> = Promise.resolve()
+
+  constructor(options: DefinitionSyncOptions) {
+    this.#options = options
+    this.#logger = options.logger.child({ part: 'definitions' })
+  }
+
+  start(): void {
+    this.#running = this.#run()
+  }
+
+  wake(): void {
+    this.#wakeUp.resolve()
+  }
+
+  async stop(): Promise<void> {
+    this.#stopping.abort()
+    this.wake()
+    await this.#running
+  }
+
+  async #run(): Promise<void> {
+    const { signal } = this.#stopping
+    while (!signal.aborted) {
+      // Before the pass, so that a wake during the pass is not lost.
+      this.#wakeUp = Promise.withResolvers()
+      try {
+        for (const followed of await readFollowed(this.#options.store.db)) await this.#sync(followed)
+      } catch (error) {
+        if (!signal.aborted) this.#logger.error({ error }, 'definitions could not be taken over; trying again')
+      }
+      const waiting = new AbortController()
+      await Promise.race([sleep(RETRY_MS, waiting.signal).catch(() => {}), this.#wakeUp.promise])
+      waiting.abort()
+    }
+  }
+
+  async #sync(followed: Followed): Promise<void> {
+    const { store, clock = Date.now, onChange } = this.#options
+    const { repository, source, settings, commit } = followed
+    const last = await readSync(store.db, repository)
+    // What was wrong may be right by now, without a new commit: the repository that was missing is there.
+    if (last?.commit === commit && last.settings === settings && last.problems === '[]') return
+    const content = await this.#read(followed)
+    if (this.#stopping.signal.aborted) return
+    const outcome = await store.transaction(async (transaction) => {
+      // Somebody may have ended it meanwhile.
+      const now = (await readFollowed(transaction)).find((one) => one.repository === repository)
+      if (now?.settings !== settings) return undefined
+      const taken =
+        content instanceof AppError
+          ? refused(content, source.path)
+          : await take(transaction, content, followed, clock())
+      const problems = JSON.stringify(encodeProblems(taken.problems, last?.problems ?? '[]', clock()))
+      const row = {
+        settings,
+        commit: content instanceof AppError ? (last?.commit ?? '') : commit,
+        attempted_commit: commit,
+        synced_at: content instanceof AppError ? (last?.synced_at ?? 0) : clock(),
+        problems,
+      }
+      const isTold = last?.problems !== problems || last.commit !== row.commit || last.attempted_commit !== commit
+      if (isTold || last.settings !== settings) {
+        await transaction
+          .insertInto('definition_syncs')
+          .values({ repository, ...row })
+          .onConflict((conflict) => conflict.column('repository').doUpdateSet(row))
+          .execute()
+      }
+      return { ...taken, isTold }
+    })
+    if (!outcome || (!outcome.isTold && outcome.changed.length === 0)) return
+    const { changed, problems } = outcome
+    this.#logger.info({ repository, commit, changed, problems: problems.length }, 'definitions taken over from Git')
+    onChange()
+  }
+
+  async #read({ repository, source, commit }: Followed): Promise<ReadCommit | AppError> {
+    try {
+      const tree = await this.#options.tracker.readTree(repository, commit, source.path, this.#stopping.signal)
+      return readCommitContent(tree)
+    } catch (error) {
+      if (isAborted(error)) return new AppError('Aborted', 'the read was given up')
+      return toAppError(error)
+    }
+  }
+}
+
+interface Taken {
+  /** Kind/name of each. */
+  readonly changed: readonly string[]
+  readonly problems: readonly PlanProblem[]
+}
+
+/** Nothing is known of what the commit holds: everything stays. */
+function refused({ code, message }: AppError, path: string): Taken {
+  return { changed: [], problems: [{ code, message, ...(path === '' ? {} : { file: path }) }] }
+}
+
+async function take(
+  transaction: Transaction<Schema>,
+  content: ReadCommit,
+  { repository, source }: Followed,
+  nowMs: number,
+): Promise<Taken> {
+  const owner: Owner = `git:${repository}`
+  const stored = { rows: await readStored(transaction), specs: await readSpecs(transaction, []) }
+  const plan = planDefinitions(content, stored, { repository, adopt: source.adopt })
+  const changed: string[] = []
+  for (const definition of plan.store) {
+    const { file = '', line = 0 } = definition.source
+    const ownership = { owner, origin: `${file}:${line}` }
+    const change = { dryRun: false, actor: owner, nowMs, ownership }
+    const action = await storeDefinition(transaction, definition, change)
+    if (action !== 'unchanged') changed.push(`${definition.kind}/${definition.name}`)
+  }
+  for (const row of plan.hold) await holdDefinition(transaction, row)
+  const left = await removeAll(transaction, plan.remove, owner, nowMs)
+  changed.push(...left.changed)
+  const problems = [...plan.problems, ...left.problems].map((problem) => locateProblem(problem, content.sources))
+  return { changed, problems }
+}
+
+/** Deletes in whatever order others allow: what depends on something goes before it. */
+async function removeAll(
+  transaction: Transaction<Schema>,
+  rows: DefinitionPlan['remove'],
+  owner: Owner,
+  nowMs: number,
+): Promise<Taken> {
+  const changed: string[] = []
+  for (let left = [...rows]; ; ) {
+    const problems: PlanProblem[] = []
+    const refused: typeof left = []
+    for (const row of left) {
+      const deletion = { name: row.name, actor: owner, owner, nowMs }
+      try {
+        if (row.kind === 'Application') await deleteApplication(transaction, { ...deletion, orphan: false })
+        else await deleteRepository(transaction, deletion)
+        changed.push(`${row.kind}/${row.name}`)
+      } catch (error) {
+        if (!(error instanceof AppError) || error.code !== 'FailedPrecondition') throw error
+        refused.push(row)
+        const message = `is gone from Git, but stays: ${error.message}`
+        problems.push({ code: 'FailedPrecondition', object: `${row.kind}/${row.name}`, message })
+      }
+    }
+    if (refused.length === 0 || refused.length === left.length) return { changed, problems }
+    left = refused
+  }
+}
+
+/** Repositories that are followed for definitions, with a commit to read. */
+async function readFollowed(db: Kysely<Schema>): Promise<Followed[]> {
+  const repositories = await db.selectFrom('repositories').select(['name', 'spec']).orderBy('name').execute()
+  const refs = await db.selectFrom('refs').select(['repository', 'ref', 'commit']).where('commit', '!=', '').execute()
+  return repositories.flatMap(({ name, spec }) => {
+    const source = readRepositorySpec(spec).definitions
+    const commit = refs.find(({ repository, ref }) => repository === name && ref === source?.ref)?.commit
+    if (!source || commit === undefined) return []
+    return [{ repository: name, source, settings: toJsonString(DefinitionsSourceSchema, source), commit }]
+  })
+}
+
+async function readSync(db: Kysely<Schema>, repository: string) {
+  return await db.selectFrom('definition_syncs').selectAll().where('repository', '=', repository).executeTakeFirst()
+}
+
+/** As proto JSON; `since` is that of the same problem before. */
+function encodeProblems(problems: readonly PlanProblem[], before: string, nowMs: number) {
+  const known = new Map(readProblems(before).map((problem) => [identify(problem), problem.since]))
+  const told = problems.slice(0, MAX_PROBLEMS)
+  const more = problems.length - told.length
+  if (more > 0) told.push({ code: 'LimitExceeded', message: `${more} more problems are not listed` })
+  return told.map(({ code, object, field, message, file, line }) => {
+    const parts = [object, field, message].filter((part) => part !== undefined && part !== '')
+    const text = parts.join(': ').slice(0, MAX_MESSAGE_LENGTH)
+    const source = file === undefined ? {} : { source: { file, line: line ?? 0 } }
+    const problem = create(ProblemSchema, { code, message: text, ...source })
+    problem.since = known.get(identify(problem)) ?? timestampFromMs(nowMs)
+    return toJson(ProblemSchema, problem)
+  })
+}
+
+function identify({ code, message, source }: Problem): string {
+  return JSON.stringify([code, message, source?.file, source?.line])
+}
