@@ -1,4 +1,6 @@
 // One application, otherwise on some clusters: by labels and by name, each cluster with what is meant for it.
+import { readFileSync, writeFileSync } from 'node:fs'
+import path from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { type Fleet, startFleet } from '../harness/fleet.ts'
 import type { GitRepository } from '../harness/git-server.ts'
@@ -89,6 +91,22 @@ test('what a cluster is given, and where that comes from, can be looked at', asy
   expect(explained).toMatch(/^colour +"green" +web\/eu\.yaml$/m)
   const missing = await fleet.run('render', 'web', '--cluster', 'none')
   expect(missing.stderr).toContain('there is no cluster "none"')
+})
+
+test('clusters can be compared, and a working copy with what a cluster is given', async () => {
+  const clusters = await fleet.run('diff', 'web', '-c', 'eu', '-c', 'us')
+  expect(clusters.code).toBe(9)
+  expect(clusters.stdout).toContain('--- eu: ConfigMap web\n+++ us: ConfigMap web\n')
+  expect(clusters.stdout).toMatch(/^- {2}colour: green\n(?:.*\n)*\+ {2}colour: blue$/m)
+  const copy = shop.workTree
+  const same = await fleet.run('diff', 'web', '-c', 'eu', '--local', copy)
+  expect(same).toMatchObject({ code: 0, stdout: '' })
+  const before = readFileSync(path.join(copy, 'web/eu.yaml'), 'utf8')
+  writeFileSync(path.join(copy, 'web/eu.yaml'), 'colour: orange\n')
+  const changed = await fleet.run('diff', 'web', '-c', 'eu', '--local', copy)
+  writeFileSync(path.join(copy, 'web/eu.yaml'), before)
+  expect(changed.code).toBe(9)
+  expect(changed.stdout).toMatch(/^- {2}colour: green\n(?:.*\n)*\+ {2}colour: orange$/m)
 })
 
 test('a commit, and a definition, reach each cluster as it is meant there', async () => {

@@ -26,6 +26,7 @@ export const EXIT_CODES = {
     code: 8,
     meaning: '`validate` found something wrong, or `bootstrap` with some definitions; the others are taken over.',
   },
+  different: { code: 9, meaning: '`diff` found differences.' },
   interrupted: { code: 130, meaning: 'Ended by Ctrl-C before it was done.' },
 } as const satisfies Record<string, { code: number; meaning: string }>
 

@@ -13,6 +13,7 @@ import { createClusterCommand } from './commands/cluster/cluster.ts'
 import { createCompletionCommands } from './commands/completion.ts'
 import { createContextCommand } from './commands/context/context.ts'
 import { createDeleteCommand } from './commands/delete.ts'
+import { createDiffCommand } from './commands/diff.ts'
 import { createGetCommand } from './commands/get.ts'
 import { createHubCommand } from './commands/hub.ts'
 import { createRenderCommand } from './commands/render.ts'
@@ -54,6 +55,7 @@ function createPlainProgram(cli: Cli): Command {
     .addCommand(createStatusCommand(cli))
     .addCommand(createWhyCommand(cli))
     .addCommand(createRenderCommand(cli))
+    .addCommand(createDiffCommand(cli))
     .addCommand(createValidateCommand(cli))
     .addCommand(createContextCommand(cli))
     .addCommand(createVersionCommand(cli))

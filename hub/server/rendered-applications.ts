@@ -1,23 +1,18 @@
 // What a cluster is given of an application, and where that comes from: for people who ask.
 import { create, fromBinary, fromJsonString } from '@bufbuild/protobuf'
-import { timestampFromMs } from '@bufbuild/protobuf/wkt'
 import {
   type RenderApplicationRequest,
   type RenderApplicationResponse,
   RenderApplicationResponseSchema,
-  RenderedManifestSchema,
   ValueOriginSchema,
 } from '@fairlead/proto/applications'
-import { type Problem, ProblemSchema, type Revision, RevisionSchema } from '@fairlead/proto/common'
+import { type Problem, type Revision, RevisionSchema } from '@fairlead/proto/common'
 import type { ApplicationSpec } from '@fairlead/proto/definitions'
 import { type Artifact, ArtifactReferenceSchema } from '@fairlead/proto/slice'
 import { openArtifact } from '@fairlead/shared/artifact'
-import { type ClusterVariables, substitute, variablesOf } from '@fairlead/shared/cluster-variables'
 import { AppError } from '@fairlead/shared/errors'
-import { parseExactJson } from '@fairlead/shared/exact-json'
-import type { KubernetesObject } from '@fairlead/shared/object-reference'
-import { isEncrypted } from '@fairlead/shared/sops'
 import { load } from 'js-yaml'
+import { putInVariables } from './cluster-manifests.ts'
 import type { Labels } from './label-selector.ts'
 import { InputsReader, type TreeReader } from './render-inputs.ts'
 import type { RenderTarget } from './render-stage.ts'
@@ -55,12 +50,11 @@ export function createRenderedApplications({ store, trees }: RenderedApplication
       const given = await findGiven(store, { application, clusterId: cluster.id, clusterName })
       const newest = await findProblems(store, application, variant.id)
       const target = targetAt(application, spec, { commit: given.revision.commit, variant })
-      const variables = spec.sync?.substitute === false ? new Map<string, string>() : variablesOfCluster(cluster)
-      const { manifests, used, faults } = putIn(given.artifact, variables, spec.sync?.substitute !== false)
+      const { manifests, used, faults } = putInVariables(given.artifact.manifests, spec, cluster)
       return create(RenderApplicationResponseSchema, {
         revision: given.revision,
         path: target.path,
-        manifests,
+        manifests: [...manifests],
         overrides: indexes,
         values: await findValues(trees, { target, indexes }, signal),
         variables: [...used].sort(),
@@ -133,31 +127,6 @@ async function findProblems({ db }: Store, application: string, variant: string)
   const rows = db.selectFrom('renders').select('problems').where('application', '=', application)
   const row = await rows.where('variant', '=', variant).executeTakeFirst()
   return row ? readProblems(row.problems) : []
-}
-
-function variablesOfCluster({ name, labels, values }: Cluster): ClusterVariables {
-  return variablesOf({ clusterName: name, clusterLabels: labels, clusterValues: values })
-}
-
-/** The objects with variables as the agent puts them in; what is encrypted is not looked into. */
-function putIn({ manifests }: Artifact, variables: ClusterVariables, substitutes: boolean) {
-  const used = new Set<string>()
-  const faults: Problem[] = []
-  const since = timestampFromMs(Date.now())
-  const made = manifests.map(({ json, source }) => {
-    const text = Buffer.from(json).toString('utf8')
-    const object = parseExactJson(text) as KubernetesObject
-    const place = source ? { source } : {}
-    if (!substitutes || isEncrypted(object)) return create(RenderedManifestSchema, { json: text, ...place })
-    const replaced = substitute(object, { variables })
-    for (const name of replaced.used) used.add(name)
-    for (const { field, message } of replaced.faults) {
-      const told = `${object.kind} ${object.metadata.name}: ${field}: ${message}`
-      faults.push(create(ProblemSchema, { code: 'UnknownVariable', message: told, since, ...place }))
-    }
-    return create(RenderedManifestSchema, { json: JSON.stringify(replaced.object), ...place })
-  })
-  return { manifests: made, used, faults }
 }
 
 /** The values of a chart with their origins; none for what is no chart, or where the files cannot be read any more. */

@@ -1,14 +1,18 @@
 // Tries definitions and manifests before they are committed, offline: the same reading, rules and rendering as the hub's,
 // and the schemas of chosen versions of Kubernetes.
-import { fromBinary } from '@bufbuild/protobuf'
-import type { DefinitionDocument } from '@fairlead/proto/definitions'
+import { create, fromBinary } from '@bufbuild/protobuf'
+import type { RenderedManifest } from '@fairlead/proto/applications'
+import { SourceLocationSchema } from '@fairlead/proto/common'
+import type { ApplicationSpec, DefinitionDocument } from '@fairlead/proto/definitions'
 import { ArtifactSchema } from '@fairlead/proto/slice'
 import { type ErrorCode, toAppError } from '@fairlead/shared/errors'
+import { parseExactJson } from '@fairlead/shared/exact-json'
 import type { ErrorDetail } from '@fairlead/shared/grpc-status'
 import type { SchemaVersion } from '@fairlead/shared/kubernetes-versions'
 import { silentLogger } from '@fairlead/shared/logger'
 import { formatObjectReference, type KubernetesObject } from '@fairlead/shared/object-reference'
 import { isEncrypted } from '@fairlead/shared/sops'
+import { type ClusterFacts, putInVariables } from './cluster-manifests.ts'
 import { checkDefinitions } from './definitions/check-definitions.ts'
 import { type Definition, readDocument } from './definitions/document.ts'
 import type { TreeReader } from './render-inputs.ts'
@@ -17,7 +21,7 @@ import { createRenderer, type Renderer } from './renderer/renderer.ts'
 import { SchemaChecker } from './schemas/schema-checker.ts'
 import { DISK_COMMIT, DiskSource } from './tracker/disk-source.ts'
 import { readSourceTree } from './tracker/source-reader.ts'
-import { BASE_VARIANT, variantWith } from './variants.ts'
+import { BASE_VARIANT, findOverrides, variantWith } from './variants.ts'
 import { targetAt } from './whole-commits.ts'
 
 /** A folder of manifests on disk, as an application would have it. */
@@ -148,6 +152,39 @@ async function renderAll(
   return rendered
 }
 
+/** What an application gives on a cluster out of a working copy, as the hub would render it. What is wrong is among the problems. Rejects with Aborted. */
+export async function renderWorkingCopy(
+  { name, spec, root, cluster }: WorkingCopy,
+  signal: AbortSignal,
+): Promise<{ readonly manifests: readonly RenderedManifest[]; readonly problems: readonly string[] }> {
+  const variant = variantWith(spec, findOverrides(spec, { id: '', ...cluster }))
+  const renderer = createRenderer({ logger: silentLogger })
+  try {
+    const target = targetAt(name, spec, { commit: DISK_COMMIT, variant })
+    const rendered = await renderFolder(renderer, { name, root, target }, signal)
+    const manifests = rendered.manifests.map(({ object, file, line }) => ({
+      json: Buffer.from(JSON.stringify(object)),
+      source: create(SourceLocationSchema, { file, line }),
+    }))
+    const made = putInVariables(manifests, spec, cluster)
+    const told = rendered.findings.map(
+      ({ code, message, file, line }) => `${file}${line ? `:${line}` : ''}: ${code}: ${message}`,
+    )
+    return { manifests: made.manifests, problems: [...told, ...made.faults.map(({ message }) => message)] }
+  } finally {
+    await renderer.stop()
+  }
+}
+
+/** An application whose repository is on disk, and a cluster that runs it. */
+export interface WorkingCopy {
+  readonly name: string
+  readonly spec: ApplicationSpec
+  /** Root of the repository's files. */
+  readonly root: string
+  readonly cluster: ClusterFacts
+}
+
 async function renderFolder(renderer: Renderer, folder: ManifestFolder, signal: AbortSignal): Promise<Rendered> {
   const { name: application, root, target } = folder
   const source = new DiskSource(root)
@@ -162,7 +199,7 @@ async function renderFolder(renderer: Renderer, folder: ManifestFolder, signal: 
       return { code: code as ErrorCode, message, application, root, ...place, ...subject }
     })
     const manifests = fromBinary(ArtifactSchema, content).manifests.map(({ json, source }) => ({
-      object: JSON.parse(Buffer.from(json).toString('utf8')) as KubernetesObject,
+      object: parseExactJson(Buffer.from(json).toString('utf8')) as KubernetesObject,
       file: source?.file ?? '',
       line: source?.line ?? 0,
     }))

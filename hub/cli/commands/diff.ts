@@ -1,0 +1,90 @@
+// fairlead diff: how what two clusters are given differs, or what a working copy would change on a cluster.
+import path from 'node:path'
+import { create } from '@bufbuild/protobuf'
+import {
+  GetApplicationRequestSchema,
+  RenderApplicationRequestSchema,
+  type RenderedManifest,
+} from '@fairlead/proto/applications'
+import { GetClusterRequestSchema } from '@fairlead/proto/clusters'
+import { AppError } from '@fairlead/shared/errors'
+import { Command } from 'commander'
+import { type Cli, collect, present, withHub } from '../cli.ts'
+import type { HubClient } from '../client.ts'
+import { EXIT_CODES } from '../exit-codes.ts'
+import { diffManifests } from '../output/manifest-diff.ts'
+import { formatProblem, plain } from '../output/text.ts'
+
+interface Options {
+  readonly cluster: readonly string[]
+  readonly local?: string
+}
+
+/** One side of a comparison. */
+interface Side {
+  /** For the headings. */
+  readonly title: string
+  readonly manifests: readonly RenderedManifest[]
+  readonly problems: readonly string[]
+}
+
+const HOW = 'compare two clusters (--cluster A --cluster B), or a cluster with a working copy (--cluster A --local DIR)'
+
+/** The command. */
+export function createDiffCommand(cli: Cli): Command {
+  const command = new Command('diff')
+    .description(
+      'show how what an application gives on two clusters differs, or what a working copy would change on one',
+    )
+    .argument('<application>', 'name of the application')
+    .requiredOption('-c, --cluster <name>', 'name of a cluster (give two to compare them)', collect)
+    .option('--local <folder>', "working copy of the application's repository, to compare the cluster with")
+    .action(async (application: string, { cluster: clusters, local }: Options) => {
+      const [first = '', second] = clusters
+      const isFit = local === undefined ? clusters.length === 2 : clusters.length === 1
+      if (!isFit) throw new AppError('InvalidArgument', HOW)
+      const { from, to } = await withHub(cli, command, async (hub) => ({
+        from: await given(hub, application, first),
+        to:
+          local === undefined
+            ? await given(hub, application, second ?? '')
+            : await onDisk(hub, { application, cluster: first, folder: local }, cli.signal),
+      }))
+      print(cli, from, to)
+    })
+  return command
+}
+
+async function given(hub: HubClient, application: string, cluster: string): Promise<Side> {
+  const request = create(RenderApplicationRequestSchema, { application, cluster })
+  const { manifests, problems } = await hub.applications.renderApplication(request)
+  return { title: cluster, manifests, problems: problems.map((problem) => formatProblem(problem, Date.now())) }
+}
+
+async function onDisk(
+  hub: HubClient,
+  { application: name, cluster: clusterName, folder }: { application: string; cluster: string; folder: string },
+  signal: AbortSignal,
+): Promise<Side> {
+  const { application } = await hub.applications.getApplication(create(GetApplicationRequestSchema, { name }))
+  const { cluster } = await hub.clusters.getCluster(create(GetClusterRequestSchema, { name: clusterName }))
+  // Only here: what it takes to render is much, and few commands need it.
+  const { renderWorkingCopy } = await import('@fairlead/server/validate')
+  const copy = {
+    name,
+    spec: present(present(application, 'the application').spec, 'its spec'),
+    root: path.resolve(folder),
+    cluster: present(cluster, 'the cluster'),
+  }
+  return { title: folder, ...(await renderWorkingCopy(copy, signal)) }
+}
+
+function print(cli: Cli, from: Side, to: Side): void {
+  const differences = diffManifests(from, to)
+  for (const text of differences) cli.output.raw(text)
+  for (const { title, problems } of [from, to]) {
+    for (const problem of problems) cli.output.note(`${plain(title)}: problem: ${plain(problem)}`)
+  }
+  if (to.problems.length > 0) cli.exitCode = EXIT_CODES.failure.code
+  else if (differences.length > 0) cli.exitCode = EXIT_CODES.different.code
+}
