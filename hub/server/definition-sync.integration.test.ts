@@ -167,6 +167,23 @@ test('goes on where it was after a restart, and after history was rewritten', as
   expect(await names()).toEqual(['b b.yaml:1', 'c b.yaml:3'])
 })
 
+test('what goes wrong with one repository does not keep another waiting', async () => {
+  await apply(source({ ref: 'main', path: '' }))
+  await apply({ ...source({ ref: 'main', path: '' }), metadata: { name: 'a-first' } })
+  await taken(fleet.commit({ 'shop.yaml': yaml(shop) }))
+  await waitFor('both to be taken over', async () => {
+    return (await bed.store.db.selectFrom('definition_syncs').select('repository').execute()).length === 2
+  })
+  // A row that nothing can read: the pass over the first fails.
+  await bed.store.db
+    .updateTable('definition_syncs')
+    .set({ problems: '{' })
+    .where('repository', '=', 'a-first')
+    .execute()
+  await taken(fleet.commit({ 'a.yaml': yaml(app('a')) }))
+  expect((await definitions.getApplication('a')).metadata?.owner).toBe('git:fleet')
+})
+
 test('ends with everything left as it is, by hand from then on', async () => {
   await apply(source({ ref: 'main', path: '' }))
   const files = {

@@ -86,13 +86,24 @@ class SyncLoop implements DefinitionSync {
       // Before the pass, so that a wake during the pass is not lost.
       this.#wakeUp = Promise.withResolvers()
       try {
-        for (const followed of await readFollowed(this.#options.store.db)) await this.#sync(followed)
+        for (const followed of await readFollowed(this.#options.store.db)) await this.#trySync(followed)
       } catch (error) {
-        if (!signal.aborted) this.#logger.error({ error }, 'definitions could not be taken over; trying again')
+        if (!signal.aborted) this.#logger.error({ error }, 'definitions could not be looked for; trying again')
       }
       const waiting = new AbortController()
       await Promise.race([sleep(RETRY_MS, waiting.signal).catch(() => {}), this.#wakeUp.promise])
       waiting.abort()
+    }
+  }
+
+  /** What goes wrong with one repository does not keep the others waiting. */
+  async #trySync(followed: Followed): Promise<void> {
+    try {
+      await this.#sync(followed)
+    } catch (error) {
+      const { repository, commit } = followed
+      if (this.#stopping.signal.aborted) return
+      this.#logger.error({ repository, commit, error }, 'definitions could not be taken over; trying again')
     }
   }
 

@@ -39,6 +39,7 @@ export function explainApplication(
       : ['Not where it should be:', ...reasons.map((reason) => `  ${reason}`)]
   return [
     ...explainGit(application, status.repositories, now),
+    ...explainOwner(application),
     ...explainRender(application, now),
     ...status.deployments.flatMap((deployment) =>
       explainDeployment(
@@ -65,6 +66,15 @@ function explainGit(application: Application, repositories: readonly Repository[
     ...(problem ? [`  git: ${formatProblem(problem, now)}`] : []),
     ...explainRef(tracked, now),
   ]
+}
+
+/** Where it is changed, when not by hand. */
+function explainOwner({ metadata }: Application): string[] {
+  const { owner = '', origin = '' } = metadata ?? {}
+  if (owner === '') return []
+  const isHeld = owner.startsWith('git:') && origin === ''
+  const where = isHeld ? 'it is gone there, and held until it is deleted by hand or there again' : plain(origin)
+  return [`  definition: comes from ${plain(owner)}${where === '' ? '' : `, ${where}`}`]
 }
 
 function explainRef(tracked: TrackedRef | undefined, now: number): string[] {

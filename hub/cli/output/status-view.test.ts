@@ -72,6 +72,19 @@ describe('why', () => {
     expect(text).toMatch(/Not where it should be:\n {2}web on us: the cluster is Offline$/)
   })
 
+  test('tells where an application is defined that comes from Git, and that it is held when it is gone there', () => {
+    const status = sampleFleet(now)
+    const [application] = status.applications
+    if (!application?.metadata) throw new Error('the sample has an application')
+    const text = () => explainApplication(application, status, { now }).join('\n')
+    expect(text()).not.toContain('definition:')
+    application.metadata.owner = 'git:fleet'
+    application.metadata.origin = 'apps/web.yaml:3'
+    expect(text()).toContain('\n  definition: comes from git:fleet, apps/web.yaml:3\n')
+    application.metadata.origin = ''
+    expect(text()).toContain('\n  definition: comes from git:fleet, it is gone there, and held')
+  })
+
   test('says so when all is well', () => {
     const status = readyFleet(now)
     const [application] = status.applications
