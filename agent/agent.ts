@@ -72,6 +72,8 @@ export class Agent implements Shown {
   #identity: JoinedIdentity | undefined
   #problem: AppError | undefined
   #refusal: AppError | undefined
+  /** Of what it keeps. */
+  #damage: AppError | undefined
   #facts: AgentFacts = create(AgentFactsSchema, { agentVersion: VERSION })
   #identityChanges: Promise<void> = Promise.resolve()
   #unknownKeyAtMs = Number.NEGATIVE_INFINITY
@@ -94,7 +96,12 @@ export class Agent implements Shown {
     })
     this.#heartbeat = liveness.loop('the heartbeat', Math.max(60_000, config.heartbeatMs * 4))
     const kept = new KeptState(kube, namespace)
-    const artifacts = new PulledArtifacts({ connection: this.#connection, kept, logger })
+    const artifacts = new PulledArtifacts({
+      connection: this.#connection,
+      kept,
+      onDamage: (problem) => this.#damaged(problem),
+      logger,
+    })
     this.#reporter = new Reporter({
       connection: this.#connection,
       reports: () => this.#reconciler.reports(),
@@ -208,9 +215,9 @@ export class Agent implements Shown {
     return this.#policy.state
   }
 
-  /** What keeps it from its hub, or its hub's documents from it. */
+  /** What keeps it from its hub, its hub's documents from it, or what it keeps from being used. */
   get problems(): readonly AppError[] {
-    return [this.#problem, this.#refusal].filter((problem) => problem !== undefined)
+    return [this.#problem, this.#refusal, this.#damage].filter((problem) => problem !== undefined)
   }
 
   /** There is a connection to NATS. */
@@ -326,6 +333,11 @@ export class Agent implements Shown {
     // Perhaps the hub signs with a new key, which comes with new credentials.
     this.#unknownKeyAtMs = Date.now()
     this.#enrolment.refresh()
+  }
+
+  #damaged(problem: AppError | undefined): void {
+    this.#damage = problem
+    this.#reporter.setProblem('damaged', problem && toProblem(problem))
   }
 
   #setProblem(problem: AppError | undefined): void {

@@ -128,6 +128,7 @@ class TestAgent {
   readonly puller: Puller
   readonly reporter: Reporter
   refused = 0
+  damage: AppError | undefined
   keepingProblem: AppError | undefined
   /** What is to be kept besides the slice's. */
   inForce: Reconciler['inForce'] = async () => await Promise.resolve([])
@@ -154,7 +155,14 @@ class TestAgent {
       logger: createLogger({ name: 'agent', stream: { write: (line) => this.#note(line) } }),
     })
     const kept = new KeptState(kube, namespace)
-    this.artifacts = new PulledArtifacts({ connection: this.connection, kept, logger })
+    this.artifacts = new PulledArtifacts({
+      connection: this.connection,
+      kept,
+      onDamage: (problem) => {
+        this.damage = problem
+      },
+      logger,
+    })
     this.puller = new Puller({
       connection: this.connection,
       kept,
@@ -601,11 +609,28 @@ describe('what is kept', () => {
     await cluster.admin.patch(pack, { data: { [digest]: broken } })
     await cluster.admin.patch(sliceSecret, { data: { document: Buffer.from('broken').toString('base64') } })
 
+    const offline = new TestAgent(clusterId)
+    await offline.join(['tls://127.0.0.1:1'])
+    const giveUp = new AbortController()
+    const loading = offline.artifacts.load(artifact.reference, giveUp.signal)
+    await waitFor('the damage to be told', () => offline.damage !== undefined)
+    giveUp.abort()
+    await expect(loading).rejects.toThrow('given up')
+    expect(offline.damage).toMatchObject({
+      code: 'ArtifactCorrupt',
+      message: expect.stringContaining(artifact.reference.digest.slice(0, 12)),
+    })
+    // What nobody needs any more is no problem.
+    offline.artifacts.releaseOthers(new Set())
+    expect(offline.damage).toBeUndefined()
+    await offline.stop()
+
     const restarted = new TestAgent(clusterId)
     await restarted.join()
     // The very slice that was damaged is taken again, and nothing older.
     await waitFor('generation 7', () => restarted.generation === 7n)
     const loaded = await restarted.artifacts.load(artifact.reference, AbortSignal.timeout(5_000))
+    expect(restarted.damage).toBeUndefined()
     expect(loaded.manifests.length).toBe(1)
     await waitFor('the artifact to be kept again', async () => (await findPack(digest))?.data?.[digest] !== broken)
   })

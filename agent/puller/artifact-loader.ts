@@ -16,6 +16,8 @@ export interface LoaderOptions {
   readonly connection: Pick<Connection, 'request' | 'isConnected'>
   readonly kept: KeptState
   readonly logger: Logger
+  /** Kept artifacts turned out to be damaged, or none is any more. */
+  readonly onDamage?: (problem: AppError | undefined) => void
   /** Waits between tries in milliseconds, for tests. */
   readonly retry?: { readonly baseMs: number; readonly maxMs: number }
 }
@@ -35,6 +37,8 @@ export class PulledArtifacts implements ArtifactLoader {
   readonly #held = new Map<string, Uint8Array>()
   readonly #waiting: (() => void)[] = []
   readonly #connectedWaiters = new Set<() => void>()
+  /** Damaged chunks of what is kept, by the digest of the artifact, until it was had again. */
+  readonly #damaged = new Map<string, string>()
   #heldBytes = 0
   #inFlight = 0
 
@@ -49,9 +53,13 @@ export class PulledArtifacts implements ArtifactLoader {
   async load(reference: ArtifactReference, signal: AbortSignal): Promise<Artifact> {
     const damaged: string[] = []
     const kept = await this.#openKept(reference, damaged, signal)
-    if (kept) return kept
+    if (kept) {
+      this.#mended(reference.digest)
+      return kept
+    }
     const chunks = await Promise.all(reference.chunks.map((digest) => this.#getChunk(digest, signal)))
     const artifact = openArtifact(reference, chunks)
+    this.#mended(reference.digest)
     for (const digest of damaged) await this.#keepAgain(digest, chunks[reference.chunks.indexOf(digest)], signal)
     return artifact
   }
@@ -125,12 +133,27 @@ export class PulledArtifacts implements ArtifactLoader {
       const chunk = wasKept ? await kept.chunks.read(digest, signal) : this.#held.get(digest)
       if (wasKept && !chunk) {
         damaged.push(digest)
+        this.#damaged.set(reference.digest, digest)
+        this.#tellDamage()
         logger.warn({ artifact: reference.digest }, 'a kept artifact is damaged, fetching it again')
       }
       if (!chunk) return undefined
       chunks.push(chunk)
     }
     return openArtifact(reference, chunks)
+  }
+
+  #mended(artifact: string): void {
+    if (this.#damaged.delete(artifact)) this.#tellDamage()
+  }
+
+  #tellDamage(): void {
+    const [first] = this.#damaged.keys()
+    const count = this.#damaged.size
+    const what =
+      count === 1 ? `artifact ${first?.slice(0, 12)} is` : `${count} artifacts, ${first?.slice(0, 12)} among them, are`
+    const message = `what is kept of ${what} damaged: fetched again from NATS, and until then nothing of it is repaired`
+    this.#options.onDamage?.(count === 0 ? undefined : new AppError('ArtifactCorrupt', message))
   }
 
   /** A chunk from what is held or from NATS; asked by several at once it is fetched once. */
@@ -239,6 +262,8 @@ export class PulledArtifacts implements ArtifactLoader {
   /** Forgets what is held but not named by these digests. */
   releaseOthers(wanted: ReadonlySet<string>): void {
     for (const digest of [...this.#held.keys()]) if (!wanted.has(digest)) this.#release(digest)
+    // Nobody will ask for these again.
+    for (const [artifact, digest] of this.#damaged) if (!wanted.has(digest)) this.#mended(artifact)
   }
 }
 
