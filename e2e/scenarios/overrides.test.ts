@@ -98,6 +98,20 @@ test('clusters can be compared, and a working copy with what a cluster is given'
   expect(clusters.code).toBe(9)
   expect(clusters.stdout).toContain('--- eu: ConfigMap web\n+++ us: ConfigMap web\n')
   expect(clusters.stdout).toMatch(/^- {2}colour: green\n(?:.*\n)*\+ {2}colour: blue$/m)
+  const first = shop.head()
+  shop.commit({ 'web/eu.yaml': 'colour: pink\n' })
+  await untilRuns('the new colour', 'web', ['eu', 'us'])
+  const revisions = await fleet.run('diff', 'web', '-c', 'eu', '--from', first, '--to', 'main')
+  expect(revisions).toMatchObject({ code: 9, stderr: '' })
+  expect(revisions.stdout).toMatch(/^--- eu at .*\n(?:.*\n)*- {2}colour: green\n(?:.*\n)*\+ {2}colour: pink$/m)
+  expect(await fleet.run('diff', 'web', '-c', 'us', '--to', first)).toMatchObject({ code: 0, stdout: '' })
+  const wrong = await fleet.run('diff', 'web', '-c', 'eu', '--to', 'nowhere')
+  expect(wrong).toMatchObject({
+    code: 2,
+    stderr: expect.stringContaining('"nowhere" is neither a full commit id nor a ref'),
+  })
+  shop.commit({ 'web/eu.yaml': 'colour: green\n' })
+  await untilRuns('the old colour', 'web', ['eu', 'us'])
   const copy = shop.workTree
   const same = await fleet.run('diff', 'web', '-c', 'eu', '--local', copy)
   expect(same).toMatchObject({ code: 0, stdout: '' })

@@ -29,7 +29,7 @@ import { createPreviews } from './previews.ts'
 import { createPublisher, type Publisher } from './publisher/publisher.ts'
 import { createRegistry } from './registry/registry.ts'
 import { createRenderedApplications } from './rendered-applications.ts'
-import { createRenderer } from './renderer/renderer.ts'
+import { createRenderer, type Renderer } from './renderer/renderer.ts'
 import { keepSecretFile } from './secret-file.ts'
 import type { SecretSources } from './secret-source.ts'
 import { openStore, type Store } from './store/store.ts'
@@ -118,6 +118,7 @@ interface FlowParts {
 }
 
 interface Flow {
+  readonly renderer: Renderer
   readonly tracker: Tracker
   readonly pipeline: Pipeline
   readonly definitionSync: DefinitionSync
@@ -178,7 +179,7 @@ function startFlow(config: HubConfig, parts: FlowParts, lifecycle: Lifecycle): F
     refreshView([])
   }
   const commander = (): Commander | undefined => linked?.commander
-  const flow: Flow = { tracker, pipeline, definitionSync, onDefinitionsTaken, commander, refreshView }
+  const flow: Flow = { tracker, renderer, pipeline, definitionSync, onDefinitionsTaken, commander, refreshView }
   tracker.start()
   definitionSync.start()
   pipeline.start()
@@ -307,7 +308,7 @@ async function startApi(config: HubConfig, parts: ApiParts, lifecycle: Lifecycle
     definitions,
     approvals,
     previews: createPreviews({ store, view, commander: flow.commander }),
-    rendered: createRenderedApplications({ store, trees: flow.tracker }),
+    rendered: createRenderedApplications({ store, trees: flow.tracker, renderer: flow.renderer }),
     view,
     tracker: flow.tracker,
     tls: { key: pki.serverKeyPem, cert: pki.serverChainPem },

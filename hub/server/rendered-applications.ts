@@ -8,27 +8,28 @@ import {
 } from '@fairlead/proto/applications'
 import { type Problem, type Revision, RevisionSchema } from '@fairlead/proto/common'
 import type { ApplicationSpec } from '@fairlead/proto/definitions'
-import { type Artifact, ArtifactReferenceSchema } from '@fairlead/proto/slice'
+import { type Artifact, ArtifactReferenceSchema, ArtifactSchema } from '@fairlead/proto/slice'
 import { openArtifact } from '@fairlead/shared/artifact'
 import { AppError } from '@fairlead/shared/errors'
 import { load } from 'js-yaml'
 import { putInVariables } from './cluster-manifests.ts'
 import type { Labels } from './label-selector.ts'
 import { InputsReader, type TreeReader } from './render-inputs.ts'
-import type { RenderTarget } from './render-stage.ts'
+import { type RenderTarget, readAndRender } from './render-stage.ts'
 import { findValueFilesElsewhere, findValueLayers } from './renderer/render-by-engine.ts'
 import { chooseTool } from './renderer/render-tool.ts'
+import type { Renderer } from './renderer/renderer.ts'
 import { formatValuePath, traceValues, type ValueLayer } from './renderer/value-origins.ts'
 import { readApplicationSpec, readProblems } from './store/definition-rows.ts'
 import type { Store } from './store/store.ts'
-import { findOverrides, variantWith } from './variants.ts'
+import { findOverrides, type Variant, variantWith } from './variants.ts'
 import { targetAt } from './whole-commits.ts'
 
 /** Tells what clusters are given. */
 export interface RenderedApplications {
   /** What a cluster is given of an application. Throws NotFound when there is no such application or cluster, or nothing was rendered for it yet; rejects with Aborted. */
   render(
-    request: Pick<RenderApplicationRequest, 'application' | 'cluster'>,
+    request: Pick<RenderApplicationRequest, 'application' | 'cluster' | 'revision'>,
     signal: AbortSignal,
   ): Promise<RenderApplicationResponse>
 }
@@ -37,18 +38,22 @@ export interface RenderedApplications {
 export interface RenderedApplicationsOptions {
   readonly store: Store
   readonly trees: Pick<TreeReader, 'readTree'>
+  readonly renderer: Renderer
 }
 
 /** Makes it. */
-export function createRenderedApplications({ store, trees }: RenderedApplicationsOptions): RenderedApplications {
+export function createRenderedApplications(options: RenderedApplicationsOptions): RenderedApplications {
+  const { store, trees } = options
   return {
-    render: async ({ application, cluster: clusterName }, signal) => {
+    render: async ({ application, cluster: clusterName, revision }, signal) => {
       const cluster = await findCluster(store, clusterName)
       const spec = await findSpec(store, application)
       const indexes = findOverrides(spec, cluster)
       const variant = variantWith(spec, indexes)
-      const given = await findGiven(store, { application, clusterId: cluster.id, clusterName })
-      const newest = await findProblems(store, application, variant.id)
+      const given =
+        revision === ''
+          ? await findGiven(store, { application, cluster, variant })
+          : await renderAt(options, { application, spec, variant, revision }, signal)
       const target = targetAt(application, spec, { commit: given.revision.commit, variant })
       const { manifests, used, faults } = putInVariables(given.artifact.manifests, spec, cluster)
       return create(RenderApplicationResponseSchema, {
@@ -58,7 +63,7 @@ export function createRenderedApplications({ store, trees }: RenderedApplication
         overrides: indexes,
         values: await findValues(trees, { target, indexes }, signal),
         variables: [...used].sort(),
-        problems: [...newest, ...faults],
+        problems: [...given.problems, ...faults],
       })
     },
   }
@@ -91,25 +96,60 @@ async function findSpec({ db }: Store, name: string): Promise<ApplicationSpec> {
 interface Given {
   readonly revision: Revision
   readonly artifact: Artifact
+  readonly problems: readonly Problem[]
+}
+
+/** What another revision would give; nothing of it is kept. Throws InvalidArgument for what is neither a commit id nor a ref that is followed, or as the render does. */
+async function renderAt(
+  { store, trees, renderer }: RenderedApplicationsOptions,
+  {
+    application,
+    spec,
+    variant,
+    revision,
+  }: { application: string; spec: ApplicationSpec; variant: Variant; revision: string },
+  signal: AbortSignal,
+): Promise<Given> {
+  const repository = spec.source?.repository ?? ''
+  const commit = await findCommit(store, repository, revision)
+  const { rendered } = await readAndRender(
+    { trees, renderer },
+    targetAt(application, spec, { commit, variant }),
+    signal,
+  )
+  return {
+    revision: create(RevisionSchema, { repository, ref: revision, commit }),
+    artifact: fromBinary(ArtifactSchema, rendered.content),
+    problems: rendered.problems,
+  }
+}
+
+async function findCommit({ db }: Store, repository: string, revision: string): Promise<string> {
+  const table = db.selectFrom('refs').select('commit').where('repository', '=', repository)
+  const row = await table.where('ref', '=', revision).executeTakeFirst()
+  if (row && row.commit !== '') return row.commit
+  if (/^(?:[0-9a-f]{40}|[0-9a-f]{64})$/.test(revision)) return revision
+  const message = `${JSON.stringify(revision.slice(0, 80))} is neither a full commit id nor a ref of Repository/${repository} that is followed`
+  throw new AppError('InvalidArgument', message)
 }
 
 /** What the cluster is to run: by its deployment, which is what its slice is made of. */
 async function findGiven(
   { db }: Store,
-  { application, clusterId, clusterName }: { application: string; clusterId: string; clusterName: string },
+  { application, cluster, variant }: { application: string; cluster: Cluster; variant: Variant },
 ): Promise<Given> {
   const deployment = await db
     .selectFrom('deployments')
     .innerJoin('artifacts', 'artifacts.digest', 'deployments.artifact_digest')
     .select(['deployments.revision', 'artifacts.digest', 'artifacts.reference'])
     .where('application', '=', application)
-    .where('cluster_id', '=', clusterId)
+    .where('cluster_id', '=', cluster.id)
     .where('state', '=', 'desired')
     .executeTakeFirst()
   if (!deployment?.revision) {
     throw new AppError(
       'NotFound',
-      `${clusterName} is given nothing of ${application}: it is not selected, or nothing was rendered yet`,
+      `${cluster.name} is given nothing of ${application}: it is not selected, or nothing was rendered yet`,
     )
   }
   const reference = fromBinary(ArtifactReferenceSchema, deployment.reference)
@@ -120,10 +160,14 @@ async function findGiven(
     .execute()
   const chunks = new Map(rows.map(({ digest, bytes }) => [digest, bytes]))
   const inOrder = reference.chunks.flatMap((digest) => chunks.get(digest) ?? [])
-  return { revision: fromJsonString(RevisionSchema, deployment.revision), artifact: openArtifact(reference, inOrder) }
+  return {
+    revision: fromJsonString(RevisionSchema, deployment.revision),
+    artifact: openArtifact(reference, inOrder),
+    problems: await findProblems({ db }, application, variant.id),
+  }
 }
 
-async function findProblems({ db }: Store, application: string, variant: string): Promise<Problem[]> {
+async function findProblems({ db }: Pick<Store, 'db'>, application: string, variant: string): Promise<Problem[]> {
   const rows = db.selectFrom('renders').select('problems').where('application', '=', application)
   const row = await rows.where('variant', '=', variant).executeTakeFirst()
   return row ? readProblems(row.problems) : []

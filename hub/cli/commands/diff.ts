@@ -1,4 +1,4 @@
-// fairlead diff: how what two clusters are given differs, or what a working copy would change on a cluster.
+// fairlead diff: how what two clusters are given differs, or what another revision or a working copy would change on a cluster.
 import path from 'node:path'
 import { create } from '@bufbuild/protobuf'
 import {
@@ -18,6 +18,8 @@ import { formatProblem, plain } from '../output/text.ts'
 interface Options {
   readonly cluster: readonly string[]
   readonly local?: string
+  readonly from?: string
+  readonly to?: string
 }
 
 /** One side of a comparison. */
@@ -28,26 +30,33 @@ interface Side {
   readonly problems: readonly string[]
 }
 
-const HOW = 'compare two clusters (--cluster A --cluster B), or a cluster with a working copy (--cluster A --local DIR)'
+const HOW = `compare two clusters (--cluster A --cluster B), or what one cluster is given with a working copy (--local DIR) \
+or another revision (--to R), or two revisions (--from R --to R)`
 
 /** The command. */
 export function createDiffCommand(cli: Cli): Command {
   const command = new Command('diff')
     .description(
-      'show how what an application gives on two clusters differs, or what a working copy would change on one',
+      'show how what an application gives on two clusters differs, or what a working copy or a revision would change on one',
     )
     .argument('<application>', 'name of the application')
     .requiredOption('-c, --cluster <name>', 'name of a cluster (give two to compare them)', collect)
     .option('--local <folder>', "working copy of the application's repository, to compare the cluster with")
-    .action(async (application: string, { cluster: clusters, local }: Options) => {
+    .option(
+      '--from <commit>',
+      'in place of what the cluster is given: what it would be given at this commit, or at a ref that is followed',
+    )
+    .option('--to <commit>', 'compare with what it would be given at this commit, or at a ref that is followed')
+    .action(async (application: string, options: Options) => {
+      const { cluster: clusters, local, from: revision, to: other } = options
       const [first = '', second] = clusters
-      const isFit = local === undefined ? clusters.length === 2 : clusters.length === 1
-      if (!isFit) throw new AppError('InvalidArgument', HOW)
+      const others = [second, local, other].filter((each) => each !== undefined)
+      if (clusters.length > 2 || others.length !== 1) throw new AppError('InvalidArgument', HOW)
       const { from, to } = await withHub(cli, command, async (hub) => ({
-        from: await given(hub, application, first),
+        from: await given(hub, { application, cluster: first, revision }),
         to:
           local === undefined
-            ? await given(hub, application, second ?? '')
+            ? await given(hub, { application, cluster: second ?? first, revision: other ?? revision })
             : await onDisk(hub, { application, cluster: first, folder: local }, cli.signal),
       }))
       print(cli, from, to)
@@ -55,10 +64,14 @@ export function createDiffCommand(cli: Cli): Command {
   return command
 }
 
-async function given(hub: HubClient, application: string, cluster: string): Promise<Side> {
-  const request = create(RenderApplicationRequestSchema, { application, cluster })
+async function given(
+  hub: HubClient,
+  { application, cluster, revision = '' }: { application: string; cluster: string; revision?: string | undefined },
+): Promise<Side> {
+  const request = create(RenderApplicationRequestSchema, { application, cluster, revision })
   const { manifests, problems } = await hub.applications.renderApplication(request)
-  return { title: cluster, manifests, problems: problems.map((problem) => formatProblem(problem, Date.now())) }
+  const title = revision === '' ? cluster : `${cluster} at ${revision.slice(0, 12)}`
+  return { title, manifests, problems: problems.map((problem) => formatProblem(problem, Date.now())) }
 }
 
 async function onDisk(

@@ -14,6 +14,7 @@ import { formatProblem, formatRevision, plain } from '../output/text.ts'
 interface Options {
   readonly cluster: string
   readonly explain?: boolean
+  readonly revision: string
   readonly output: 'yaml' | 'json'
 }
 
@@ -23,10 +24,11 @@ export function createRenderCommand(cli: Cli): Command {
     .description('show the objects that a cluster is given of an application, its overrides and variables included')
     .argument('<application>', 'name of the application')
     .requiredOption('-c, --cluster <name>', 'name of the cluster')
+    .option('--revision <commit>', 'what it would be given at this commit, or at a ref that is followed', '')
     .option('--explain', 'show in place of the objects where they come from: overrides, values, variables')
     .addOption(new Option('-o, --output <format>', 'format').choices(['yaml', 'json']).default('yaml'))
-    .action(async (application: string, { cluster, explain = false, output }: Options) => {
-      const request = create(RenderApplicationRequestSchema, { application, cluster })
+    .action(async (application: string, { cluster, explain = false, revision, output }: Options) => {
+      const request = create(RenderApplicationRequestSchema, { application, cluster, revision })
       const response = await withHub(cli, command, (hub) => hub.applications.renderApplication(request))
       if (output === 'json') cli.output.data(messageToData(RenderApplicationResponseSchema, response), 'json')
       else if (explain) printOrigins(cli, response)

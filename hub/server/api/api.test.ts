@@ -28,6 +28,7 @@ import { placeApplication } from '../placer/placer.ts'
 import { createPreviews } from '../previews.ts'
 import { createRegistry } from '../registry/registry.ts'
 import { createRenderedApplications } from '../rendered-applications.ts'
+import { createRenderer } from '../renderer/renderer.ts'
 import { openStore, type Store } from '../store/store.ts'
 import { createFleetView, type FleetView } from '../view/view.ts'
 import { type ApiServer, createApiServer } from './api.ts'
@@ -78,7 +79,11 @@ function makeServer(listen = '127.0.0.1:0'): ApiServer {
     registry: createRegistry({ store, issuer, hubAddress, caPin: 'sha256:x', onChange, logger: silentLogger }),
     definitions: createDefinitions({ store, placeApplication, onChange, logger: silentLogger }),
     previews: createPreviews({ store, view, commander: () => undefined }),
-    rendered: createRenderedApplications({ store, trees: { readTree: () => Promise.reject(new Error('no trees')) } }),
+    rendered: createRenderedApplications({
+      store,
+      trees: { readTree: () => Promise.reject(new Error('no trees')) },
+      renderer: createRenderer({ logger: silentLogger }),
+    }),
     approvals: createApprovals({
       store,
       findReport: (application, cluster) => view.findReport(application, cluster),
