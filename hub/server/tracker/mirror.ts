@@ -13,6 +13,7 @@ import type { BusyAnswer, CommitsAnswer, GitRequest, TreeOidsAnswer } from './gi
 import type { LfsPointer } from './lfs.ts'
 import { type LfsLimits, LfsStore } from './lfs-store.ts'
 import { fetchByGit } from './native-git.ts'
+import type { TreeStore } from './ref-source.ts'
 import type { SignatureQuestion } from './signature-check.ts'
 import type { readSourceTree } from './source-reader.ts'
 import type { SourceTree } from './source-tree.ts'
@@ -64,7 +65,7 @@ export interface Want {
 export type FetchOutcome = string | AppError
 
 /** One repository's objects. */
-export class Mirror {
+export class Mirror implements TreeStore {
   /** Holds one bare repository, whose name tells its age; a newer one takes its place when it is complete. */
   readonly folder: string
   readonly #context: MirrorContext

@@ -10,13 +10,15 @@ import type { Logger } from '@fairlead/shared/logger'
 import type { SecretSources } from '../secret-source.ts'
 import type { Store } from '../store/store.ts'
 import { createWorkerPool, type WorkerPool, workerUrl } from '../worker-pool.ts'
-import { Follower } from './follower.ts'
+import { Follower, type FollowerContext } from './follower.ts'
 import { createGitHttp, type ProxySettings } from './git-http.ts'
+import { GitSource, type GitSourceContext } from './git-source.ts'
 import { InstallationTokens } from './github-app.ts'
 import { createHostGate } from './host-gate.ts'
 import type { LfsLimits } from './lfs-store.ts'
 import { GIT_PACK_MAX_BYTES, MIRROR_MAX_PACKS, Mirror, mirrorFolder, PACK_MAX_BYTES } from './mirror.ts'
 import type { PushedRef } from './pushed-refs.ts'
+import type { RefSource, TreeStore } from './ref-source.ts'
 import type { SourceTree } from './source-tree.ts'
 import {
   type FollowedRepository,
@@ -103,7 +105,7 @@ class RunningTracker implements Tracker {
   readonly #fetchers: WorkerPool
   readonly #scratchDir: string
   readonly #followers = new Map<string, Follower>()
-  readonly #mirrors = new Map<string, Mirror>()
+  readonly #mirrors = new Map<string, TreeStore>()
   /** What was written last of each repository, to write only what is new. */
   readonly #written = new Map<string, string>()
   readonly #polledAt = new Map<string, number>()
@@ -180,7 +182,7 @@ class RunningTracker implements Tracker {
   async #read<T>(
     repository: string,
     commit: string,
-    read: (mirror: Mirror, follower: Follower) => Promise<T>,
+    read: (mirror: TreeStore, follower: Follower) => Promise<T>,
   ): Promise<T> {
     // At the start somebody may ask before the definitions were read.
     if (!this.#followers.has(repository)) await this.#reload
@@ -223,7 +225,8 @@ class RunningTracker implements Tracker {
     const follower = this.#followers.get(name)
     if (follower === undefined) {
       const mirror = this.#createMirror(name)
-      const created = new Follower(repository, this.#followerContext(name, mirror))
+      const source = new GitSource(this.#gitContext(name, mirror))
+      const created = new Follower(repository, this.#followerContext(name, source))
       this.#mirrors.set(name, mirror)
       this.#followers.set(name, created)
       created.start()
@@ -261,7 +264,15 @@ class RunningTracker implements Tracker {
     })
   }
 
-  #followerContext(name: string, mirror: Mirror): ConstructorParameters<typeof Follower>[1] {
+  #followerContext(name: string, source: RefSource): FollowerContext {
+    return {
+      source,
+      logger: this.#logger.child({ repository: name }),
+      onOutcome: (outcome) => this.#record(name, outcome),
+    }
+  }
+
+  #gitContext(name: string, mirror: Mirror): GitSourceContext {
     const { store, credentials: secrets = { folders: [], environment: {} }, listTimeoutMs = 15_000 } = this.#options
     return {
       http: this.#http,
@@ -276,7 +287,6 @@ class RunningTracker implements Tracker {
       lfsTimeoutMs: this.#options.fetchTimeoutMs ?? 120_000,
       logger: this.#logger.child({ repository: name }),
       readCommits: () => readCommits(store.db, name),
-      onOutcome: (outcome) => this.#record(name, outcome),
     }
   }
 
