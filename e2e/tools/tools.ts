@@ -18,6 +18,8 @@ export const toolNames = [
   'helm3',
   'kustomize',
   'sops',
+  'crane',
+  'cosign',
 ] as const
 
 /** The name of one tool. `helm` is Helm 4, `helm3` is Helm 3. */
@@ -121,6 +123,22 @@ const tools: Readonly<Record<ToolName, Tool>> = {
     package: 'github.com/getsops/sops/v3/cmd/sops',
     versionArgs: ['--version'],
     coldBuildSeconds: 140,
+  },
+  crane: {
+    folder: 'crane',
+    binary: 'crane',
+    module: 'github.com/google/go-containerregistry',
+    package: 'github.com/google/go-containerregistry/cmd/crane',
+    versionArgs: ['version'],
+    coldBuildSeconds: 40,
+  },
+  cosign: {
+    folder: 'cosign',
+    binary: 'cosign',
+    module: 'github.com/sigstore/cosign/v3',
+    package: 'github.com/sigstore/cosign/v3/cmd/cosign',
+    versionArgs: ['version'],
+    coldBuildSeconds: 200,
   },
 }
 

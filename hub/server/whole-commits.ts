@@ -3,6 +3,7 @@
 import { toJson } from '@bufbuild/protobuf'
 import { type ApplicationSpec, RenderOptionsSchema } from '@fairlead/proto/definitions'
 import { type ApplicationDefinition, type FleetSnapshot, refKey } from './fleet-snapshot.ts'
+import { followedRef } from './package-reference.ts'
 import type { RenderTarget } from './render-stage.ts'
 import type { RenderSettings } from './renderer/render-tool.ts'
 import { type Variant, VariantIndex, variantKey } from './variants.ts'
@@ -13,8 +14,8 @@ export function findTargets(
   { commits, clusters }: FleetSnapshot,
   variants: VariantIndex,
 ): RenderTarget[] {
-  const { repository = '', ref = '' } = spec.source ?? {}
-  const commit = commits.get(refKey(repository, ref))
+  const { source } = spec
+  const commit = source && commits.get(refKey(source.repository, followedRef(source)))
   if (commit === undefined) return []
   return variants.neededOf(spec, clusters).map((variant) => targetAt(name, spec, { commit, variant }))
 }
@@ -25,7 +26,9 @@ export function targetAt(
   spec: ApplicationSpec,
   { commit, variant: { id, overrides } }: { readonly commit: string; readonly variant: Variant },
 ): RenderTarget {
-  const { repository = '', ref = '', path: ownPath = '' } = spec.source ?? {}
+  const { source } = spec
+  const { repository = '', path: ownPath = '' } = source ?? {}
+  const ref = source ? followedRef(source) : ''
   const substitute = spec.sync?.substitute ?? true
   const path = overrides.findLast((override) => override.path)?.path ?? ownPath
   const base = { application: name, variant: id, repository, ref, commit, path, namespace: spec.namespace, substitute }

@@ -1,6 +1,7 @@
 // What an Application must be beyond its shape.
 import type { ApplicationSource, ApplicationSpec, Placement } from '@fairlead/proto/definitions'
 import { findNameProblem } from '../label-selector.ts'
+import { findChartProblem, isDigestRef } from '../package-reference.ts'
 import { findVersionRange, isVersionRef } from '../version-range.ts'
 import { CHOICE_RULE, findChoiceProblems } from './cluster-choice.ts'
 import type { FieldProblem } from './document-shape.ts'
@@ -52,6 +53,7 @@ function findSourceProblems(
   if (!source) return problemAt('spec.source', 'is missing: where the manifests are')
   return [
     ...problemAt('spec.source.repository', findRepositoryReferenceProblem(source.repository, isRepository)),
+    ...problemAt('spec.source.chart', findChartProblem(source.chart)),
     ...findPlaceProblems('spec.source', source),
   ]
 }
@@ -93,6 +95,7 @@ function findRefProblem(ref: string): string | undefined {
     if (findVersionRange(ref)) return undefined
     return `${JSON.stringify(ref)} names no range of versions; write for example semver:^1.2 or semver:>=1.0 <3`
   }
+  if (isDigestRef(ref)) return undefined
   const isWellFormed =
     !/[\x00-\x20\x7f~^:?*[\\]/.test(ref) &&
     !/\.\.|\/\/|@\{|\/\.|\.lock(\/|$)/.test(ref) &&

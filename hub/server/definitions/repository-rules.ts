@@ -9,6 +9,8 @@ import type {
 } from '@fairlead/proto/definitions'
 import { parseAllowedSigners } from '../allowed-signers.ts'
 import { findSecretKey } from '../cluster-secrets.ts'
+import { parseCosignKeys } from '../cosign-keys.ts'
+import { findOciAddressProblem, holdsPackages, isOciAddress } from '../package-reference.ts'
 import { findKnownHostsProblem, findSshAddress } from '../ssh-address.ts'
 import { findPlaceProblems } from './application-rules.ts'
 import type { FieldProblem } from './document-shape.ts'
@@ -21,9 +23,10 @@ const PEM_BLOCK = /-----BEGIN CERTIFICATE-----[\s\S]*?-----END CERTIFICATE-----/
 
 /** Everything that is wrong with a repository. */
 export function findRepositoryProblems(spec: RepositorySpec): FieldProblem[] {
-  const isSsh = findSshAddress(spec.url) !== undefined
+  const isOci = isOciAddress(spec.url)
+  const isSsh = !isOci && findSshAddress(spec.url) !== undefined
   const checks: readonly (readonly [string, string | undefined])[] = [
-    ['spec.url', isSsh ? undefined : findUrlProblem(spec.url)],
+    ['spec.url', isSsh ? undefined : isOci ? findOciAddressProblem(spec.url) : findUrlProblem(spec.url)],
     ['spec.pollInterval', findPollIntervalProblem(spec)],
     ['spec.webhook.secretFrom', spec.webhook && findCredentialsProblem(spec.webhook.secretFrom)],
     ['spec.caPem', findCaProblem(spec.caPem)],
@@ -32,12 +35,34 @@ export function findRepositoryProblems(spec: RepositorySpec): FieldProblem[] {
     ...checks.flatMap(([field, message]) => at(field, message)),
     ...(isSsh ? findSshProblems(spec) : findLoginProblems(spec.credentials)),
     ...findProxyProblems(spec.proxy),
-    ...findVerificationProblems(spec.verify),
+    ...findVerificationProblems(spec),
     ...findHostProblems('spec.redirectHosts', spec.redirectHosts),
     ...findHostProblems('spec.submodules.hosts', spec.submodules?.hosts ?? []),
     ...findHostProblems('spec.lfs.hosts', spec.lfs?.hosts ?? []),
     ...(spec.definitions ? findPlaceProblems('spec.definitions', spec.definitions) : []),
     ...at('spec.lfs', isSsh && spec.lfs ? 'is not for addresses of SSH' : undefined),
+    ...at('spec.helm', isSsh && spec.helm ? 'is not for addresses of SSH' : undefined),
+    ...(holdsPackages(spec) ? findPackageProblems(spec) : []),
+  ]
+}
+
+/** What only Git repositories have. */
+function findPackageProblems({
+  url,
+  submodules,
+  lfs,
+  ssh,
+  credentials,
+  definitions,
+  helm,
+}: RepositorySpec): FieldProblem[] {
+  const useless = 'is for Git repositories only'
+  return [
+    ...at('spec.submodules', submodules && useless),
+    ...at('spec.lfs', lfs && useless),
+    ...at('spec.ssh', ssh && isOciAddress(url) ? useless : undefined),
+    ...at('spec.credentials.githubApp', credentials?.githubApp && useless),
+    ...at('spec.definitions', definitions && helm && 'is not for repositories of charts'),
   ]
 }
 
@@ -89,8 +114,16 @@ function at(field: string, message: string | undefined): FieldProblem[] {
   return message === undefined ? [] : [{ field, message }]
 }
 
-function findVerificationProblems(verify: RepositoryVerification | undefined): FieldProblem[] {
+function findVerificationProblems(spec: RepositorySpec): FieldProblem[] {
+  const { verify } = spec
   if (!verify) return []
+  if (holdsPackages(spec)) return findCosignProblems(spec.url, verify)
+  const useless = 'is for OCI artifacts; commits are signed by SSH or OpenPGP keys'
+  const cosign = [
+    ...at('spec.verify.cosignKeys', verify.cosignKeys === '' ? undefined : useless),
+    ...at('spec.verify.cosignKeysFrom', verify.cosignKeysFrom === '' ? undefined : useless),
+  ]
+  if (cosign.length > 0) return cosign
   const { allowedSigners, allowedSignersFrom, gpgKeys, gpgKeysFrom } = verify
   if ([allowedSigners, allowedSignersFrom, gpgKeys, gpgKeysFrom].every((text) => text.trim() === '')) {
     return [{ field: 'spec.verify', message: 'names no key: give allowedSigners or gpgKeys, or where they are' }]
@@ -107,9 +140,34 @@ function findVerificationProblems(verify: RepositoryVerification | undefined): F
   return checks.flatMap(([field, message]) => at(field, message))
 }
 
+function findCosignProblems(url: string, verify: RepositoryVerification): FieldProblem[] {
+  if (!isOciAddress(url))
+    return at('spec.verify', 'is for Git repositories and OCI registries; an index.yaml is signed by nobody')
+  const { cosignKeys, cosignKeysFrom } = verify
+  const given = (['allowedSigners', 'allowedSignersFrom', 'gpgKeys', 'gpgKeysFrom'] as const).filter(
+    (name) => verify[name] !== '',
+  )
+  if (cosignKeys.trim() === '' && cosignKeysFrom === '' && given.length === 0) {
+    return at('spec.verify', 'names no key: give cosignKeys, or where they are in cosignKeysFrom')
+  }
+  return [
+    ...given.flatMap((name) => at(`spec.verify.${name}`, 'is for commits; OCI artifacts are signed by cosignKeys')),
+    ...at(
+      'spec.verify.cosignKeys',
+      cosignKeys.trim() === '' ? undefined : messageOf(() => parseCosignKeys(cosignKeys)),
+    ),
+    ...at('spec.verify.cosignKeysFrom', cosignKeysFrom === '' ? undefined : findCredentialsProblem(cosignKeysFrom)),
+  ]
+}
+
 function findSignersProblem(text: string): string | undefined {
+  return messageOf(() => parseAllowedSigners(text))
+}
+
+/** What is thrown; undefined when nothing is. */
+function messageOf(work: () => unknown): string | undefined {
   try {
-    parseAllowedSigners(text)
+    work()
     return undefined
   } catch (error) {
     return error instanceof Error ? error.message : String(error)
@@ -124,9 +182,10 @@ function findGpgKeysProblem(text: string): string | undefined {
 
 /** What is allowed but probably not meant. */
 export function findRepositoryWarnings(spec: RepositorySpec): string[] {
-  if (!spec.url.startsWith('http://')) return []
+  const scheme = ['http://', 'oci+http://'].find((each) => spec.url.startsWith(each))
+  if (scheme === undefined) return []
   const both = spec.credentials ? ' and sends the credentials in the clear' : ''
-  return [`spec.url: http:// lets anybody on the way change what the clusters run${both}`]
+  return [`spec.url: ${scheme} lets anybody on the way change what the clusters run${both}`]
 }
 
 function findUrlProblem(text: string): string | undefined {

@@ -1,6 +1,6 @@
 // HTTP(S) requests to Git servers: kept-alive connections, a deadline and a size limit on every one, redirects only
 // within the same host or to declared ones, credentials only where they belong, no address that only the hub can reach.
-import { Agent as HttpAgent, request as httpRequest, type IncomingMessage } from 'node:http'
+import { Agent as HttpAgent, request as httpRequest, type IncomingHttpHeaders, type IncomingMessage } from 'node:http'
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https'
 import { AppError, isAborted } from '@fairlead/shared/errors'
 import { VERSION } from '@fairlead/shared/version'
@@ -44,6 +44,8 @@ export interface GitRequest {
   readonly path: string
   /** Posted when given. */
   readonly body?: Buffer
+  /** Without a body: ask for the headers alone. Default false. */
+  readonly headersOnly?: boolean
   readonly headers?: Readonly<Record<string, string>>
   /** Largest answer in bytes. */
   readonly maxBytes: number
@@ -56,12 +58,14 @@ export interface GitRequest {
 export interface GitAnswer {
   readonly status: number
   readonly contentType: string
+  /** By lower-case name. */
+  readonly headers: IncomingHttpHeaders
   readonly body: Buffer
 }
 
 /** Sends requests to Git servers. */
 export interface GitHttp {
-  /** Rejects with RepositoryUnreachable, RepositoryAuthFailed (401, 403), RepositoryNotFound (404, 410), LimitExceeded, or Aborted. Any other status is answered. */
+  /** Rejects with RepositoryUnreachable, RepositoryAuthFailed (401, 403; as LoginRefused), RepositoryNotFound (404, 410), LimitExceeded, or Aborted. Any other status is answered. */
   send(remote: GitRemote, request: GitRequest): Promise<GitAnswer>
   /** Closes the connections. */
   close(): void
@@ -75,6 +79,17 @@ export class GitServerBusy extends AppError {
   constructor(message: string, retryAfterMs: number | undefined) {
     super('RepositoryUnreachable', message)
     this.retryAfterMs = retryAfterMs
+  }
+}
+
+/** A server that wants to know who asks, or something else than it was told. */
+export class LoginRefused extends AppError {
+  /** The WWW-Authenticate header; empty when there is none, and of hosts that were redirected to. */
+  readonly challenge: string
+
+  constructor(message: string, challenge: string) {
+    super('RepositoryAuthFailed', message)
+    this.challenge = challenge
   }
 }
 
@@ -109,7 +124,9 @@ export function createGitHttp(): GitHttp {
         const isOwn = url.host === first.host
         const to = isOwn ? remote : { ...remote, authorization: undefined }
         const sent = isOwn ? request : { ...request, headers: withoutLogin(request.headers) }
-        const answer = await sendOnce(url, to, sent, agentOf(url, to))
+        const answer = await sendOnce(url, to, sent, agentOf(url, to)).catch((error: unknown) => {
+          throw error instanceof LoginRefused && !isOwn ? new LoginRefused(error.message, '') : error
+        })
         if (!('location' in answer)) return answer
         url = redirectTarget(url, answer.location, remote.redirectHosts ?? [])
       }
@@ -147,7 +164,7 @@ export function addressOf(repositoryUrl: string, path: string): URL {
 async function sendOnce(
   url: URL,
   remote: GitRemote,
-  { body, headers, maxBytes, timeoutMs, signal }: GitRequest,
+  { body, headersOnly = false, headers, maxBytes, timeoutMs, signal }: GitRequest,
   agent: HttpAgent,
 ): Promise<GitAnswer | { location: string }> {
   const deadline = AbortSignal.timeout(timeoutMs)
@@ -155,6 +172,7 @@ async function sendOnce(
     const response = await open(url, {
       agent,
       body,
+      method: body ? 'POST' : headersOnly ? 'HEAD' : 'GET',
       signal: AbortSignal.any([signal, deadline]),
       headers: {
         // Some servers know Git clients by the beginning of this name.
@@ -176,7 +194,8 @@ async function sendOnce(
       response.destroy()
       throw problem
     }
-    return { status, contentType: response.headers['content-type'] ?? '', body: await collect(response, maxBytes) }
+    const contentType = response.headers['content-type'] ?? ''
+    return { status, contentType, headers: response.headers, body: await collect(response, maxBytes) }
   } catch (error) {
     if (signal.aborted) throw new AppError('Aborted', 'the request was given up', { cause: error })
     throw describeFailure(error, url, deadline.aborted ? timeoutMs : undefined)
@@ -185,6 +204,7 @@ async function sendOnce(
 
 interface OpenOptions {
   readonly agent: HttpAgent
+  readonly method: string
   readonly body: Buffer | undefined
   readonly headers: Readonly<Record<string, string>>
   readonly signal: AbortSignal
@@ -201,10 +221,9 @@ async function open(url: URL, options: OpenOptions): Promise<IncomingMessage> {
 
 function openOnce(
   url: URL,
-  { agent, body, headers, signal }: OpenOptions,
+  { method, agent, body, headers, signal }: OpenOptions,
 ): Promise<{ response: IncomingMessage } | { error: unknown; wasReused: boolean }> {
   const { promise, resolve } = Promise.withResolvers<Awaited<ReturnType<typeof openOnce>>>()
-  const method = body === undefined ? 'GET' : 'POST'
   const send = url.protocol === 'https:' ? httpsRequest : httpRequest
   const request = send(url, { method, agent, headers, signal, timeout: SILENCE_MS })
   let isSilent = false
@@ -236,7 +255,8 @@ function refusalOf(response: IncomingMessage, url: URL, withCredentials: boolean
   const status = response.statusCode ?? 0
   if (status === 401 || status === 403) {
     const what = withCredentials ? 'refuses the credentials' : 'asks for credentials'
-    return new AppError('RepositoryAuthFailed', `${url.host} ${what} (HTTP ${status})`)
+    const challenge = response.headers['www-authenticate'] ?? ''
+    return new LoginRefused(`${url.host} ${what} (HTTP ${status})`, challenge)
   }
   if (status === 404 || status === 410) {
     return new AppError('RepositoryNotFound', `${url.host} knows no such repository (HTTP ${status})`)

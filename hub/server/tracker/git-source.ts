@@ -28,7 +28,7 @@ export interface GitSourceContext extends CommitFetcherContext, RemoteContext {
   /** Longest listing of refs in milliseconds. */
   readonly listTimeoutMs: number
   /** Longest download of one content of Git LFS in milliseconds. */
-  readonly lfsTimeoutMs: number
+  readonly fetchTimeoutMs: number
 }
 
 const MAX_REMEMBERED = 1_000
@@ -63,7 +63,7 @@ export class GitSource implements RefSource {
   findLfs(repository: FollowedRepository): LfsReader | undefined {
     const { lfs } = repository.spec
     if (!lfs) return undefined
-    const { http, lfsTimeoutMs: timeoutMs } = this.#context
+    const { http, fetchTimeoutMs: timeoutMs } = this.#context
     return async (pointers, folder, signal) => {
       const remote = await this.#remoteOf(repository)
       await downloadLfs(http, pointers, { remote, folder, hosts: lfs.hosts, timeoutMs, signal })

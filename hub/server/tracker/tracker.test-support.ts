@@ -81,9 +81,9 @@ export class TrackerBed implements AsyncDisposable {
   }
 
   /** Has an application ask for a ref. */
-  async follow(repository: string, ref = 'main'): Promise<void> {
-    const spec = create(ApplicationSpecSchema, { source: { repository, ref } })
-    const name = `${repository}-${ref}`
+  async follow(repository: string, ref = 'main', chart = ''): Promise<void> {
+    const spec = create(ApplicationSpecSchema, { source: { repository, ref, chart } })
+    const name = `${repository}-${chart}-${ref}`
     const row = { name, uid: name, generation: 1, labels: '{}', created_at: 0, deleting: null }
     await this.store.db
       .insertInto('applications')
@@ -119,12 +119,12 @@ export class TrackerBed implements AsyncDisposable {
     )
   }
 
-  /** Waits until a repository, or its ref main, has a problem with these words in its message, and returns it. */
-  async broken(repository: string, code: string, words = ''): Promise<Problem> {
+  /** Waits until a repository, or its ref, has a problem with these words in its message, and returns it. */
+  async broken(repository: string, code: string, words = '', ref = 'main'): Promise<Problem> {
     return await waitFor(
       `${repository} to be ${code}: ${words}`,
       async (see) => {
-        const problem = (await this.problemOf(repository)) ?? (await this.refProblemOf(repository))
+        const problem = (await this.problemOf(repository)) ?? (await this.refProblemOf(repository, ref))
         see(problem && `${problem.code}: ${problem.message}`)
         return problem?.code === code && problem.message.includes(words) && problem
       },

@@ -7,16 +7,19 @@ import { equals } from '@bufbuild/protobuf'
 import { RepositorySpecSchema } from '@fairlead/proto/definitions'
 import { AppError, isAborted } from '@fairlead/shared/errors'
 import type { Logger } from '@fairlead/shared/logger'
+import { holdsPackages } from '../package-reference.ts'
 import type { SecretSources } from '../secret-source.ts'
 import type { Store } from '../store/store.ts'
 import { createWorkerPool, type WorkerPool, workerUrl } from '../worker-pool.ts'
 import { Follower, type FollowerContext } from './follower.ts'
 import { createGitHttp, type ProxySettings } from './git-http.ts'
-import { GitSource, type GitSourceContext } from './git-source.ts'
+import { GitSource } from './git-source.ts'
 import { InstallationTokens } from './github-app.ts'
 import { createHostGate } from './host-gate.ts'
 import type { LfsLimits } from './lfs-store.ts'
 import { GIT_PACK_MAX_BYTES, MIRROR_MAX_PACKS, Mirror, mirrorFolder, PACK_MAX_BYTES } from './mirror.ts'
+import { PackageSource } from './packages/package-source.ts'
+import { createPackageWorkers, PackageStore, packagesFolder } from './packages/package-store.ts'
 import type { PushedRef } from './pushed-refs.ts'
 import type { RefSource, TreeStore } from './ref-source.ts'
 import type { SourceTree } from './source-tree.ts'
@@ -103,9 +106,10 @@ class RunningTracker implements Tracker {
   readonly #fetchGate = createHostGate({ perHost: FETCHERS / 2, total: FETCHERS })
   readonly #readers: WorkerPool
   readonly #fetchers: WorkerPool
+  readonly #packers: WorkerPool
   readonly #scratchDir: string
   readonly #followers = new Map<string, Follower>()
-  readonly #mirrors = new Map<string, TreeStore>()
+  readonly #stores = new Map<string, TreeStore>()
   /** What was written last of each repository, to write only what is new. */
   readonly #written = new Map<string, string>()
   readonly #polledAt = new Map<string, number>()
@@ -121,6 +125,7 @@ class RunningTracker implements Tracker {
     const worker = { url: workerUrl('git-worker', import.meta.url), heapMegabytes: 1_024 }
     this.#readers = createWorkerPool({ ...worker, size: 2 })
     this.#fetchers = createWorkerPool({ ...worker, size: FETCHERS })
+    this.#packers = createPackageWorkers()
   }
 
   start(): void {
@@ -156,7 +161,7 @@ class RunningTracker implements Tracker {
     this.#tokens.stop()
     await this.#reload
     await Promise.all([...this.#followers.values()].map((follower) => follower.stop()))
-    await Promise.all([this.#readers.stop(), this.#fetchers.stop()])
+    await Promise.all([this.#readers, this.#fetchers, this.#packers].map((pool) => pool.stop()))
     this.#http.close()
     await this.#writePolledAt()
   }
@@ -187,7 +192,7 @@ class RunningTracker implements Tracker {
     // At the start somebody may ask before the definitions were read.
     if (!this.#followers.has(repository)) await this.#reload
     const follower = this.#followers.get(repository)
-    const mirror = this.#mirrors.get(repository)
+    const mirror = this.#stores.get(repository)
     if (follower === undefined || mirror === undefined) {
       throw new AppError('NotFound', `repository ${repository} is not followed`)
     }
@@ -213,21 +218,24 @@ class RunningTracker implements Tracker {
       const gone = [...this.#followers.keys()].filter((name) => !names.has(name))
       await Promise.all(gone.map((name) => this.#unfollow(name)))
       await forgetUnfollowed(store, followed)
-      for (const repository of followed) this.#follow(repository)
+      for (const repository of followed) await this.#follow(repository)
       await removeMirrors(gitDir, names)
     } catch (error) {
       if (!isAborted(error)) this.#logger.error({ error }, 'definitions could not be read')
     }
   }
 
-  #follow(repository: FollowedRepository): void {
-    const { name } = repository
+  async #follow(repository: FollowedRepository): Promise<void> {
+    const { name, spec } = repository
+    const known = this.#followers.get(name)
+    // Git and packages have nothing in common but the name.
+    const isOther = known !== undefined && holdsPackages(known.repository.spec) !== holdsPackages(spec)
+    if (isOther) await this.#unfollow(name)
     const follower = this.#followers.get(name)
     if (follower === undefined) {
-      const mirror = this.#createMirror(name)
-      const source = new GitSource(this.#gitContext(name, mirror))
+      const [store, source] = holdsPackages(spec) ? this.#openPackages(name) : this.#openMirror(name)
       const created = new Follower(repository, this.#followerContext(name, source))
-      this.#mirrors.set(name, mirror)
+      this.#stores.set(name, store)
       this.#followers.set(name, created)
       created.start()
     } else if (!isSame(follower.repository, repository)) {
@@ -239,7 +247,7 @@ class RunningTracker implements Tracker {
   async #unfollow(name: string): Promise<void> {
     const follower = this.#followers.get(name)
     this.#followers.delete(name)
-    this.#mirrors.delete(name)
+    this.#stores.delete(name)
     this.#written.delete(name)
     this.#polledAt.delete(name)
     await follower?.stop()
@@ -272,19 +280,29 @@ class RunningTracker implements Tracker {
     }
   }
 
-  #gitContext(name: string, mirror: Mirror): GitSourceContext {
-    const { store, credentials: secrets = { folders: [], environment: {} }, listTimeoutMs = 15_000 } = this.#options
+  #openMirror(name: string): readonly [TreeStore, RefSource] {
+    const mirror = this.#createMirror(name)
+    const context = { ...this.#sourceContext(name), fetchGate: this.#fetchGate, mirror, scratchDir: this.#scratchDir }
+    return [mirror, new GitSource(context)]
+  }
+
+  #openPackages(name: string): readonly [TreeStore, RefSource] {
+    const store = new PackageStore(packagesFolder(this.#options.gitDir, name), this.#packers)
+    return [store, new PackageSource({ ...this.#sourceContext(name), store })]
+  }
+
+  /** What both kinds of sources are asked with. */
+  #sourceContext(name: string) {
+    const { store, credentials: secrets = { folders: [], environment: {} }, proxy = {} } = this.#options
+    const { listTimeoutMs = 15_000, fetchTimeoutMs = 120_000 } = this.#options
     return {
       http: this.#http,
       gate: this.#gate,
-      fetchGate: this.#fetchGate,
-      mirror,
       secrets,
       tokens: this.#tokens,
-      scratchDir: this.#scratchDir,
-      proxy: this.#options.proxy ?? {},
+      proxy,
       listTimeoutMs,
-      lfsTimeoutMs: this.#options.fetchTimeoutMs ?? 120_000,
+      fetchTimeoutMs,
       logger: this.#logger.child({ repository: name }),
       readCommits: () => readCommits(store.db, name),
     }
@@ -356,7 +374,7 @@ function summarize({ problem, refs }: PollOutcome): string {
 /** Removes the mirrors of repositories that are not defined any more. */
 async function removeMirrors(gitDir: string, names: ReadonlySet<string>): Promise<void> {
   for (const folder of readdirSync(gitDir)) {
-    const name = folder.endsWith('.git') ? folder.slice(0, -'.git'.length) : undefined
+    const name = /^(.+)\.(?:git|packages)$/.exec(folder)?.[1]
     if (name !== undefined && !names.has(name)) await rm(path.join(gitDir, folder), { recursive: true, force: true })
   }
 }
