@@ -132,6 +132,14 @@ export class RegistryServer implements AsyncDisposable {
     return hash(body)
   }
 
+  /** What the registry itself has at a path below a name. */
+  async readJson(name: string, path: string): Promise<{ readonly mediaType: string }> {
+    const headers = { accept: `${MANIFEST}, application/vnd.oci.image.index.v1+json` }
+    const answer = await fetch(`http://${this.behind}/v2/${name}/${path}`, { headers })
+    if (!answer.ok) throw new Error(`${path}: ${answer.status} ${await answer.text()}`)
+    return (await answer.json()) as { readonly mediaType: string }
+  }
+
   /** Packs a chart by `helm package`, and pushes it by `helm push` below a folder of the registry; returns the digest in hexadecimal. */
   async pushChart(folder: string, files: PackageFiles): Promise<string> {
     const { helm } = await ensureTools(['helm'])

@@ -1,3 +1,4 @@
+import { generateKeyPairSync } from 'node:crypto'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -75,6 +76,12 @@ const stored = async () => ({
   repositories: await store.db.selectFrom('repositories').select(['name', 'generation']).execute(),
   applications: await store.db.selectFrom('applications').select(['name', 'generation', 'deleting']).execute(),
 })
+
+const COSIGN_KEY = generateKeyPairSync('ec', { namedCurve: 'P-256' }).publicKey.export({ type: 'spki', format: 'pem' })
+const SSH = {
+  knownHosts: 'h ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA',
+  privateKeyFrom: 'env:FAIRLEAD_GIT_KEY',
+}
 
 describe('applying', () => {
   test('creates, leaves alone and configures, with an audit row for each change', async () => {
@@ -428,6 +435,19 @@ describe('a field', () => {
       ['spec.verify.gpgKeys', 'spec.verify.gpgKeysFrom'],
     ],
     [{ url: 'https://h/x', caPem: '-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----' }, ['spec.caPem']],
+    [{ url: 'oci://h/team/app', verify: { cosignKeys: COSIGN_KEY }, definitions: {} }, []],
+    [{ url: 'oci+http://h:5000/charts', helm: {}, credentials: { from: 'env:FAIRLEAD_GIT_CHARTS' } }, []],
+    [{ url: 'https://h/charts', helm: {}, redirectHosts: ['cdn.example.com'] }, []],
+    [{ url: 'oci://h/Team/app' }, ['spec.url']],
+    [{ url: 'oci://bot:hunter2@h/app' }, ['spec.url']],
+    [{ url: 'git@h:x', ssh: SSH, helm: {} }, ['spec.helm']],
+    [{ url: 'oci://h/app', ssh: SSH, submodules: {}, lfs: {} }, ['spec.submodules', 'spec.lfs', 'spec.ssh']],
+    [{ url: 'https://h/charts', helm: {}, definitions: {} }, ['spec.definitions']],
+    [{ url: 'https://h/charts', helm: {}, verify: { cosignKeys: COSIGN_KEY } }, ['spec.verify']],
+    [{ url: 'oci://h/app', verify: {} }, ['spec.verify']],
+    [{ url: 'oci://h/app', verify: { cosignKeys: 'nonsense' } }, ['spec.verify.cosignKeys']],
+    [{ url: 'oci://h/app', verify: { gpgKeysFrom: 'env:X' } }, ['spec.verify.gpgKeysFrom']],
+    [{ url: 'https://h/x', verify: { cosignKeys: COSIGN_KEY } }, ['spec.verify.cosignKeys']],
   ])('of a repository is held to its rules: %j', async (spec, fields) => {
     if (fields.length === 0) await expect(apply([repository(spec)])).resolves.toHaveLength(1)
     else expect(await fieldsOf([repository(spec)])).toEqual(fields)
@@ -436,6 +456,7 @@ describe('a field', () => {
   test('that may hold a secret is never repeated', async () => {
     for (const spec of [
       { url: 'https://user:hunter2@h/x' },
+      { url: 'oci://user:hunter2@h/x' },
       { url: 'hunter2 hunter2' },
       { url: 'https://h/x', credentials: { from: 'hunter2' } },
     ]) {
@@ -464,6 +485,9 @@ describe('a field', () => {
     [{ source: { repository: 'shop', ref: 'a b' } }, ['spec.source.ref']],
     [{ source: { repository: 'shop', ref: 'semver:^1.2' } }, []],
     [{ source: { repository: 'shop', ref: 'semver:>=1.0 <3 || 4.x' } }, []],
+    [{ source: { repository: 'shop', chart: 'web', ref: `1.0.0@sha256:${'a'.repeat(64)}` } }, []],
+    [{ source: { repository: 'shop', chart: '../web' } }, ['spec.source.chart']],
+    [{ source: { repository: 'shop', ref: '1.0.0@sha256:abc' } }, ['spec.source.ref']],
     [{ source: { repository: 'shop', ref: 'semver:' } }, ['spec.source.ref']],
     [{ source: { repository: 'shop', ref: 'semver:latest' } }, ['spec.source.ref']],
     [{ source: { repository: 'shop', ref: 'semver :1' } }, ['spec.source.ref']],

@@ -15,8 +15,14 @@ export interface ResolvedRef extends ListedTarget {
   readonly name: string
 }
 
-/** What `ref` names: a branch before a tag; a full commit id names itself; `semver:<range>` the newest tag in it; empty is the default branch. Throws RefNotFound. */
+/** What `ref` names: a branch before a tag; a full commit id names itself; `semver:<range>` the newest tag in it; empty is the default branch. Throws RefNotFound, or InvalidArgument for a ref of packages. */
 export function resolveRef(listing: RefListing, ref: string): ResolvedRef {
+  if (ref.includes(':') && !isVersionRef(ref)) {
+    throw new AppError(
+      'InvalidArgument',
+      `${ref} is for Helm repositories and OCI artifacts: Git has no charts and no digests`,
+    )
+  }
   if (isObjectId(ref)) return { oid: ref, commit: ref, name: '' }
   for (const name of namesFor(listing, ref)) {
     const target = listing.refs.get(name)

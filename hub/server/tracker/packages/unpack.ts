@@ -15,14 +15,18 @@ const MAX_PATH_BYTES = 4_096
 export interface UnpackOptions {
   /** Take the archive's one top folder for its root, as in charts. */
   readonly stripTopFolder: boolean
+  /** Default UNPACKED_MAX_BYTES. */
+  readonly maxBytes?: number
+  /** Default UNPACKED_MAX_ENTRIES. */
+  readonly maxEntries?: number
 }
 
 /** The files and links of an archive by path. Rejects with UnsafePath for names that lead out and for devices, LimitExceeded, or FetchFailed for what is no archive. */
 export async function unpack(
   archive: Uint8Array,
-  { stripTopFolder }: UnpackOptions,
+  { stripTopFolder, maxBytes = UNPACKED_MAX_BYTES, maxEntries = UNPACKED_MAX_ENTRIES }: UnpackOptions,
 ): Promise<ReadonlyMap<string, PackageEntry>> {
-  const unpacked = new Unpacked(stripTopFolder)
+  const unpacked = new Unpacked({ stripTopFolder, maxBytes, maxEntries })
   const tar = extract()
   const isPacked = archive[0] === 0x1f && archive[1] === 0x8b
   const gunzip = isPacked ? createGunzip() : undefined
@@ -30,7 +34,7 @@ export async function unpack(
   let streamed = 0
   gunzip?.on('data', (chunk: Buffer) => {
     streamed += chunk.length
-    if (streamed > 2 * UNPACKED_MAX_BYTES) gunzip.destroy(tooLarge())
+    if (streamed > 2 * maxBytes) gunzip.destroy(tooLarge(maxBytes))
   })
   gunzip?.on('error', (error) => tar.destroy(error))
   if (gunzip) gunzip.pipe(tar)
@@ -59,25 +63,24 @@ export async function unpack(
 /** What was found so far. */
 class Unpacked {
   readonly entries = new Map<string, PackageEntry>()
-  readonly #stripTopFolder: boolean
+  readonly #options: Required<UnpackOptions>
   #count = 0
   #sizeBytes = 0
   #topFolder: string | undefined
 
-  constructor(stripTopFolder: boolean) {
-    this.#stripTopFolder = stripTopFolder
+  constructor(options: Required<UnpackOptions>) {
+    this.#options = options
   }
 
   count(sizeBytes: number): void {
     this.#sizeBytes += sizeBytes
-    if (this.#sizeBytes > UNPACKED_MAX_BYTES) throw tooLarge()
+    if (this.#sizeBytes > this.#options.maxBytes) throw tooLarge(this.#options.maxBytes)
   }
 
   add({ name, type, mode, linkname }: Header, data: Buffer): void {
     this.#count++
-    if (this.#count > UNPACKED_MAX_ENTRIES) {
-      throw new AppError('LimitExceeded', `the package has more than ${UNPACKED_MAX_ENTRIES} entries`)
-    }
+    const { maxEntries } = this.#options
+    if (this.#count > maxEntries) throw new AppError('LimitExceeded', `the package has more than ${maxEntries} entries`)
     const path = this.#pathOf(name, type === 'directory')
     if (path === undefined) return
     if (type === 'file' || type === 'contiguous-file') {
@@ -109,7 +112,7 @@ class Unpacked {
       throw new AppError('UnsafePath', `the package holds an entry whose name leads out of it: ${shorten(name)}`)
     }
     if (parts.length > MAX_DEPTH) throw new AppError('LimitExceeded', `the package is nested deeper than ${MAX_DEPTH}`)
-    if (this.#stripTopFolder && parts.length > 0) {
+    if (this.#options.stripTopFolder && parts.length > 0) {
       const top = parts.shift()
       this.#topFolder ??= top
       if (top !== this.#topFolder || (parts.length === 0 && !isFolder)) {
@@ -120,8 +123,8 @@ class Unpacked {
   }
 }
 
-function tooLarge(): AppError {
-  return new AppError('LimitExceeded', `the package unpacks to more than ${UNPACKED_MAX_BYTES} bytes`)
+function tooLarge(maxBytes: number): AppError {
+  return new AppError('LimitExceeded', `the package unpacks to more than ${maxBytes} bytes`)
 }
 
 function shorten(name: string): string {
