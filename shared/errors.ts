@@ -29,6 +29,7 @@ export const ERROR_CODES = {
   RepositoryAuthFailed: { kind: 'user', summary: 'The Git server refuses the credentials, or wants some.' },
   RepositoryNotFound: { kind: 'user', summary: 'The Git server knows no such repository.' },
   RepositoryEmpty: { kind: 'user', summary: 'The repository has no commits.' },
+  DependencyUnavailable: { kind: 'transient', summary: 'A chart that another one depends on cannot be had.' },
   RefNotFound: { kind: 'user', summary: 'The repository has no such branch, tag or commit.' },
   FetchFailed: { kind: 'transient', summary: 'The commit was announced but could not be fetched.' },
   SignatureRejected: { kind: 'user', summary: 'The commit is not signed by a key that the Repository allows.' },

@@ -70,8 +70,8 @@ export function service(name: string, port: number): string {
 }
 
 /** A Repository definition that is polled every second. */
-export function repositoryDefinition(name: string, url: string, credentials?: { readonly from: string }): string {
-  const spec = { url, pollInterval: '1s', ...(credentials && { credentials }) }
+export function repositoryDefinition(name: string, url: string, more: Readonly<Record<string, unknown>> = {}): string {
+  const spec = { url, pollInterval: '1s', ...more }
   return `---\n${JSON.stringify({ apiVersion: 'fairlead.dev/v1alpha1', kind: 'Repository', metadata: { name }, spec })}\n`
 }
 
@@ -80,6 +80,7 @@ export interface ApplicationOptions {
   readonly repository: string
   readonly path?: string
   readonly ref?: string
+  readonly chart?: string
   readonly namespace?: string
   readonly names?: readonly string[]
   readonly matchLabels?: Readonly<Record<string, string>>
@@ -90,9 +91,9 @@ export interface ApplicationOptions {
 
 /** An Application definition. */
 export function applicationDefinition(name: string, options: ApplicationOptions): string {
-  const { repository, path = name, ref = 'main', names, matchLabels = {}, sync, render, overrides } = options
+  const { repository, path = name, ref = 'main', chart, names, matchLabels = {}, sync, render, overrides } = options
   const spec = {
-    source: { repository, ref, path },
+    source: { repository, ref, ...(chart ? { chart } : { path }) },
     placement: names ? { names } : { clusters: { matchLabels } },
     namespace: options.namespace ?? name,
     ...(sync ? { sync } : {}),

@@ -127,7 +127,7 @@ describe('a Git host', () => {
     await mkdir(path.dirname(file), { recursive: true })
     await writeFile(file, 'dev:wrong')
     const { url } = getRepository('away')
-    await fleet.apply(repositoryDefinition('away', url, { from: `file:${file}` }))
+    await fleet.apply(repositoryDefinition('away', url, { credentials: { from: `file:${file}` } }))
     await expectToStay('away', 'RepositoryAuthFailed', () => {
       fleet.git.credentials = { username: 'dev', password: 'right' }
     })

@@ -58,7 +58,7 @@ func (rendering *helmRendering) run() ([]output, error) {
 	if err != nil {
 		return nil, err
 	}
-	if rendering.chart, err = rendering.load(); err != nil {
+	if err := rendering.loadWithDependencies(); err != nil {
 		return nil, err
 	}
 	if err := rendering.orderDependencies(rendering.chart); err != nil {
@@ -136,8 +136,8 @@ func (rendering *helmRendering) valueFile(name string) (map[string]any, error) {
 
 var utf8bom = []byte{0xEF, 0xBB, 0xBF}
 
-// load reads the chart as Helm reads a folder: without what .helmignore names.
-func (rendering *helmRendering) load() (*chart.Chart, error) {
+// chartFiles are the files of the chart as Helm reads a folder: without what .helmignore names.
+func (rendering *helmRendering) chartFiles() ([]*archive.BufferedFile, error) {
 	tree, root := rendering.request.tree, rendering.request.Path
 	if !tree.isRead(root) {
 		return nil, errors.New("the chart is still to be read")
@@ -165,11 +165,7 @@ func (rendering *helmRendering) load() (*chart.Chart, error) {
 			files = append(files, &archive.BufferedFile{Name: below, Data: data})
 		}
 	}
-	loaded, err := loader.LoadFiles(files)
-	if err != nil {
-		return nil, fmt.Errorf("the chart cannot be read: %w", err)
-	}
-	return loaded, nil
+	return files, nil
 }
 
 // isIgnored asks the rules as a walk over the folder would: for each folder above the file, then for the file.
@@ -230,24 +226,7 @@ func (rendering *helmRendering) checkChart() error {
 			Line: rendering.lineOf("type"),
 		}}
 	}
-	present := map[string]bool{}
-	for _, dependency := range rendering.chart.Dependencies() {
-		present[dependency.Name()] = true
-	}
-	var missing []string
-	for _, dependency := range metadata.Dependencies {
-		if !present[dependency.Name] {
-			missing = append(missing, dependency.Name)
-		}
-	}
-	if len(missing) == 0 {
-		return nil
-	}
-	return located{problem{
-		Code: renderFailed, File: rendering.chartFile, Line: rendering.lineOf("dependencies"),
-		Message: fmt.Sprintf("dependencies that are not in charts/: %s; run `helm dependency build` and commit charts/",
-			strings.Join(missing, ", ")),
-	}}
+	return nil
 }
 
 func (rendering *helmRendering) lineOf(key string) int {

@@ -40,7 +40,7 @@ func newTree(request *request) *tree {
 }
 
 func (tree *tree) addBelow(file string) {
-	for below := file; below != ""; {
+	for below := file; below != "" && below != "/"; {
 		folder := parentOf(below)
 		names := tree.folders[folder]
 		known := names != nil
@@ -87,12 +87,21 @@ func (tree *tree) filesBelow(folder string) []string {
 	return found
 }
 
+// isWithin says whether a path is a folder or below it. What is not of the repository begins with a slash, and is not below
+// its root.
 func isWithin(name, folder string) bool {
-	return folder == "" || name == folder || strings.HasPrefix(name, folder+"/")
+	if folder == "" {
+		return !strings.HasPrefix(name, "/")
+	}
+	return name == folder || strings.HasPrefix(name, folder+"/")
 }
 
 func parentOf(name string) string {
-	if slash := strings.LastIndexByte(name, '/'); slash >= 0 {
+	slash := strings.LastIndexByte(name, '/')
+	if slash == 0 {
+		return "/"
+	}
+	if slash > 0 {
 		return name[:slash]
 	}
 	return ""

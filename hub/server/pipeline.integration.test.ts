@@ -59,7 +59,7 @@ function startStages(clock = Date.now): void {
   const { store, connections } = link
   pipeline = createPipeline({
     store,
-    trees: { readTree, findTreeOids },
+    trees: { readTree, findTreeOids, findChart },
     renderer,
     signingKey: key,
     onPublish: () => publisher.wake(),
@@ -96,6 +96,10 @@ async function stopStages(): Promise<void> {
   await pipeline.stop()
   await collector.stop()
   await publisher.stop()
+}
+
+async function findChart(): Promise<never> {
+  throw new AppError('NotFound', 'no charts here')
 }
 
 async function readTree(_repository: string, commit: string, path: string, signal: AbortSignal): Promise<SourceTree> {

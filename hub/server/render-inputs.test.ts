@@ -15,6 +15,7 @@ function treesOf(folders: Readonly<Record<string, Record<string, Uint8Array> | A
       return { commit, treeOid: `oid of ${path}`, files, skipped: [] }
     },
     findTreeOids: async () => [],
+    findChart: async () => ({ repository: 'charts', commit: 'd' }),
   }
 }
 

@@ -5,8 +5,9 @@ import { timestampFromMs } from '@bufbuild/protobuf/wkt'
 import { type Problem, ProblemSchema, RevisionSchema } from '@fairlead/proto/common'
 import { AppError } from '@fairlead/shared/errors'
 import type { Insertable, Kysely, Selectable, Transaction } from 'kysely'
-import { InputsReader, type TreeReader } from './render-inputs.ts'
-import { inputHash, type RenderOptions } from './renderer/render.ts'
+import { findMount } from './mounts.ts'
+import { findOtherCommit, InputsReader, type InputsSource, type OtherCommit, type TreeReader } from './render-inputs.ts'
+import { inputHash, type ReadPath, type RenderOptions } from './renderer/render.ts'
 import { findValueFilesElsewhere } from './renderer/render-by-engine.ts'
 import type { ArtifactContent, RenderedApplication, Renderer, StoredArtifact } from './renderer/renderer.ts'
 import type { RendersTable, Schema } from './store/schema.ts'
@@ -20,6 +21,8 @@ export interface RenderTarget extends RenderOptions {
   readonly repository: string
   readonly ref: string
   readonly commit: string
+  /** The commits of the repositories that value files come from; default none. */
+  readonly others?: readonly OtherCommit[]
 }
 
 /** What rendering needs. */
@@ -60,18 +63,63 @@ export async function recordUnchanged(
   const lastOf = (target: RenderTarget): RenderRow | undefined => renders.get(variantKey(target))
   // The last render says what it read; as long as nothing of that has changed, this one would read the same.
   const pathsOf = (target: RenderTarget): string[] => [target.path, ...readElsewhere(lastOf(target))]
-  const paths = [...new Set(targets.flatMap(pathsOf))]
-  const found = await trees.findTreeOids(first.repository, first.commit, paths, signal)
-  const oids = new Map(paths.map((path, index) => [path, found[index]]))
+  const oidsOf = await findOids(
+    trees,
+    targets.map((target) => ({ target, paths: pathsOf(target) })),
+    signal,
+  )
   const isSame = (target: RenderTarget): boolean => {
-    if (oids.get(target.path) === undefined) return false
-    const read = pathsOf(target).map((path) => [path, oids.get(path) ?? null] as const)
-    return lastOf(target)?.input_hash === inputHash(read, target)
+    const read = oidsOf(target)
+    return read !== undefined && lastOf(target)?.input_hash === inputHash(read, target)
   }
   const same = targets.filter(isSame)
   await store.transaction((transaction) => recordSameInputs(transaction, same, lastOf))
   const unchanged = new Set(same)
   return targets.filter((target) => !unchanged.has(target))
+}
+
+/** Where something is that a render read; or what it is, where that cannot change. */
+type Place = { readonly repository: string; readonly commit: string; readonly path: string } | { readonly oid: string }
+
+function placeOf(target: RenderTarget, path: string): Place | undefined {
+  const mount = findMount(path)
+  if (mount === undefined) return { repository: target.repository, commit: target.commit, path }
+  if (mount.kind === 'chart') return { oid: mount.digest }
+  try {
+    return { repository: mount.repository, commit: findOtherCommit(target, mount), path: mount.path }
+  } catch {
+    return undefined
+  }
+}
+
+/** For each target what Git has at its paths; undefined when that cannot be told, or when nothing is at the first of them. All that is in one commit is asked for at once. */
+async function findOids(
+  trees: TreeReader,
+  wanted: readonly { readonly target: RenderTarget; readonly paths: readonly string[] }[],
+  signal: AbortSignal,
+): Promise<(target: RenderTarget) => ReadPath[] | undefined> {
+  const places = wanted.flatMap(({ target, paths }) => paths.flatMap((path) => placeOf(target, path) ?? []))
+  const inGit = places.filter((place) => 'commit' in place)
+  const oids = new Map<string, string | undefined>()
+  for (const group of Map.groupBy(inGit, ({ repository, commit }) => `${repository} ${commit}`).values()) {
+    const [{ repository, commit } = { repository: '', commit: '' }] = group
+    const paths = [...new Set(group.map(({ path }) => path))]
+    const found = await trees.findTreeOids(repository, commit, paths, signal)
+    for (const [index, path] of paths.entries()) oids.set(JSON.stringify([repository, commit, path]), found[index])
+  }
+  const read = new Map(
+    wanted.map(({ target, paths }) => {
+      const each = paths.map((path): ReadPath | undefined => {
+        const place = placeOf(target, path)
+        if (place === undefined) return undefined
+        if ('oid' in place) return [path, place.oid]
+        return [path, oids.get(JSON.stringify([place.repository, place.commit, place.path])) ?? null]
+      })
+      const isKnown = each.every((one) => one !== undefined) && each[0]?.[1] !== null
+      return [target, isKnown ? each : undefined] as const
+    }),
+  )
+  return (target) => read.get(target)
 }
 
 /** Renders the target unless the last attempt had the same inputs, and records the outcome. Throws AppError when the tree cannot be read or rendered at all; that is for recordFailure. */
@@ -116,7 +164,7 @@ export async function renderTarget(
 
 /** Reads and renders, and again with what turns out to be needed, until nothing is. Throws AppError when the files cannot be read, or rendered at all. */
 export async function readAndRender(
-  { trees, renderer }: { readonly trees: Pick<TreeReader, 'readTree'>; readonly renderer: Renderer },
+  { trees, renderer }: { readonly trees: InputsSource; readonly renderer: Renderer },
   target: RenderTarget,
   signal: AbortSignal,
 ): Promise<{ readonly rendered: RenderedApplication; readonly reader: InputsReader }> {

@@ -12,9 +12,10 @@ import { type Artifact, ArtifactReferenceSchema, ArtifactSchema } from '@fairlea
 import { openArtifact } from '@fairlead/shared/artifact'
 import { AppError } from '@fairlead/shared/errors'
 import { load } from 'js-yaml'
+import { otherSourcesOf } from './application-sources.ts'
 import { putInVariables } from './cluster-manifests.ts'
 import type { Labels } from './label-selector.ts'
-import { InputsReader, type TreeReader } from './render-inputs.ts'
+import { InputsReader, type InputsSource, type OtherCommit } from './render-inputs.ts'
 import { type RenderTarget, readAndRender } from './render-stage.ts'
 import { findValueFilesElsewhere, findValueLayers } from './renderer/render-by-engine.ts'
 import { chooseTool } from './renderer/render-tool.ts'
@@ -37,7 +38,7 @@ export interface RenderedApplications {
 /** What it reads. */
 export interface RenderedApplicationsOptions {
   readonly store: Store
-  readonly trees: Pick<TreeReader, 'readTree'>
+  readonly trees: InputsSource
   readonly renderer: Renderer
 }
 
@@ -54,7 +55,8 @@ export function createRenderedApplications(options: RenderedApplicationsOptions)
         revision === ''
           ? await findGiven(store, { application, cluster, variant })
           : await renderAt(options, { application, spec, variant, revision }, signal)
-      const target = targetAt(application, spec, { commit: given.revision.commit, variant })
+      const others = await findOthers(store, spec)
+      const target = targetAt(application, spec, { commit: given.revision.commit, others, variant })
       const { manifests, used, faults } = putInVariables(given.artifact.manifests, spec, cluster)
       return create(RenderApplicationResponseSchema, {
         revision: given.revision,
@@ -112,9 +114,10 @@ async function renderAt(
 ): Promise<Given> {
   const repository = spec.source?.repository ?? ''
   const commit = await findCommit(store, repository, revision)
+  const others = await findOthers(store, spec)
   const { rendered } = await readAndRender(
     { trees, renderer },
-    targetAt(application, spec, { commit, variant }),
+    targetAt(application, spec, { commit, others, variant }),
     signal,
   )
   return {
@@ -122,6 +125,14 @@ async function renderAt(
     artifact: fromBinary(ArtifactSchema, rendered.content),
     problems: rendered.problems,
   }
+}
+
+/** The commits of value files elsewhere, as they are now. */
+async function findOthers({ db }: Store, spec: ApplicationSpec): Promise<OtherCommit[]> {
+  const wanted = otherSourcesOf(spec)
+  if (wanted.length === 0) return []
+  const rows = await db.selectFrom('refs').select(['repository', 'ref', 'commit']).where('commit', '!=', '').execute()
+  return rows.filter((row) => wanted.some(({ repository, ref }) => row.repository === repository && row.ref === ref))
 }
 
 async function findCommit({ db }: Store, repository: string, revision: string): Promise<string> {
@@ -175,7 +186,7 @@ async function findProblems({ db }: Pick<Store, 'db'>, application: string, vari
 
 /** The values of a chart with their origins; none for what is no chart, or where the files cannot be read any more. */
 async function findValues(
-  trees: Pick<TreeReader, 'readTree'>,
+  trees: InputsSource,
   { target, indexes }: { readonly target: RenderTarget; readonly indexes: readonly number[] },
   signal: AbortSignal,
 ) {

@@ -5,13 +5,14 @@ import type { RenderedManifest } from '@fairlead/proto/applications'
 import { SourceLocationSchema } from '@fairlead/proto/common'
 import type { ApplicationSpec, DefinitionDocument } from '@fairlead/proto/definitions'
 import { ArtifactSchema } from '@fairlead/proto/slice'
-import { type ErrorCode, toAppError } from '@fairlead/shared/errors'
+import { AppError, type ErrorCode, toAppError } from '@fairlead/shared/errors'
 import { parseExactJson } from '@fairlead/shared/exact-json'
 import type { ErrorDetail } from '@fairlead/shared/grpc-status'
 import type { SchemaVersion } from '@fairlead/shared/kubernetes-versions'
 import { silentLogger } from '@fairlead/shared/logger'
 import { formatObjectReference, type KubernetesObject } from '@fairlead/shared/object-reference'
 import { isEncrypted } from '@fairlead/shared/sops'
+import { otherSourcesOf } from './application-sources.ts'
 import { type ClusterFacts, putInVariables } from './cluster-manifests.ts'
 import { checkDefinitions } from './definitions/check-definitions.ts'
 import { type Definition, readDocument } from './definitions/document.ts'
@@ -21,7 +22,7 @@ import { createRenderer, type Renderer } from './renderer/renderer.ts'
 import { SchemaChecker } from './schemas/schema-checker.ts'
 import { DISK_COMMIT, DiskSource } from './tracker/disk-source.ts'
 import { readSourceTree } from './tracker/source-reader.ts'
-import { BASE_VARIANT, findOverrides, variantWith } from './variants.ts'
+import { BASE_VARIANT, findOverrides, type Variant, variantWith } from './variants.ts'
 import { targetAt } from './whole-commits.ts'
 
 /** A folder of manifests on disk, as an application would have it. */
@@ -32,6 +33,8 @@ export interface ManifestFolder {
   readonly root: string
   /** What of it is rendered, and how. */
   readonly target: RenderTarget
+  /** Where the files of other Repositories are on disk; default nowhere. */
+  readonly workingCopies?: ReadonlyMap<string, string>
 }
 
 /** A folder or file of a working copy as an application of defaults, named after it, would have it. `path` is from the root, empty for the root itself. */
@@ -132,12 +135,16 @@ function folderOf(definition: Definition, workingCopies: ReadonlyMap<string, str
   const { name, spec } = definition
   const root = workingCopies.get(spec.source?.repository ?? '')
   if (root === undefined) return []
-  const base = { name, root, target: targetAt(name, spec, { commit: DISK_COMMIT, variant: BASE_VARIANT }) }
+  const others = otherSourcesOf(spec)
+    .filter(({ repository }) => workingCopies.has(repository))
+    .map((other) => ({ ...other, commit: DISK_COMMIT }))
+  const targetOf = (variant: Variant) => targetAt(name, spec, { commit: DISK_COMMIT, others, variant })
+  const base = { name, root, workingCopies, target: targetOf(BASE_VARIANT) }
   // Which of them count together depends on the clusters: each is tried by itself.
   const overridden = spec.overrides.map((_override, index) => ({
+    ...base,
     name: `${name} (overrides[${index}])`,
-    root,
-    target: targetAt(name, spec, { commit: DISK_COMMIT, variant: variantWith(spec, [index]) }),
+    target: targetOf(variantWith(spec, [index])),
   }))
   return [base, ...overridden]
 }
@@ -186,12 +193,17 @@ export interface WorkingCopy {
 }
 
 async function renderFolder(renderer: Renderer, folder: ManifestFolder, signal: AbortSignal): Promise<Rendered> {
-  const { name: application, root, target } = folder
-  const source = new DiskSource(root)
-  const readTree: TreeReader['readTree'] = async (_repository, commit, path) =>
-    await Promise.resolve(readSourceTree(source, commit, path))
+  const { name: application, root, target, workingCopies } = folder
+  const rootOf = (repository: string): string =>
+    repository === target.repository ? root : (workingCopies?.get(repository) ?? root)
+  const readTree: TreeReader['readTree'] = async (repository, commit, path) =>
+    await Promise.resolve(readSourceTree(new DiskSource(rootOf(repository)), commit, path))
+  const findChart: TreeReader['findChart'] = ({ address }) =>
+    Promise.reject(
+      new AppError('NotFound', `nothing is fetched from ${address} here; run \`helm dependency build\` before`),
+    )
   try {
-    const { rendered } = await readAndRender({ trees: { readTree }, renderer }, target, signal)
+    const { rendered } = await readAndRender({ trees: { readTree, findChart }, renderer }, target, signal)
     const { content, problems } = rendered
     const findings = problems.map(({ code, message, object, source }): Finding => {
       const place = { file: source?.file ?? '', ...(source?.line ? { line: source.line } : {}) }

@@ -2,8 +2,10 @@
 // that moves from one to another is handed over instead of being deleted in between.
 import { toJson } from '@bufbuild/protobuf'
 import { type ApplicationSpec, RenderOptionsSchema } from '@fairlead/proto/definitions'
+import { otherSourcesOf } from './application-sources.ts'
 import { type ApplicationDefinition, type FleetSnapshot, refKey } from './fleet-snapshot.ts'
 import { followedRef } from './package-reference.ts'
+import type { OtherCommit } from './render-inputs.ts'
 import type { RenderTarget } from './render-stage.ts'
 import type { RenderSettings } from './renderer/render-tool.ts'
 import { type Variant, VariantIndex, variantKey } from './variants.ts'
@@ -17,14 +19,22 @@ export function findTargets(
   const { source } = spec
   const commit = source && commits.get(refKey(source.repository, followedRef(source)))
   if (commit === undefined) return []
-  return variants.neededOf(spec, clusters).map((variant) => targetAt(name, spec, { commit, variant }))
+  const others = otherSourcesOf(spec).flatMap(({ repository, ref }): OtherCommit[] => {
+    const other = commits.get(refKey(repository, ref))
+    return other === undefined ? [] : [{ repository, ref, commit: other }]
+  })
+  return variants.neededOf(spec, clusters).map((variant) => targetAt(name, spec, { commit, others, variant }))
 }
 
 /** What an application is rendered from at a commit, in a variant. */
 export function targetAt(
   name: string,
   spec: ApplicationSpec,
-  { commit, variant: { id, overrides } }: { readonly commit: string; readonly variant: Variant },
+  {
+    commit,
+    others = [],
+    variant: { id, overrides },
+  }: { readonly commit: string; readonly others?: readonly OtherCommit[]; readonly variant: Variant },
 ): RenderTarget {
   const { source } = spec
   const { repository = '', path: ownPath = '' } = source ?? {}
@@ -37,6 +47,7 @@ export function targetAt(
     // The JSON of the message is what RenderSettings describes.
     ...(spec.render ? { render: toJson(RenderOptionsSchema, spec.render) as RenderSettings } : {}),
     ...(overrides.length > 0 ? { overrides } : {}),
+    ...(others.length > 0 ? { others } : {}),
   }
 }
 

@@ -81,7 +81,10 @@ function makeServer(listen = '127.0.0.1:0'): ApiServer {
     previews: createPreviews({ store, view, commander: () => undefined }),
     rendered: createRenderedApplications({
       store,
-      trees: { readTree: () => Promise.reject(new Error('no trees')) },
+      trees: {
+        readTree: () => Promise.reject(new Error('no trees')),
+        findChart: () => Promise.reject(new Error('no charts')),
+      },
       renderer: createRenderer({ logger: silentLogger }),
     }),
     approvals: createApprovals({

@@ -9,13 +9,14 @@ import { findHealthProblems } from './health-rules.ts'
 import { findIgnoreProblems } from './ignore-rules.ts'
 import { findOverrideProblems } from './override-rules.ts'
 import { findRenderProblems } from './render-rules.ts'
-import { findPathProblem } from './source-path.ts'
+import { findPathProblem, normalizePath } from './source-path.ts'
 
 const ADOPT_VALUES: readonly string[] = ['', 'never', 'ifEqual', 'always']
 const DELETION_POLICIES: readonly string[] = ['', 'delete', 'orphan']
 const VALIDATE_VALUES: readonly string[] = ['', 'server']
 const SUBDOMAIN = /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?(\.[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)*$/
 const MAX_REF_LENGTH = 255
+const MAX_VALUE_FILES = 50
 
 /** Everything that is wrong with an application. `isRepository` says whether a name is that of a repository. */
 export function findApplicationProblems(
@@ -26,6 +27,7 @@ export function findApplicationProblems(
   const adopt = spec.sync?.adopt ?? ''
   return [
     ...findSourceProblems(spec.source, isRepository),
+    ...findValueFileProblems(spec, isRepository),
     ...findPlacementProblems(spec.placement),
     ...problemAt('spec.namespace', namespaceProblem),
     ...problemAt(
@@ -56,6 +58,32 @@ function findSourceProblems(
     ...problemAt('spec.source.chart', findChartProblem(source.chart)),
     ...findPlaceProblems('spec.source', source),
   ]
+}
+
+/** What is wrong with value files of other repositories. */
+function findValueFileProblems(
+  { render, overrides }: ApplicationSpec,
+  isRepository: (name: string) => boolean,
+): FieldProblem[] {
+  const lists = [
+    { field: 'spec.render.helm', helm: render?.helm },
+    ...overrides.map(({ helm }, index) => ({ field: `spec.overrides[${index}].helm`, helm })),
+  ]
+  return lists.flatMap(({ field, helm }) => {
+    const files = helm?.valuesFrom ?? []
+    if (files.length > MAX_VALUE_FILES) return problemAt(`${field}.valuesFrom`, `are more than ${MAX_VALUE_FILES}`)
+    return files.flatMap((file, index) => {
+      const at = `${field}.valuesFrom[${index}]`
+      return [
+        ...problemAt(`${at}.repository`, findRepositoryReferenceProblem(file.repository, isRepository)),
+        ...problemAt(
+          `${at}.path`,
+          normalizePath(file.path) === '' ? 'is missing: the file with the values' : undefined,
+        ),
+        ...findPlaceProblems(at, file),
+      ]
+    })
+  })
 }
 
 function findRepositoryReferenceProblem(name: string, isRepository: (name: string) => boolean): string | undefined {

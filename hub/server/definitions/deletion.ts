@@ -2,6 +2,7 @@
 import type { SyncOptions } from '@fairlead/proto/definitions'
 import { AppError } from '@fairlead/shared/errors'
 import type { Transaction } from 'kysely'
+import { sourcesOf } from '../application-sources.ts'
 import { writeAudit } from '../store/audit.ts'
 import { readApplicationSpec } from '../store/definition-rows.ts'
 import type { Owner, Schema } from '../store/schema.ts'
@@ -54,7 +55,9 @@ export async function deleteRepository(
     .where('deleting', 'is', null)
     .orderBy('name')
     .execute()
-  const users = applications.filter(({ spec }) => readApplicationSpec(spec).source?.repository === name)
+  const users = applications.filter(({ spec }) =>
+    sourcesOf(readApplicationSpec(spec)).some(({ repository }) => repository === name),
+  )
   if (users.length > 0) {
     const names = users.map((user) => user.name)
     throw inUse('Repository', name, names)

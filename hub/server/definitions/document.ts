@@ -129,7 +129,8 @@ function decode(kind: DefinitionKind, value: JsonObject) {
     return { ...head, kind, spec }
   }
   const spec = fromJson(ApplicationSpecSchema, value.spec ?? {})
-  for (const each of [spec.source, ...spec.overrides]) {
+  const helm = [spec.render?.helm, ...spec.overrides.map((override) => override.helm)]
+  for (const each of [spec.source, ...spec.overrides, ...helm.flatMap((one) => one?.valuesFrom ?? [])]) {
     if (each && isRelative(each.path)) each.path = normalizePath(each.path)
   }
   return { ...head, kind, spec }

@@ -446,12 +446,7 @@ test('where the definition says so, lookup finds nothing', () => {
   expect(told(render(files, { render: { helm: { emptyLookup: true } } }))).toEqual([])
 })
 
-test('dependencies must be in charts/, and a library chart is none to run', () => {
-  const dependency =
-    'apiVersion: v2\nname: web\nversion: 1.0.0\ndependencies:\n- name: db\n  version: 1.0.0\n  repository: https://example.com\n'
-  expect(told(render({ ...chart, 'app/Chart.yaml': dependency }))).toEqual([
-    'RenderFailed app/Chart.yaml:4: dependencies that are not in charts/: db; run `helm dependency build` and commit charts/',
-  ])
+test('a library chart is none to run, and a chart says for which Kubernetes it is', () => {
   expect(told(render({ ...chart, 'app/Chart.yaml': `${chart['app/Chart.yaml']}type: library\n` }))).toEqual([
     'RenderFailed app/Chart.yaml:4: a library chart cannot be run by itself',
   ])

@@ -1,5 +1,6 @@
 // Asks the engine, and takes what it made: with Helm's hooks as ours, and encrypted manifests as they stand in Git.
 import { toAppError } from '@fairlead/shared/errors'
+import { formatValuesMount } from '../mounts.ts'
 import type { EngineAnswer, EngineHelmOptions, EngineHelmValues, EngineRequest } from './engine-messages.ts'
 import { adaptHelmObject } from './helm-objects.ts'
 import { DEFAULT_API_VERSIONS, DEFAULT_KUBE_VERSION } from './kubernetes-apis.ts'
@@ -91,11 +92,15 @@ export function findValueLayers(
   { path, render, overrides = [] }: RenderOptions,
   nameOf: (index: number) => string = () => 'overrides[]',
 ): (EngineHelmValues | OutsideFile)[] {
-  const layersOf = ({ valueFiles = [], values }: HelmSettings, field: string): (EngineHelmValues | OutsideFile)[] => [
+  const layersOf = (
+    { valueFiles = [], valuesFrom = [], values }: HelmSettings,
+    field: string,
+  ): (EngineHelmValues | OutsideFile)[] => [
     ...valueFiles.map((written) => {
       const file = resolvePath(path, written)
       return file === undefined ? { field: `${field}.valueFiles`, written } : { file }
     }),
+    ...valuesFrom.map(({ ref = '', ...file }) => ({ file: formatValuesMount({ ref, ...file }) })),
     ...(values ? [{ field: `${field}.values`, values }] : []),
   ]
   return [

@@ -10,7 +10,7 @@ export interface RenderSettings {
 /** What is otherwise on some clusters, without the choice of them: fairlead.v1.Override as JSON. */
 export interface RenderOverride {
   readonly path?: string
-  readonly helm?: Pick<HelmSettings, 'valueFiles' | 'values' | 'kubeVersion' | 'apiVersions'>
+  readonly helm?: Pick<HelmSettings, 'valueFiles' | 'valuesFrom' | 'values' | 'kubeVersion' | 'apiVersions'>
   readonly kustomize?: KustomizeChanges
 }
 
@@ -26,11 +26,20 @@ export interface HelmSettings {
   readonly releaseName?: string
   /** As they are written: relative to the application's path. */
   readonly valueFiles?: readonly string[]
+  /** Of other repositories. */
+  readonly valuesFrom?: readonly ValueFile[]
   readonly values?: Readonly<Record<string, unknown>>
   readonly kubeVersion?: string
   readonly apiVersions?: readonly string[]
   readonly skipCrds?: boolean
   readonly emptyLookup?: boolean
+}
+
+/** A file of values in another repository. */
+export interface ValueFile {
+  readonly repository: string
+  readonly ref?: string
+  readonly path: string
 }
 
 /** Who makes objects of the files. */
@@ -102,9 +111,9 @@ export function resolvePath(folder: string, written: string): string | undefined
   return parts.join('/')
 }
 
-/** True for a path that is the folder or below it; every path is below the empty one. */
+/** True for a path that is the folder or below it; every path of the repository is below the empty one. */
 export function isWithin(path: string, folder: string): boolean {
-  return folder === '' || path === folder || path.startsWith(`${folder}/`)
+  return folder === '' ? !path.startsWith('/') : path === folder || path.startsWith(`${folder}/`)
 }
 
 /** The name of a file directly in a folder; empty for any other. */

@@ -20,6 +20,9 @@ export interface FollowerContext {
 
 /** Webhooks have polls follow each other no faster than this, in milliseconds. */
 const HINT_SPACING_MS = 250
+/** A version of a chart is taken to stay what it is for this long, in milliseconds: many applications may depend on it. */
+const CHART_MS = 60_000
+const MAX_CHARTS = 1_000
 const HINTED = 'hinted'
 /** Longest wait after failures, in milliseconds, unless the poll interval is longer. */
 const MAX_FAILURE_WAIT_MS = 120_000
@@ -34,6 +37,7 @@ export class Follower {
   #lock: Promise<unknown> = Promise.resolve()
   #failures = 0
   #polledAtMs = 0
+  readonly #charts = new Map<string, { readonly commit: string | undefined; readonly untilMs: number }>()
   /** The server asked to be left alone until then, by performance.now; a webhook is no reason not to. */
   #busyUntilMs = 0
 
@@ -87,6 +91,17 @@ export class Follower {
     this.#repository = repository
     this.#failures = 0
     this.refresh()
+  }
+
+  /** What a version of a chart is, brought; undefined where there are no charts. A version that was asked for a moment ago is not asked for again. Rejects as RefSource.bringChart does. */
+  async bringChart(chart: { readonly name: string; readonly version: string }): Promise<string | undefined> {
+    const key = JSON.stringify([this.#repository.spec.url, chart.name, chart.version])
+    const known = this.#charts.get(key)
+    if (known && performance.now() < known.untilMs) return known.commit
+    const commit = await this.#exclusive((signal) => this.#context.source.bringChart(this.#repository, chart, signal))
+    if (this.#charts.size >= MAX_CHARTS) this.#charts.clear()
+    this.#charts.set(key, { commit, untilMs: performance.now() + CHART_MS })
+    return commit
   }
 
   /** Brings `commit` again, because it turned out to be lost or damaged. Rejects as a poll's fetch does. */

@@ -82,6 +82,10 @@ export class GitSource implements RefSource {
     return this.#pushed.nextLookMs()
   }
 
+  bringChart(): Promise<undefined> {
+    return Promise.resolve(undefined)
+  }
+
   async repair(repository: FollowedRepository, commit: string, signal: AbortSignal): Promise<void> {
     const known = await this.#context.readCommits()
     const others = new Set(known.values())

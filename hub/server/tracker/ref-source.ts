@@ -4,7 +4,7 @@ import type { PushedRef } from './pushed-refs.ts'
 import type { SourceTree } from './source-tree.ts'
 import type { FollowedRepository, RefOutcome } from './tracked-rows.ts'
 
-/** Looks refs up. One method at a time is called of poll and repair. */
+/** Looks refs up. One method at a time is called of poll, bringChart and repair. */
 export interface RefSource {
   /** Number of fetches so far: when it has grown, what could not be read may be there now. */
   readonly fetches: number
@@ -12,6 +12,12 @@ export interface RefSource {
   findLfs(repository: FollowedRepository): LfsReader | undefined
   /** Looks at every ref that is asked for, and brings what they name. Rejects for what concerns the whole repository. */
   poll(repository: FollowedRepository, signal: AbortSignal): Promise<RefOutcome[]>
+  /** What a version of a chart is, brought; undefined where there are no charts. Rejects as poll's outcomes and poll do. */
+  bringChart(
+    repository: FollowedRepository,
+    chart: { readonly name: string; readonly version: string },
+    signal: AbortSignal,
+  ): Promise<string | undefined>
   /** Brings `commit` again, because what is here turned out to lack or to have lost something. Rejects as poll does. */
   repair(repository: FollowedRepository, commit: string, signal: AbortSignal): Promise<void>
   /** Has the next poll try again what could not be brought. */

@@ -5,7 +5,7 @@ import { ProblemSchema } from '@fairlead/proto/common'
 import { ApplicationSpecSchema, type RepositorySpec, RepositorySpecSchema } from '@fairlead/proto/definitions'
 import type { AppError } from '@fairlead/shared/errors'
 import type { Kysely } from 'kysely'
-import { followedRef } from '../package-reference.ts'
+import { sourcesOf } from '../application-sources.ts'
 import type { Schema } from '../store/schema.ts'
 import type { Store } from '../store/store.ts'
 
@@ -42,8 +42,8 @@ export async function readFollowed(db: Kysely<Schema>, pollIntervalDefaultMs: nu
   const applications = await db.selectFrom('applications').select('spec').where('deleting', 'is', null).execute()
   const refs = new Map<string, Set<string>>(repositories.map(({ name }) => [name, new Set()]))
   for (const { spec } of applications) {
-    const source = fromJsonString(ApplicationSpecSchema, spec, { ignoreUnknownFields: true }).source
-    if (source) refs.get(source.repository)?.add(followedRef(source))
+    const application = fromJsonString(ApplicationSpecSchema, spec, { ignoreUnknownFields: true })
+    for (const { repository, ref } of sourcesOf(application)) refs.get(repository)?.add(ref)
   }
   return repositories.map(({ name, spec: json }) => {
     const spec = fromJsonString(RepositorySpecSchema, json, { ignoreUnknownFields: true })

@@ -7,7 +7,8 @@ import { equals } from '@bufbuild/protobuf'
 import { RepositorySpecSchema } from '@fairlead/proto/definitions'
 import { AppError, isAborted } from '@fairlead/shared/errors'
 import type { Logger } from '@fairlead/shared/logger'
-import { holdsPackages } from '../package-reference.ts'
+import { holdsPackages, isOciAddress } from '../package-reference.ts'
+import { addressKey } from '../repository-address.ts'
 import type { SecretSources } from '../secret-source.ts'
 import type { Store } from '../store/store.ts'
 import { createWorkerPool, type WorkerPool, workerUrl } from '../worker-pool.ts'
@@ -73,6 +74,11 @@ export interface Tracker {
   stop(): Promise<void>
   /** Every file below `path` (a folder, a file, or empty for the root) at a commit that is in the refs table. A mirror that lost it is fetched again first. Rejects with NotFound for a repository that is not followed, PathNotFound, UnsafePath, LimitExceeded, FetchFailed or what keeps the repository from being fetched, Aborted. */
   readTree(repository: string, commit: string, path: string, signal: AbortSignal): Promise<SourceTree>
+  /** Where a version of a chart is, by the address of its repository; brings it. Rejects with NotFound when no Repository has that address, or with why it cannot be had. */
+  findChart(
+    chart: { readonly address: string; readonly name: string; readonly version: string },
+    signal: AbortSignal,
+  ): Promise<{ readonly repository: string; readonly commit: string }>
   /** The treeOid that readTree would give for each path, in far less time; undefined where readTree would reject. */
   findTreeOids(
     repository: string,
@@ -181,6 +187,27 @@ class RunningTracker implements Tracker {
     return this.#read(repository, commit, (mirror, follower) =>
       mirror.findTreeOids(commit, paths, { withLfs: follower.lfs !== undefined, signal }),
     )
+  }
+
+  async findChart(
+    { address, ...chart }: { readonly address: string; readonly name: string; readonly version: string },
+    signal: AbortSignal,
+  ): Promise<{ readonly repository: string; readonly commit: string }> {
+    await this.#reload
+    const key = addressKey(address)
+    const candidates = [...this.#followers.values()].filter(
+      ({ repository: { spec } }) =>
+        spec.helm && isOciAddress(spec.url) === isOciAddress(address) && addressKey(spec.url) === key,
+    )
+    // Of several any will do; the first has the same credentials at each time.
+    const [follower] = candidates.sort((a, b) => (a.repository.name < b.repository.name ? -1 : 1))
+    if (!follower || key === undefined) {
+      throw new AppError('NotFound', `no Repository with helm: {} has the address ${address.slice(0, 200)}; define one`)
+    }
+    const commit = await follower.bringChart(chart)
+    signal.throwIfAborted()
+    if (commit === undefined) throw new AppError('NotFound', `${address} has no charts`)
+    return { repository: follower.repository.name, commit }
   }
 
   /** Reads from a mirror, and once more after it was fetched anew if it turned out to be damaged. */

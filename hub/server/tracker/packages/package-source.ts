@@ -4,7 +4,7 @@ import { createHash } from 'node:crypto'
 import { AppError, toAppError } from '@fairlead/shared/errors'
 import type { Logger } from '@fairlead/shared/logger'
 import { parseCosignKeys } from '../../cosign-keys.ts'
-import { isTag, type PackageRef, parsePackageRef, placeOf, tagOf } from '../../package-reference.ts'
+import { followedRef, isTag, type PackageRef, parsePackageRef, placeOf, tagOf } from '../../package-reference.ts'
 import { readSecretText } from '../../secret-source.ts'
 import { findVersionRange, isVersionRef, newestTag } from '../../version-range.ts'
 import type { GitHttp, GitRemote } from '../git-http.ts'
@@ -68,6 +68,8 @@ export class PackageSource implements RefSource {
   readonly #signed = new Set<string>()
   /** Digests of charts whose index names none, by address. */
   readonly #digests = new Map<string, string>()
+  /** Charts of the index that somebody asked for. */
+  readonly #charts = new Set<string>()
   /** The index that was read last, and what the server said of it. */
   #index:
     | { readonly validators: Record<string, string>; readonly charts: string; readonly versions: ChartVersions }
@@ -102,6 +104,18 @@ export class PackageSource implements RefSource {
     const outcomes: RefOutcome[] = []
     for (const ref of repository.refs) outcomes.push(await this.#pollRef(ref, round))
     return outcomes
+  }
+
+  async bringChart(
+    repository: FollowedRepository,
+    { name, version }: { readonly name: string; readonly version: string },
+    signal: AbortSignal,
+  ): Promise<string | undefined> {
+    const ref = followedRef({ chart: name, ref: version })
+    const round = await this.#begin({ ...repository, refs: [...repository.refs, ref] }, signal)
+    const outcome = await this.#pollRef(ref, round)
+    if ('problem' in outcome) throw outcome.problem
+    return outcome.commit
   }
 
   async repair(repository: FollowedRepository, commit: string, signal: AbortSignal): Promise<void> {
@@ -241,7 +255,9 @@ export class PackageSource implements RefSource {
   async #readVersions(round: Round): Promise<ChartVersions> {
     return await once(round, 'index', async () => {
       const refs = round.repository.refs.flatMap((ref) => parsed(round.repository, ref))
-      const charts = [...new Set(refs.map(({ chart }) => chart))].sort()
+      // Those that were asked for once are asked for again: each other set would have the whole index read anew.
+      for (const { chart } of refs) this.#charts.add(chart)
+      const charts = [...this.#charts].sort()
       const key = JSON.stringify([round.remote.url, charts])
       const last = this.#index?.charts === key ? this.#index : undefined
       const answer = await this.#send(round, (options) =>
