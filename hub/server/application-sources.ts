@@ -1,6 +1,6 @@
 // Everything that an application has from repositories: what it is rendered from, and value files elsewhere. Pure.
 import type { ApplicationSpec } from '@fairlead/proto/definitions'
-import { followedRef } from './package-reference.ts'
+import { followedRef } from '@fairlead/shared/followed-ref'
 
 /** A repository, and the ref of it that is followed. */
 export interface FollowedSource {
@@ -8,11 +8,14 @@ export interface FollowedSource {
   readonly ref: string
 }
 
-/** All of them, each once; none twice. */
-export function sourcesOf(spec: Pick<ApplicationSpec, 'source' | 'render' | 'overrides'>): FollowedSource[] {
-  const { source } = spec
+/** All of them, each once. */
+export function sourcesOf(
+  spec: Pick<ApplicationSpec, 'source' | 'render' | 'overrides' | 'forEach'>,
+): FollowedSource[] {
+  const { source, forEach } = spec
   const own = source ? [{ repository: source.repository, ref: followedRef(source) }] : []
-  return unique([...own, ...otherSourcesOf(spec)])
+  const inputs = [forEach?.folders, forEach?.file].flatMap((each) => each ?? [])
+  return unique([...own, ...inputs.map(({ repository, ref }) => ({ repository, ref })), ...otherSourcesOf(spec)])
 }
 
 /** Those of value files. */

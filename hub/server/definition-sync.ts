@@ -9,8 +9,8 @@ import { AppError, isAborted, toAppError } from '@fairlead/shared/errors'
 import type { Logger } from '@fairlead/shared/logger'
 import type { Kysely, Transaction } from 'kysely'
 import { locateProblem, type ReadCommit, readCommitContent } from './definitions/commit-content.ts'
-import { type DefinitionPlan, type PlanProblem, planDefinitions } from './definitions/definition-plan.ts'
-import { deleteApplication, deleteRepository } from './definitions/deletion.ts'
+import { type PlanProblem, planDefinitions } from './definitions/definition-plan.ts'
+import { removeDefinitions } from './definitions/removal.ts'
 import { holdDefinition, readSpecs, readStored, storeDefinition } from './definitions/stored-definition.ts'
 import { readProblems, readRepositorySpec } from './store/definition-rows.ts'
 import type { Owner, Schema } from './store/schema.ts'
@@ -177,7 +177,7 @@ async function take(
 ): Promise<Taken> {
   const owner: Owner = `git:${repository}`
   const stored = { rows: await readStored(transaction), specs: await readSpecs(transaction, []) }
-  const plan = planDefinitions(content, stored, { repository, adopt: source.adopt })
+  const plan = planDefinitions(content, stored, { owner, place: 'Git', adopt: source.adopt })
   const changed: string[] = []
   for (const definition of plan.store) {
     const { file = '', line = 0 } = definition.source
@@ -187,39 +187,10 @@ async function take(
     if (action !== 'unchanged') changed.push(`${definition.kind}/${definition.name}`)
   }
   for (const row of plan.hold) await holdDefinition(transaction, row)
-  const left = await removeAll(transaction, plan.remove, owner, nowMs)
+  const left = await removeDefinitions(transaction, plan.remove, { owner, nowMs, place: 'Git' })
   changed.push(...left.changed)
   const problems = [...plan.problems, ...left.problems].map((problem) => locateProblem(problem, content.sources))
   return { changed, problems }
-}
-
-/** Deletes in whatever order others allow: what depends on something goes before it. */
-async function removeAll(
-  transaction: Transaction<Schema>,
-  rows: DefinitionPlan['remove'],
-  owner: Owner,
-  nowMs: number,
-): Promise<Taken> {
-  const changed: string[] = []
-  for (let left = [...rows]; ; ) {
-    const problems: PlanProblem[] = []
-    const refused: typeof left = []
-    for (const row of left) {
-      const deletion = { name: row.name, actor: owner, owner, nowMs }
-      try {
-        if (row.kind === 'Application') await deleteApplication(transaction, { ...deletion, orphan: false })
-        else await deleteRepository(transaction, deletion)
-        changed.push(`${row.kind}/${row.name}`)
-      } catch (error) {
-        if (!(error instanceof AppError) || error.code !== 'FailedPrecondition') throw error
-        refused.push(row)
-        const message = `is gone from Git, but stays: ${error.message}`
-        problems.push({ code: 'FailedPrecondition', object: `${row.kind}/${row.name}`, message })
-      }
-    }
-    if (refused.length === 0 || refused.length === left.length) return { changed, problems }
-    left = refused
-  }
 }
 
 /** Repositories that are followed for definitions, with a commit to read. */

@@ -16,6 +16,7 @@ import { type Commander, createCommander } from './commander/commander.ts'
 import { type HubConfig, splitAddress } from './config.ts'
 import { createDefinitionSync, type DefinitionSync } from './definition-sync.ts'
 import { createDefinitions } from './definitions/definitions.ts'
+import { createGeneratorSync, type GeneratorSync } from './generator-sync.ts'
 import { startHousekeeping } from './housekeeping.ts'
 import type { Connections } from './nats/connections.ts'
 import { type NatsLink, startNats } from './nats/nats.ts'
@@ -122,6 +123,7 @@ interface Flow {
   readonly tracker: Tracker
   readonly pipeline: Pipeline
   readonly definitionSync: DefinitionSync
+  readonly generatorSync: GeneratorSync
   /** Told after definitions came from Git. */
   onDefinitionsTaken: () => void
   /** Undefined while NATS was never connected. */
@@ -148,6 +150,7 @@ function startFlow(config: HubConfig, parts: FlowParts, lifecycle: Lifecycle): F
     pollIntervalDefaultMs: config.pollIntervalDefaultMs,
     onChange: () => {
       flow.definitionSync.wake()
+      flow.generatorSync.wake()
       pipeline.wake()
       refreshView([])
     },
@@ -173,15 +176,27 @@ function startFlow(config: HubConfig, parts: FlowParts, lifecycle: Lifecycle): F
   lifecycle.add('tracker', () => tracker.stop())
   const definitionSync = createDefinitionSync({ store, tracker, onChange: () => flow.onDefinitionsTaken(), logger })
   lifecycle.add('definitions', () => definitionSync.stop())
+  const generatorSync = createGeneratorSync({ store, tracker, onChange: () => flow.onDefinitionsTaken(), logger })
+  lifecycle.add('generators', () => generatorSync.stop())
   const onDefinitionsTaken = (): void => {
     tracker.refresh()
     pipeline.wake()
     refreshView([])
   }
   const commander = (): Commander | undefined => linked?.commander
-  const flow: Flow = { tracker, renderer, pipeline, definitionSync, onDefinitionsTaken, commander, refreshView }
+  const flow: Flow = {
+    tracker,
+    renderer,
+    pipeline,
+    definitionSync,
+    generatorSync,
+    onDefinitionsTaken,
+    commander,
+    refreshView,
+  }
   tracker.start()
   definitionSync.start()
+  generatorSync.start()
   pipeline.start()
   return flow
 }
@@ -272,6 +287,7 @@ async function startApi(config: HubConfig, parts: ApiParts, lifecycle: Lifecycle
   let port = splitAddress(config.listen).port
   const publicAddress = (): string => config.publicAddress ?? `${publicHost(config, config.listen)}:${port}`
   const onClustersChange = (): void => {
+    flow.generatorSync.wake()
     flow.pipeline.wake()
     flow.refreshView([])
   }

@@ -1,12 +1,6 @@
+import { followedRef } from '@fairlead/shared/followed-ref'
 import { expect, test } from 'vitest'
-import {
-  findOciAddressProblem,
-  followedRef,
-  holdsPackages,
-  isDigestRef,
-  parsePackageRef,
-  placeOf,
-} from './package-reference.ts'
+import { findOciAddressProblem, holdsPackages, isDigestRef, parsePackageRef, placeOf } from './package-reference.ts'
 
 const hex = 'a'.repeat(64)
 const helm = { $typeName: 'fairlead.v1.HelmRepository' as const }

@@ -1,5 +1,5 @@
 // The addresses of registries and Helm repositories, and the refs that name versions and digests of their packages. Pure.
-import type { ApplicationSource, RepositorySpec } from '@fairlead/proto/definitions'
+import type { RepositorySpec } from '@fairlead/proto/definitions'
 import { AppError } from '@fairlead/shared/errors'
 
 /** Where a repository's packages are. */
@@ -55,11 +55,6 @@ export function placeOf({ url, helm }: Pick<RepositorySpec, 'url' | 'helm'>, cha
     throw new AppError('InvalidArgument', `${name} is no name in an OCI registry`)
   }
   return { kind: 'oci', registry: `${insecure ? 'http' : 'https'}://${host}`, name }
-}
-
-/** The ref that is followed for a source: `<chart>:<ref>` where it names a chart, else the ref alone. */
-export function followedRef({ chart, ref }: Pick<ApplicationSource, 'chart' | 'ref'>): string {
-  return chart === '' ? ref : `${chart}:${ref}`
 }
 
 /** What a followed ref asks for: a version, `semver:<range>`, `sha256:<digest>`, `<version>@sha256:<digest>`, a bare digest, or nothing. Throws InvalidArgument with what is wrong. */

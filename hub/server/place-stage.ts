@@ -135,7 +135,8 @@ function placeVariants(
   clusters: readonly PlaceableCluster[],
   variants: VariantIndex,
 ): ReadonlyMap<string, string> {
-  const placed = new Set(placeApplication(spec.placement, clusters))
+  // What makes others runs nowhere itself.
+  const placed = new Set(spec.forEach ? [] : placeApplication(spec.placement, clusters))
   const selected = clusters.filter(({ id }) => placed.has(id))
   return new Map(selected.map((cluster) => [cluster.id, variants.of(spec, cluster).id]))
 }

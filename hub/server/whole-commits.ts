@@ -2,9 +2,9 @@
 // that moves from one to another is handed over instead of being deleted in between.
 import { toJson } from '@bufbuild/protobuf'
 import { type ApplicationSpec, RenderOptionsSchema } from '@fairlead/proto/definitions'
+import { followedRef } from '@fairlead/shared/followed-ref'
 import { otherSourcesOf } from './application-sources.ts'
 import { type ApplicationDefinition, type FleetSnapshot, refKey } from './fleet-snapshot.ts'
-import { followedRef } from './package-reference.ts'
 import type { OtherCommit } from './render-inputs.ts'
 import type { RenderTarget } from './render-stage.ts'
 import type { RenderSettings } from './renderer/render-tool.ts'

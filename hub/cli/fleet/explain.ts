@@ -2,6 +2,7 @@
 import type { Cluster } from '@fairlead/proto/clusters'
 import type { Application, Repository, TrackedRef } from '@fairlead/proto/definitions'
 import type { Deployment, FleetStatus } from '@fairlead/proto/fleet'
+import { followedRef } from '@fairlead/shared/followed-ref'
 import { heldPrunesOf } from '../output/held-prunes.ts'
 import { formatHook } from '../output/hooks.ts'
 import { clusterNote, deploymentProblems, formatDrift } from '../output/status-view.ts'
@@ -33,14 +34,15 @@ export function explainApplication(
   { now, cluster = '' }: ExplainOptions,
 ): string[] {
   const { reasons } = assessReadiness(status, { cluster })
-  const verdict =
-    reasons.length === 0
-      ? ['Synced and Healthy on every cluster that it selects.']
-      : ['Not where it should be:', ...reasons.map((reason) => `  ${reason}`)]
+  const isGenerator = application.spec?.forEach !== undefined
+  const good = isGenerator
+    ? 'Everything that it is given is made.'
+    : 'Synced and Healthy on every cluster that it selects.'
+  const verdict = reasons.length === 0 ? [good] : ['Not where it should be:', ...reasons.map((reason) => `  ${reason}`)]
   return [
-    ...explainGit(application, status.repositories, now),
+    ...(isGenerator ? explainGenerator(application, now) : explainGit(application, status.repositories, now)),
     ...explainOwner(application),
-    ...explainRender(application, now),
+    ...(isGenerator ? [] : explainRender(application, now)),
     ...status.deployments.flatMap((deployment) =>
       explainDeployment(
         deployment,
@@ -53,13 +55,29 @@ export function explainApplication(
   ]
 }
 
+/** One that makes others. */
+function explainGenerator({ metadata, spec, status }: Application, now: number): string[] {
+  const { folders, file, clusters } = spec?.forEach ?? {}
+  const source = folders ?? file
+  const what = folders ? 'folder' : file ? 'entry of' : clusters ? 'cluster that it selects' : 'thing'
+  const from = source ? ` ${plain(source.path)} of repository ${plain(source.repository)}` : ''
+  return [
+    `${plain(metadata?.name ?? '')}: makes ${plural(status?.generated ?? 0, 'Application')}, one for each ${what}${from}`,
+    ...(spec?.suspend ? ['  suspended: it makes, changes and removes none'] : []),
+    ...(status?.problems ?? []).map((problem) => `  inputs: ${formatProblem(problem, now)}`),
+  ]
+}
+
 function explainGit(application: Application, repositories: readonly Repository[], now: number): string[] {
   const source = application.spec?.source
   const repository = repositories.find((one) => one.metadata?.name === source?.repository)
-  const head = `${plain(application.metadata?.name ?? '')}: ${plain(source?.path ?? '') || 'the root'} of repository ${plain(source?.repository ?? '')}, ${plain(source?.ref ?? '') || 'default branch'}`
+  const { chart = '', path = '', ref = '' } = source ?? {}
+  const what = chart === '' ? plain(path) || 'the root' : `chart ${plain(chart)}`
+  const newest = repository?.spec?.helm || repository?.spec?.url.startsWith('oci') ? 'newest' : 'default branch'
+  const head = `${plain(application.metadata?.name ?? '')}: ${what} of repository ${plain(source?.repository ?? '')}, ${plain(ref) || newest}`
   if (!repository) return [head, '  git: there is no such repository']
   const { problem, refs = [], lastPolledAt } = repository.status ?? {}
-  const tracked = refs.find((ref) => ref.ref === (source?.ref ?? ''))
+  const tracked = refs.find((one) => one.ref === followedRef({ chart, ref }))
   return [
     head,
     `  git: ${plain(repository.spec?.url ?? '')}, last answered ${agoOf(lastPolledAt, now)}`,
@@ -72,9 +90,10 @@ function explainGit(application: Application, repositories: readonly Repository[
 function explainOwner({ metadata }: Application): string[] {
   const { owner = '', origin = '' } = metadata ?? {}
   if (owner === '') return []
-  const isHeld = owner.startsWith('git:') && origin === ''
+  const isHeld = origin === ''
   const where = isHeld ? 'it is gone there, and held until it is deleted by hand or there again' : plain(origin)
-  return [`  definition: comes from ${plain(owner)}${where === '' ? '' : `, ${where}`}`]
+  const from = owner.replace(/^application:/, 'Application/')
+  return [`  definition: comes from ${plain(from)}, ${where}`]
 }
 
 function explainRef(tracked: TrackedRef | undefined, now: number): string[] {

@@ -45,6 +45,8 @@ function assessApplication(application: Application, deployments: readonly Deplo
   if (state?.deleting) return [`${plain(name)}: is being deleted`]
   const problems = (state?.problems ?? []).map((problem) => `${plain(name)}: ${plain(problem.code)}`)
   if (problems.length > 0) return [...new Set(problems)]
+  // What makes others runs nowhere itself: these are judged for themselves.
+  if (application.spec?.forEach) return []
   if (!state?.revision) return [`${plain(name)}: not rendered yet`]
   const present = new Set(deployments.filter((one) => one.application === name).map((one) => one.cluster))
   const missing = state.clusters.filter((cluster) => (only === '' || cluster === only) && !present.has(cluster))

@@ -135,9 +135,7 @@ export const APPLICATION: Noun<Application> = {
     ],
     rows: applications.map((application) => [
       plain(application.metadata?.name ?? ''),
-      plain(application.spec?.source?.repository ?? ''),
-      plain(application.spec?.source?.ref ?? '') || '-',
-      plain(application.spec?.source?.path ?? '') || '.',
+      ...sourceCells(application),
       formatRevision(application.status?.revision, { whole: wide }),
       String(application.status?.clusters.length ?? 0),
       applicationState(application, style),
@@ -147,6 +145,15 @@ export const APPLICATION: Noun<Application> = {
         : []),
     ]),
   }),
+}
+
+/** Repository, ref, and path or chart; of one that makes others, those that it is made for. */
+function sourceCells({ spec }: Application): string[] {
+  const { forEach, source } = spec ?? {}
+  if (forEach?.clusters) return ['-', '-', 'each cluster']
+  const { repository = '', ref = '', path = '' } = source ?? forEach?.folders ?? forEach?.file ?? {}
+  const what = forEach ? `each of ${path}` : source?.chart || path || '.'
+  return [plain(repository), plain(ref) || '-', plain(what)]
 }
 
 function applicationState(application: Application, style: Output['style']): string {

@@ -118,7 +118,7 @@ function nowhereRow(application: Application, { now, wide, style }: StatusViewOp
   const row = [
     plain(application.metadata?.name ?? ''),
     '-',
-    formatRevision(state?.revision, { whole: wide }),
+    application.spec?.forEach ? `makes ${state?.generated ?? 0}` : formatRevision(state?.revision, { whole: wide }),
     state?.deleting ? style('yellow', 'Removing') : '-',
     '-',
     '-',

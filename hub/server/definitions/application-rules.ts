@@ -5,6 +5,7 @@ import { findChartProblem, isDigestRef } from '../package-reference.ts'
 import { findVersionRange, isVersionRef } from '../version-range.ts'
 import { CHOICE_RULE, findChoiceProblems } from './cluster-choice.ts'
 import type { FieldProblem } from './document-shape.ts'
+import { findForEachProblems } from './for-each-rules.ts'
 import { findHealthProblems } from './health-rules.ts'
 import { findIgnoreProblems } from './ignore-rules.ts'
 import { findOverrideProblems } from './override-rules.ts'
@@ -25,6 +26,12 @@ export function findApplicationProblems(
 ): FieldProblem[] {
   const namespaceProblem = spec.namespace === '' ? undefined : findNameProblem(spec.namespace)
   const adopt = spec.sync?.adopt ?? ''
+  if (spec.forEach) {
+    return findForEachProblems(spec, {
+      findRepositoryProblem: (name) => findRepositoryReferenceProblem(name, isRepository),
+      findRefProblem,
+    })
+  }
   return [
     ...findSourceProblems(spec.source, isRepository),
     ...findValueFileProblems(spec, isRepository),

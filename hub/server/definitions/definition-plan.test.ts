@@ -48,7 +48,9 @@ function plan(files: Files, rows: readonly StoredDefinition[], { adopt = false, 
   })
   const applications = rows.filter(({ kind, deleting }) => kind === 'Application' && deleting === null)
   const specs = new Map(applications.map(({ name, spec }) => [name, fromJsonString(ApplicationSpecSchema, spec)]))
-  return describePlan(planDefinitions(content, { rows: [FLEET, ...rows], specs }, { repository: 'fleet', adopt }))
+  return describePlan(
+    planDefinitions(content, { rows: [FLEET, ...rows], specs }, { owner: 'git:fleet', place: 'Git', adopt }),
+  )
 }
 
 function describePlan({ store, remove, hold, problems }: DefinitionPlan) {

@@ -43,9 +43,12 @@ export interface StoredDefinitions {
   readonly specs: ReadonlyMap<string, ApplicationSpec>
 }
 
-/** The repository that the commit is of. */
+/** What the documents come from. */
 export interface SourceSettings {
-  readonly repository: string
+  /** git:<repository> or application:<name>. */
+  readonly owner: Owner
+  /** What to call it, at the end of a sentence. */
+  readonly place: string
   /** Take over what was made by hand and differs. */
   readonly adopt: boolean
 }
@@ -61,7 +64,7 @@ export interface DefinitionPlan {
   readonly store: readonly Definition[]
   /** Applications first. */
   readonly remove: readonly StoredDefinition[]
-  /** Gone from Git, but to be deleted by hand only. */
+  /** Gone from there, but to be deleted by hand only. */
   readonly hold: readonly StoredDefinition[]
   readonly problems: readonly PlanProblem[]
 }
@@ -134,14 +137,15 @@ function findWaiting(
   return [...found.values()]
 }
 
-/** Why a definition that is right by itself is not taken from this repository. */
+/** Why a definition that is right by itself is not taken from there. */
 function refuse(
   definition: Definition,
   rows: ReadonlyMap<string, StoredDefinition>,
-  { repository, adopt }: SourceSettings,
+  { owner, adopt }: SourceSettings,
 ): PlanProblem[] {
   const { kind, name, source } = definition
   const at = { ...source, object: keyOf(definition) }
+  const repository = owner.startsWith('git:') ? owner.slice('git:'.length) : undefined
   if (kind === 'Repository') {
     const isItself = name === repository
     const follows = definition.spec.definitions !== undefined
@@ -157,8 +161,9 @@ function refuse(
   const before = rows.get(keyOf(definition))
   if (!before || before.deleting !== null) return []
   const isTaken = before.owner === '' && (adopt || !compareDefinition(before, definition).isChanged)
-  const problem = isTaken ? undefined : findOwnerProblem(before, `git:${repository}`)
-  const way = before.owner === '' ? `; fairlead bootstrap ${repository} --adopt takes it over` : ''
+  const problem = isTaken ? undefined : findOwnerProblem(before, owner)
+  const way =
+    before.owner === '' && repository !== undefined ? `; fairlead bootstrap ${repository} --adopt takes it over` : ''
   const message = problem && `${problem}${way}`
   return message === undefined ? [] : [{ ...at, code: 'FailedPrecondition', message }]
 }
@@ -166,31 +171,35 @@ function refuse(
 function planRemoval(
   { documents, isWhole }: { readonly documents: readonly ReadDocument[]; readonly isWhole: boolean },
   rows: readonly StoredDefinition[],
-  { repository }: SourceSettings,
+  { owner: source, place }: SourceSettings,
 ): Pick<DefinitionPlan, 'remove' | 'hold' | 'problems'> {
   const written = new Set(documents.map(({ object }) => object))
   // One of them may be what seems to be gone.
   const isSure = isWhole && documents.every(({ object }) => /^(Application|Repository)\/./.test(object))
-  const own = rows.filter(({ owner, deleting }) => owner === `git:${repository}` && deleting === null)
-  const gone = isSure ? own.filter((row) => !written.has(keyOf(row)) && !isItself(row, repository)) : []
+  const own = rows.filter(({ owner, deleting }) => owner === source && deleting === null)
+  const gone = isSure ? own.filter((row) => !written.has(keyOf(row)) && !isItself(row, source)) : []
   const applications = gone.filter(({ kind }) => kind === 'Application')
   const isHeld = (row: StoredDefinition): boolean => row.kind === 'Application' && row.origin === ''
   const fresh = applications.filter((row) => !isHeld(row))
   const all = own.filter((row) => row.kind === 'Application' && !isHeld(row))
-  const isMany = fresh.length >= MAX_REMOVALS || fresh.length * 2 > all.length
+  // One that makes others takes them along.
+  const made = Map.groupBy(rows, ({ owner }) => owner)
+  const weigh = (some: readonly StoredDefinition[]): number =>
+    some.reduce((sum, { name }) => sum + 1 + (made.get(`application:${name}`)?.length ?? 0), 0)
+  const isMany = weigh(fresh) >= MAX_REMOVALS || weigh(fresh) * 2 > weigh(all)
   const hold = applications.filter((row) => isHeld(row) || isMany || isProtected(row))
   const remove = gone.filter((row) => !hold.includes(row)).sort((a, b) => rank(a.kind) - rank(b.kind))
   const problems = hold.map((row): PlanProblem => {
-    const why = isProtected(row) ? `it is labelled ${PROTECTED_LABEL}` : 'too many applications left Git at once'
-    const message = `is gone from Git and held, for ${why}: it stays until it is there again, or is deleted by: fairlead delete application ${row.name}`
+    const why = isProtected(row) ? `it is labelled ${PROTECTED_LABEL}` : `too many applications left ${place} at once`
+    const message = `is gone from ${place} and held, for ${why}: it stays until it is there again, or is deleted by: fairlead delete application ${row.name}`
     return { code: 'PruneHeld', object: keyOf(row), message }
   })
   return { remove, hold, problems }
 }
 
 /** The followed repository's own definition: leaving that out of Git does not end it. */
-function isItself({ kind, name }: StoredDefinition, repository: string): boolean {
-  return kind === 'Repository' && name === repository
+function isItself({ kind, name }: StoredDefinition, source: Owner): boolean {
+  return kind === 'Repository' && source === `git:${name}`
 }
 
 function isProtected({ labels }: StoredDefinition): boolean {

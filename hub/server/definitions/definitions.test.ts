@@ -77,6 +77,11 @@ const stored = async () => ({
   applications: await store.db.selectFrom('applications').select(['name', 'generation', 'deleting']).execute(),
 })
 
+const forEachOf = (more: object) => ({
+  source: undefined,
+  placement: undefined,
+  forEach: { template: { source: { repository: 'shop' } }, ...more },
+})
 const COSIGN_KEY = generateKeyPairSync('ec', { namedCurve: 'P-256' }).publicKey.export({ type: 'spki', format: 'pem' })
 const SSH = {
   knownHosts: 'h ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA',
@@ -319,12 +324,12 @@ describe('a field', () => {
     [
       { helm: {} },
       'spec.helm',
-      'unknown field "helm"; known are source, placement, namespace, sync, suspend, health, dependsOn, render, overrides',
+      'unknown field "helm"; known are source, placement, namespace, sync, suspend, health, dependsOn, render, overrides, forEach',
     ],
     [
       { __proto__x: 1 },
       'spec.__proto__x',
-      'unknown field "__proto__x"; known are source, placement, namespace, sync, suspend, health, dependsOn, render, overrides',
+      'unknown field "__proto__x"; known are source, placement, namespace, sync, suspend, health, dependsOn, render, overrides, forEach',
     ],
     [
       { sync: { ignoreFields: [{ group: 'apps', kind: 'Deployment', paths: ['spec..replicas'] }] } },
@@ -509,6 +514,34 @@ describe('a field', () => {
     [{ sync: { serviceAccount: 'other:web' } }, ['spec.sync.serviceAccount']],
     [{ sync: { serviceAccount: 'Web' } }, ['spec.sync.serviceAccount']],
     [{ sync: { serviceAccount: 'a'.repeat(254) } }, ['spec.sync.serviceAccount']],
+    [
+      forEachOf({
+        folders: { repository: 'shop', path: './apps/*', exclude: ['apps/x'] },
+        labels: { a: '${each.part1}' },
+      }),
+      [],
+    ],
+    [forEachOf({ file: { repository: 'shop', path: 'teams.yaml' }, name: '${each.anything}' }), []],
+    [forEachOf({ clusters: {}, name: '${each.labels.example.com/region}' }), []],
+    [{ ...forEachOf({ clusters: {} }), suspend: true }, []],
+    [forEachOf({}), ['spec.forEach']],
+    [forEachOf({ clusters: {}, file: { repository: 'shop', path: 'a' } }), ['spec.forEach']],
+    [forEachOf({ clusters: {}, template: undefined }), ['spec.forEach.template']],
+    [{ ...forEachOf({ clusters: {} }), namespace: 'x' }, ['spec.namespace']],
+    [forEachOf({ clusters: {}, template: { forEach: {} } }), ['spec.forEach.template.forEach']],
+    [
+      forEachOf({ clusters: {}, template: { nmespace: 'x', source: { ref: 1 } } }),
+      ['nmespace', 'source.ref'].map((f) => `spec.forEach.template.${f}`),
+    ],
+    [
+      forEachOf({ folders: { repository: 'none', ref: 'a..b', path: '../x' } }),
+      ['repository', 'ref', 'path'].map((f) => `spec.forEach.folders.${f}`),
+    ],
+    [
+      forEachOf({ folders: { repository: 'shop' }, name: '${each.labels.x}' }),
+      ['spec.forEach.folders.path', 'spec.forEach.name'],
+    ],
+    [forEachOf({ clusters: {}, template: { namespace: '${each.path}' } }), ['spec.forEach.template.namespace']],
   ])('of an application is held to its rules: %j', async (spec, fields) => {
     await apply([repository()])
     if (fields.length === 0) await expect(apply([application(spec)])).resolves.toHaveLength(1)

@@ -164,7 +164,8 @@ async function findWarnings(
   const specs = await readSpecs(transaction, definitions)
   return definitions.map((definition) => {
     if (definition.kind === 'Repository') return [...definition.warnings, ...findRepositoryWarnings(definition.spec)]
-    const { placement, dependsOn } = definition.spec
+    const { placement, dependsOn, forEach } = definition.spec
+    if (forEach) return [...definition.warnings]
     const selected = placeApplication(placement, clusters)
     const unknown = placement?.names.filter((name) => !clusters.some((cluster) => cluster.name === name)) ?? []
     return [
@@ -172,7 +173,8 @@ async function findWarnings(
       ...(selected.length === 0 ? ['spec.placement: selects no cluster'] : []),
       ...(unknown.length > 0 ? [`spec.placement.names: no such cluster yet: ${unknown.join(', ')}`] : []),
       ...dependsOn.flatMap((name) => {
-        const there = placeApplication(specs.get(name)?.placement, clusters)
+        const other = specs.get(name)
+        const there = other?.forEach ? [] : placeApplication(other?.placement, clusters)
         const missing = clusters.filter(({ id }) => selected.includes(id) && !there.includes(id))
         return missing.length > 0 ? [`spec.dependsOn: ${name} does not run on ${listNames(missing)}: waits there`] : []
       }),

@@ -78,7 +78,33 @@ function deletesOnLeave(sync: SyncOptions | undefined): boolean {
   return sync?.deletionPolicy ? sync.deletionPolicy === 'delete' : (sync?.prune ?? true)
 }
 
-/** Has an application leave its clusters, with an audit row; returns their names. Throws NotFound, or FailedPrecondition while another depends on it or it has another owner. */
+/** Deletes what an application made, those that others of them depend on last. Returns the names of their clusters. */
+async function deleteMade(
+  transaction: Transaction<Schema>,
+  { name, ...deletion }: Omit<Deletion, 'owner'> & { orphan: boolean },
+): Promise<string[]> {
+  const owner: Owner = `application:${name}`
+  const rows = await transaction
+    .selectFrom('applications')
+    .select(['name', 'spec'])
+    .where('owner', '=', owner)
+    .where('deleting', 'is', null)
+    .execute()
+  const clusters: string[] = []
+  for (let left = rows; left.length > 0; ) {
+    const needed = new Set(left.flatMap(({ spec }) => readApplicationSpec(spec).dependsOn))
+    const free = left.filter((row) => !needed.has(row.name))
+    // None is free only where something outside is in the way, which then says so.
+    for (const row of free.length > 0 ? free : left) {
+      clusters.push(...(await deleteApplication(transaction, { ...deletion, name: row.name, owner })))
+    }
+    left = left.filter((row) => !free.includes(row))
+    if (free.length === 0) break
+  }
+  return clusters
+}
+
+/** Has an application leave its clusters, and with it those that it made, with an audit row; returns their names. Throws NotFound, or FailedPrecondition while another depends on it or it has another owner. */
 export async function deleteApplication(
   transaction: Transaction<Schema>,
   { name, orphan, actor, owner = '', nowMs }: Deletion & { orphan: boolean },
@@ -94,6 +120,8 @@ export async function deleteApplication(
   const dependents = [...graph.keys()].filter((other) => graph.get(other)?.includes(name)).sort()
   if (row && dependents.length > 0) throw inUse('Application', name, dependents)
   const deleting = orphan || (row && !deletesOnLeave(readApplicationSpec(row.spec).sync)) ? 'orphan' : 'prune'
+  const made =
+    row && readApplicationSpec(row.spec).forEach ? await deleteMade(transaction, { name, orphan, actor, nowMs }) : []
   const updated = await transaction
     .updateTable('applications')
     .set({ deleting })
@@ -107,9 +135,9 @@ export async function deleteApplication(
     .where('deployments.application', '=', name)
     .orderBy('clusters.name')
     .execute()
-  const clusters = rows.map((row) => row.name)
+  const clusters = [...new Set([...made, ...rows.map((row) => row.name)])].sort()
   // On no cluster: there is nobody whose confirmation could be waited for.
-  if (clusters.length === 0) await transaction.deleteFrom('applications').where('name', '=', name).execute()
+  if (rows.length === 0) await transaction.deleteFrom('applications').where('name', '=', name).execute()
   const detail = { orphan: deleting === 'orphan', clusters: clusters.length }
   await writeAudit(transaction, { actor, action: 'application.delete', object: `Application/${name}`, detail }, nowMs)
   return clusters

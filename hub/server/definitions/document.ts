@@ -130,7 +130,12 @@ function decode(kind: DefinitionKind, value: JsonObject) {
   }
   const spec = fromJson(ApplicationSpecSchema, value.spec ?? {})
   const helm = [spec.render?.helm, ...spec.overrides.map((override) => override.helm)]
-  for (const each of [spec.source, ...spec.overrides, ...helm.flatMap((one) => one?.valuesFrom ?? [])]) {
+  for (const each of [
+    spec.source,
+    ...spec.overrides,
+    ...helm.flatMap((one) => one?.valuesFrom ?? []),
+    spec.forEach?.file,
+  ]) {
     if (each && isRelative(each.path)) each.path = normalizePath(each.path)
   }
   return { ...head, kind, spec }

@@ -129,6 +129,7 @@ export async function readApplications(
     .orderBy('name')
     .execute()
   const renders = await db.selectFrom('renders').selectAll().execute()
+  const generators = await readGenerators(db)
   const selected = known ? [] : await readSelectedClusters(db, name)
   const rendersByApplication = Map.groupBy(renders, ({ application }) => application)
   const byVariant = rows.some(({ name }) => (rendersByApplication.get(name)?.length ?? 0) > 1)
@@ -146,10 +147,37 @@ export async function readApplications(
           renders: own,
           clusters: clusters.get(row.name) ?? [],
           placed: placed.get(row.name) ?? [],
+          generator: generators.get(row.name),
         }),
       })
-    return known?.get(row, own, read) ?? read()
+    // What it made changes without it.
+    return generators.has(row.name) ? read() : (known?.get(row, own, read) ?? read())
   })
+}
+
+interface GeneratorState {
+  readonly problems: string
+  readonly generated: number
+}
+
+/** What was made of each forEach, by the application that has it. */
+async function readGenerators(db: Kysely<Schema>): Promise<Map<string, GeneratorState>> {
+  const rows = await db.selectFrom('generators').select(['application', 'problems']).execute()
+  if (rows.length === 0) return new Map()
+  const counts = await db
+    .selectFrom('applications')
+    .select((select) => ['owner', select.fn.countAll<number>().as('count')])
+    .where('owner', 'like', 'application:%')
+    .where('deleting', 'is', null)
+    .groupBy('owner')
+    .execute()
+  const generated = new Map<string, number>(counts.map(({ owner, count }) => [owner, Number(count)]))
+  return new Map(
+    rows.map(({ application, problems }) => [
+      application,
+      { problems, generated: generated.get(`application:${application}`) ?? 0 },
+    ]),
+  )
 }
 
 async function readSelectedClusters(
@@ -228,6 +256,8 @@ interface ApplicationState {
   readonly clusters: string[]
   /** The same with labels, where there are several variants. */
   readonly placed: readonly PlaceableCluster[]
+  /** Of one that makes others. */
+  readonly generator: GeneratorState | undefined
 }
 
 function readDefinitionsStatus(row: Selectable<DefinitionSyncsTable>): DefinitionsStatus {
@@ -239,7 +269,10 @@ function readDefinitionsStatus(row: Selectable<DefinitionSyncsTable>): Definitio
   })
 }
 
-function readApplicationStatus(row: Selectable<ApplicationsTable>, { renders, clusters, placed }: ApplicationState) {
+function readApplicationStatus(
+  row: Selectable<ApplicationsTable>,
+  { renders, clusters, placed, generator }: ApplicationState,
+) {
   // Of several, one that is at its newest commit: the problems tell of the others.
   const isNewest = (render: Selectable<RendersTable>): boolean => render.commit === render.attempted_commit
   const good = renders.filter(({ revision }) => revision !== null)
@@ -247,8 +280,10 @@ function readApplicationStatus(row: Selectable<ApplicationsTable>, { renders, cl
   return create(ApplicationStatusSchema, {
     clusters,
     deleting: row.deleting !== null,
-    problems:
-      renders.length > 1
+    generated: generator?.generated ?? 0,
+    problems: generator
+      ? readProblems(generator.problems)
+      : renders.length > 1
         ? problemsByVariant(readApplicationSpec(row.spec), renders, placed)
         : renders.flatMap((render) => readProblems(render.problems)),
     ...(revision ? { revision: fromJsonString(RevisionSchema, revision, LENIENT) } : {}),

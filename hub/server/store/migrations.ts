@@ -13,10 +13,18 @@ export const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '0007-variants': { up: addVariants },
   '0008-owners': { up: addOwners },
   '0009-definition-syncs': { up: createDefinitionSyncs },
+  '0010-generators': { up: createGenerators },
 }
 
 async function createFirstTables(db: Kysely<unknown>): Promise<void> {
   for (const statement of FIRST_TABLES) await sql.raw(statement).execute(db)
+}
+
+async function createGenerators(db: Kysely<unknown>): Promise<void> {
+  const statement = `CREATE TABLE generators (
+    application TEXT PRIMARY KEY REFERENCES applications(name) ON DELETE CASCADE ${DEFERRED}, inputs TEXT NOT NULL,
+    problems TEXT NOT NULL) STRICT`
+  await sql.raw(statement).execute(db)
 }
 
 async function createSliceProblems(db: Kysely<unknown>): Promise<void> {

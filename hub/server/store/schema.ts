@@ -22,6 +22,7 @@ export interface Schema {
   refs: RefsTable
   repository_state: RepositoryStateTable
   definition_syncs: DefinitionSyncsTable
+  generators: GeneratorsTable
   renders: RendersTable
   artifacts: ArtifactsTable
   artifact_chunks: ArtifactChunksTable
@@ -111,6 +112,15 @@ export interface DefinitionSyncsTable {
   attempted_commit: string
   /** When `commit` was taken over; 0 before the first. */
   synced_at: TimeMs
+  /** List of fairlead.v1.Problem as proto JSON. */
+  problems: Json
+}
+
+/** What was made last by each application that makes others (spec.forEach). */
+export interface GeneratorsTable {
+  application: string
+  /** Equal while what it is made for is; empty before the first time. */
+  inputs: string
   /** List of fairlead.v1.Problem as proto JSON. */
   problems: Json
 }

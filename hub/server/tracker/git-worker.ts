@@ -4,6 +4,7 @@ import path from 'node:path'
 import { AppError } from '@fairlead/shared/errors'
 import { answerRequests } from '../worker-answer.ts'
 import { FolderCache } from './folder-cache.ts'
+import { listFolders } from './folder-listing.ts'
 import type { CommitFetch, ListedRef } from './git-fetch.ts'
 import { createGitHttp, type GitRemote, GitServerBusy } from './git-http.ts'
 import { findCommit } from './git-object.ts'
@@ -26,6 +27,7 @@ export type GitRequest =
       readonly path: string
       readonly lfsFolder?: string | undefined
     }
+  | { readonly verb: 'list-folders'; readonly gitDir: string; readonly commit: string; readonly pattern: string }
   | { readonly verb: 'find-submodules'; readonly gitDir: string; readonly commit: string; readonly url: string }
   | {
       readonly verb: 'find-tree-oids'
@@ -81,6 +83,7 @@ type Answer =
   | TreeOidsAnswer
   | readonly ListedRef[]
   | readonly MissingSubmodule[]
+  | readonly string[]
   | BusyAnswer
 
 async function handle(request: GitRequest): Promise<Answer> {
@@ -99,6 +102,8 @@ async function handle(request: GitRequest): Promise<Answer> {
         lfsFolder: request.lfsFolder,
         folders,
       })
+    case 'list-folders':
+      return listFolders(openStore(request.gitDir), request.commit, request.pattern)
     case 'find-submodules':
       return findMissingSubmodules(openStore(request.gitDir), request.commit, request.url)
     case 'find-tree-oids':

@@ -156,6 +156,13 @@ export class Mirror implements TreeStore {
     })
   }
 
+  async listFolders(commit: string, pattern: string, signal: AbortSignal): Promise<readonly string[]> {
+    return (await this.#read(
+      (gitDir) => ({ verb: 'list-folders', gitDir, commit, pattern }),
+      signal,
+    )) as readonly string[]
+  }
+
   /** The submodules of a commit that are not here yet. Rejects as findMissingSubmodules throws. */
   async findMissingSubmodules(commit: string, url: string, signal: AbortSignal): Promise<readonly MissingSubmodule[]> {
     const answer = await this.#read((gitDir) => ({ verb: 'find-submodules', gitDir, commit, url }), signal)

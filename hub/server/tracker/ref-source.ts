@@ -36,6 +36,8 @@ export interface TreeStore {
     below: string,
     options: { readonly lfs: LfsReader | undefined; readonly signal: AbortSignal },
   ): Promise<SourceTree>
+  /** The folders that match a pattern at a commit. Rejects as listFolders throws. */
+  listFolders(commit: string, pattern: string, signal: AbortSignal): Promise<readonly string[]>
   /** The treeOid of each path at a commit; undefined where reading it would fail. Rejects with FetchFailed for damage. */
   findTreeOids(
     commit: string,

@@ -74,6 +74,8 @@ export interface Tracker {
   stop(): Promise<void>
   /** Every file below `path` (a folder, a file, or empty for the root) at a commit that is in the refs table. A mirror that lost it is fetched again first. Rejects with NotFound for a repository that is not followed, PathNotFound, UnsafePath, LimitExceeded, FetchFailed or what keeps the repository from being fetched, Aborted. */
   readTree(repository: string, commit: string, path: string, signal: AbortSignal): Promise<SourceTree>
+  /** The folders of a commit that match a pattern, as listFolders has it. Rejects as readTree does. */
+  listFolders(repository: string, commit: string, pattern: string, signal: AbortSignal): Promise<readonly string[]>
   /** Where a version of a chart is, by the address of its repository; brings it. Rejects with NotFound when no Repository has that address, or with why it cannot be had. */
   findChart(
     chart: { readonly address: string; readonly name: string; readonly version: string },
@@ -176,6 +178,10 @@ class RunningTracker implements Tracker {
     return this.#read(repository, commit, (mirror, follower) =>
       mirror.readTree(commit, below, { lfs: follower.lfs, signal }),
     )
+  }
+
+  listFolders(repository: string, commit: string, pattern: string, signal: AbortSignal): Promise<readonly string[]> {
+    return this.#read(repository, commit, (mirror) => mirror.listFolders(commit, pattern, signal))
   }
 
   findTreeOids(

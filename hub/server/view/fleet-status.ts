@@ -11,6 +11,7 @@ import {
 } from '@fairlead/proto/definitions'
 import { type Deployment, DeploymentSchema, type FleetStatus, FleetStatusSchema } from '@fairlead/proto/fleet'
 import { AppError } from '@fairlead/shared/errors'
+import { sourcesOf } from '../application-sources.ts'
 import { type Cell, type ClusterEntry, decodeReport } from './cluster-entry.ts'
 import { decideSync } from './deployment-sync.ts'
 
@@ -67,8 +68,9 @@ function narrowRepositories(
   isFiltered: boolean,
 ): Repository[] {
   if (!isFiltered) return [...all]
-  const used = new Set(applications.map((application) => application.spec?.source?.repository))
-  return all.filter((repository) => used.has(repository.metadata?.name))
+  const sources = applications.flatMap(({ spec }) => (spec ? sourcesOf(spec) : []))
+  const used = new Set(sources.map(({ repository }) => repository))
+  return all.filter((repository) => used.has(repository.metadata?.name ?? ''))
 }
 
 function withClusters(application: Application, entries: readonly ClusterEntry[]): Application {

@@ -69,6 +69,11 @@ export class PackageStore implements TreeStore {
     return (await this.#ask(request, signal)) as SourceTree
   }
 
+  async listFolders(commit: string, pattern: string, signal: AbortSignal): Promise<readonly string[]> {
+    const request = { verb: 'list-folders', folder: this.folder, digest: commit, pattern } as const
+    return (await this.#ask(request, signal)) as readonly string[]
+  }
+
   async findTreeOids(
     commit: string,
     paths: readonly string[],

@@ -2,6 +2,7 @@
 import { AppError } from '@fairlead/shared/errors'
 import { answerRequests } from '../../worker-answer.ts'
 import { FolderCache } from '../folder-cache.ts'
+import { listFolders } from '../folder-listing.ts'
 import { findTreeOid, readSourceTree } from '../source-reader.ts'
 import type { SourceTree } from '../source-tree.ts'
 import { type ChartVersion, parseHelmIndex } from './helm-index.ts'
@@ -14,6 +15,7 @@ export type PackageRequest =
   | { readonly verb: 'check'; readonly archive: Uint8Array; readonly isChart: boolean }
   | ({ readonly verb: 'read-tree'; readonly path: string } & StoredPackage)
   | ({ readonly verb: 'find-tree-oids'; readonly paths: readonly string[] } & StoredPackage)
+  | ({ readonly verb: 'list-folders'; readonly pattern: string } & StoredPackage)
   | { readonly verb: 'read-index'; readonly index: Uint8Array; readonly charts: readonly string[] }
 
 /** Answer to read-index: the versions of each chart that was asked for and is there. */
@@ -58,6 +60,8 @@ async function handle(request: PackageRequest): Promise<Answer> {
       const objects = await open(request)
       return request.paths.map((path) => findTreeOidIn(objects, request.digest, path))
     }
+    case 'list-folders':
+      return listFolders(await open(request), request.digest, request.pattern)
     case 'read-index':
       return parseHelmIndex(request.index, request.charts)
   }
