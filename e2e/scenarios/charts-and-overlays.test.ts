@@ -146,3 +146,38 @@ test('a template that fails is told with its file and line, and what ran before 
   expect(problem).toMatchObject({ message: expect.stringContaining('no such luck'), source: { line: 2 } })
   expect((await admin().get(workload('web', 'web'))).metadata.resourceVersion).toBe(before.metadata.resourceVersion)
 })
+
+test('an overlay has its base in another repository, at a commit, once that repository gives bases', async () => {
+  const platform = fleet.git.createRepository('platform')
+  const base = (level: string) => ({
+    'bases/agent/kustomization.yaml': 'resources: [../common]\nnamePrefix: platform-\n',
+    'bases/common/kustomization.yaml': 'resources: [settings.yaml]\n',
+    'bases/common/settings.yaml': configMap('settings', { level }),
+  })
+  const old = platform.commit(base('info'))
+  platform.commit(base('debug'))
+  const head = shop.commit({
+    'apps/agent/kustomization.yaml': `resources:\n- ${platform.url}//bases/agent?ref=${old}\n`,
+    'charts/web/templates/bad.yaml': undefined,
+  })
+  const agent = applicationDefinition('agent', { repository: 'shop', path: 'apps/agent', namespace: 'web' })
+  await fleet.apply(repositoryDefinition('platform', platform.url) + agent)
+  const told = async (words: string) =>
+    await fleet.waitForStatus(words, (status) =>
+      problemsOf(status, 'agent').some(
+        ({ code, message }) => code === 'DependencyUnavailable' && message.includes(words),
+      ),
+    )
+  await told('gives Repository/shop no bases')
+  await fleet.apply(repositoryDefinition('platform', platform.url, { bases: { repositories: ['other'] } }))
+  await told('gives Repository/shop no bases')
+  await fleet.apply(repositoryDefinition('platform', platform.url, { bases: { repositories: ['shop'] } }))
+  await fleet.waitForStatus('the overlay to run', (status) => runs(status, 'agent', 'eu', head), { timeoutMs: 60_000 })
+  const settings = configMapReference('platform-settings', 'web')
+  expect(getField(await admin().get(settings), 'data.level')).toBe('info')
+  const newer = shop.commit({
+    'apps/agent/kustomization.yaml': `resources:\n- ${platform.url}//bases/agent?ref=${platform.head()}\n`,
+  })
+  await fleet.waitForStatus('the newer base', (status) => runs(status, 'agent', 'eu', newer), { timeoutMs: 60_000 })
+  expect(getField(await admin().get(settings), 'data.level')).toBe('debug')
+})

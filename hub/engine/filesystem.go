@@ -38,9 +38,20 @@ func (system fileSystem) find(name string) (string, bool) {
 	if !path.IsAbs(name) {
 		name = path.Join("/"+mount, name)
 	}
+	if clean := path.Clean(name); strings.HasPrefix(clean, remotes) {
+		return clean, system.tree.isRead(clean)
+	}
 	found, isInside := strings.CutPrefix(path.Clean(name)+"/", "/"+mount+"/")
 	found = strings.TrimSuffix(found, "/")
 	return found, isInside && system.tree.isRead(found)
+}
+
+// shownAt is where Kustomize sees a path.
+func shownAt(name string) string {
+	if strings.HasPrefix(name, remotes) {
+		return name
+	}
+	return path.Join("/"+mount, name)
 }
 
 func (system fileSystem) IsDir(name string) bool {
@@ -59,9 +70,9 @@ func (system fileSystem) CleanedAbs(name string) (filesys.ConfirmedDir, string, 
 	case !ok:
 		return "", "", notThere(name)
 	case system.tree.isFolder(found):
-		return filesys.ConfirmedDir(path.Join("/"+mount, found)), "", nil
+		return filesys.ConfirmedDir(shownAt(found)), "", nil
 	case system.tree.files[found] != nil:
-		return filesys.ConfirmedDir(path.Join("/"+mount, parentOf(found))), path.Base(found), nil
+		return filesys.ConfirmedDir(shownAt(parentOf(found))), path.Base(found), nil
 	}
 	return "", "", notThere(name)
 }
@@ -105,12 +116,12 @@ func (system fileSystem) ReadDir(name string) ([]string, error) {
 func (system fileSystem) Glob(pattern string) ([]string, error) {
 	var matches []string
 	for name := range system.tree.files {
-		matched, err := path.Match(path.Clean(pattern), path.Join("/"+mount, name))
+		matched, err := path.Match(path.Clean(pattern), shownAt(name))
 		if err != nil {
 			return nil, err
 		}
 		if matched {
-			matches = append(matches, path.Join("/"+mount, name))
+			matches = append(matches, shownAt(name))
 		}
 	}
 	slices.Sort(matches)

@@ -33,7 +33,7 @@ func renderKustomize(request *request) *outcome {
 	if len(found.problems) > 0 {
 		return refused(found.problems...)
 	}
-	system := fileSystem{tree: tree, replaced: map[string][]byte{}}
+	system := fileSystem{tree: tree, replaced: found.replaced}
 	if err := addChanges(system, request.Path, request.Kustomize); err != nil {
 		return refused(explain(err, tree, request.Path))
 	}

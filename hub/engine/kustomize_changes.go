@@ -13,7 +13,7 @@ func addChanges(system fileSystem, folder string, changes *kustomize) error {
 		return nil
 	}
 	name := system.tree.kustomizationFile(folder)
-	root := parseMapping(system.tree.files[name].bytes)
+	root := parseMapping(system.content(name))
 	if root == nil {
 		return errors.New("the kustomization is no mapping: nothing can be added to it")
 	}

@@ -17,11 +17,13 @@ type references struct {
 	tree     *tree
 	visited  map[string]bool
 	problems []problem
+	// replaced are kustomizations in which paths stand for the addresses of remote bases.
+	replaced map[string][]byte
 }
 
 // findReferences looks at the kustomization of a folder and at all that it refers to. What is not read yet is noted in the tree.
 func findReferences(tree *tree, folder string) *references {
-	found := &references{tree: tree, visited: map[string]bool{}}
+	found := &references{tree: tree, visited: map[string]bool{}, replaced: map[string][]byte{}}
 	found.visit(folder)
 	return found
 }
@@ -120,6 +122,10 @@ func (found *references) visitContent(at place, written string) {
 
 // visitRoot follows what may be a file or a folder with a kustomization.
 func (found *references) visitRoot(at place, written string) {
+	if isRemote(written) {
+		found.visitRemote(at, written)
+		return
+	}
 	target, ok := found.resolve(at, written)
 	if !ok || !found.tree.isRead(target) {
 		return
@@ -132,6 +138,24 @@ func (found *references) visitRoot(at place, written string) {
 		found.refuse(at, pathNotFound, fmt.Sprintf("%s is a folder without a kustomization.yaml", written))
 		return
 	}
+	found.visit(target)
+}
+
+// visitRemote follows a folder of another repository.
+func (found *references) visitRemote(at place, written string) {
+	target, err := remoteBase(written)
+	if err != nil {
+		found.refuse(at, renderFailed, fmt.Sprintf("%s %s", shorten(written), err))
+		return
+	}
+	if !found.tree.isRead(target) {
+		return
+	}
+	if found.tree.kustomizationFile(target) == "" {
+		found.refuse(at, pathNotFound, fmt.Sprintf("there is no folder with a kustomization.yaml at %s", shorten(written)))
+		return
+	}
+	found.replaceRemote(at, written, target)
 	found.visit(target)
 }
 
@@ -154,7 +178,7 @@ func (found *references) resolve(at place, written string) (string, bool) {
 	switch {
 	case isRemote(written):
 		found.refuse(at, renderFailed, fmt.Sprintf(
-			"%s is remote, and rendering has no network; copy it into the repository", shorten(written)))
+			"%s is remote, and only folders of resources, bases and components may be; copy it into the repository", shorten(written)))
 		return "", false
 	case path.IsAbs(written):
 		found.refuse(at, unsafePath, fmt.Sprintf("%s is absolute; paths are relative to the kustomization", written))

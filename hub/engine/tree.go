@@ -109,6 +109,10 @@ func parentOf(name string) string {
 
 // resolve joins a path as it stands in a file of a folder; false when it leads out of the repository.
 func resolve(folder, written string) (string, bool) {
+	if root := remoteRoot(folder); root != "" {
+		joined := path.Join(folder, written)
+		return joined, joined == root || strings.HasPrefix(joined, root+"/")
+	}
 	joined := path.Join("/"+mount, folder, written)
 	if joined == "/"+mount {
 		return "", true

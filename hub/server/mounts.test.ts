@@ -17,6 +17,14 @@ test('a chart elsewhere is known by its path, before and after it was read', () 
   expect(findMount(formatReadChart(asked, 'abc'))).toEqual({ ...chart, digest: 'abc' })
 })
 
+test('a remote base is known by its path', () => {
+  const commit = 'a'.repeat(40)
+  const base = { kind: 'base', address: 'https://h/o/r.git', commit }
+  expect(findMount(`/git/https:%2F%2Fh%2Fo%2Fr.git/${commit}`)).toEqual({ ...base, path: '' })
+  expect(findMount(`/git/https:%2F%2Fh%2Fo%2Fr.git/${commit}/a/b`)).toEqual({ ...base, path: 'a/b' })
+  expect(findMount('/git/x/main/a')).toBeUndefined()
+})
+
 test.for(['', 'charts/a/b/c', 'values/config@main/a', '@scope/a', '/etc/passwd', '/charts/a/b', '/values/config/a'])(
   '%j is nothing elsewhere',
   (path) => {

@@ -19,6 +19,15 @@ export interface ChartMount {
   readonly digest: string
 }
 
+/** A folder of another repository, at a commit: /git/<address>/<commit>/<path>, as hub/engine/remote_bases.go asks for it. */
+export interface BaseMount {
+  readonly kind: 'base'
+  /** Of the repository, as the kustomization names it. */
+  readonly address: string
+  readonly commit: string
+  readonly path: string
+}
+
 /** The path of a value file in another repository. */
 export function formatValuesMount({ repository, ref, path }: Omit<ValuesMount, 'kind'>): string {
   return `/values/${repository}@${encodeURIComponent(ref)}/${path}`
@@ -30,9 +39,12 @@ export function formatReadChart(asked: string, digest: string): string {
 }
 
 /** What a path means; undefined for one of the application's own repository. */
-export function findMount(path: string): ValuesMount | ChartMount | undefined {
+export function findMount(path: string): ValuesMount | ChartMount | BaseMount | undefined {
   const [, values, ref = '', below = ''] = /^\/values\/([^/@]+)@([^/]*)\/(.+)$/s.exec(path) ?? []
   if (values !== undefined) return { kind: 'values', repository: values, ref: decode(ref), path: below }
+  const [, base, commit = '', folder = ''] =
+    /^\/git\/([^/]+)\/([0-9a-f]{40}|[0-9a-f]{64})(?:\/(.+))?$/s.exec(path) ?? []
+  if (base !== undefined) return { kind: 'base', address: decode(base), commit, path: folder }
   const [, address, name = '', version = '', digest = ''] =
     /^\/charts\/([^/]+)\/([^/]+)\/([^/#]+)(?:#([0-9a-f]+))?$/.exec(path) ?? []
   if (address === undefined) return undefined

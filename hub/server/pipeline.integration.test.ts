@@ -59,7 +59,7 @@ function startStages(clock = Date.now): void {
   const { store, connections } = link
   pipeline = createPipeline({
     store,
-    trees: { readTree, findTreeOids, findChart },
+    trees: { readTree, findTreeOids, findChart, findBase: findChart },
     renderer,
     signingKey: key,
     onPublish: () => publisher.wake(),

@@ -16,6 +16,7 @@ function treesOf(folders: Readonly<Record<string, Record<string, Uint8Array> | A
     },
     findTreeOids: async () => [],
     findChart: async () => ({ repository: 'charts', commit: 'd' }),
+    findBase: async () => 'bases',
   }
 }
 

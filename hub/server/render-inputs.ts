@@ -1,7 +1,7 @@
 // Reads what a render needs, folder by folder: the application's own, what it turns out to refer to elsewhere in the
 // repository, and what it has from other repositories. What was read is what the inputs are hashed over.
 import { AppError, toAppError } from '@fairlead/shared/errors'
-import { type ChartMount, findMount, formatReadChart, type ValuesMount } from './mounts.ts'
+import { type BaseMount, type ChartMount, findMount, formatReadChart, type ValuesMount } from './mounts.ts'
 import type { ReadPath, RenderInputs, RenderOptions } from './renderer/render.ts'
 import type { SkippedEntry, SourceFile, SourceTree } from './tracker/source-tree.ts'
 
@@ -20,10 +20,15 @@ export interface TreeReader {
     chart: Pick<ChartMount, 'address' | 'name' | 'version'>,
     signal: AbortSignal,
   ): Promise<{ readonly repository: string; readonly commit: string }>
+  /** The repository with that address, which gives bases to the repository `user`; brings the commit. Rejects with NotFound when there is none, FailedPrecondition when it gives none, or with why it cannot be had. */
+  findBase(
+    base: Pick<BaseMount, 'address' | 'commit'> & { readonly user: string },
+    signal: AbortSignal,
+  ): Promise<string>
 }
 
 /** What is read for one render. */
-export type InputsSource = Pick<TreeReader, 'readTree' | 'findChart'>
+export type InputsSource = Pick<TreeReader, 'readTree' | 'findChart' | 'findBase'>
 
 /** A ref of another repository, and the commit that it stands for. */
 export interface OtherCommit {
@@ -83,6 +88,7 @@ export class InputsReader {
       if (this.#read.size > INPUTS_MAX_PATHS) throw this.#tooMuch(`more than ${INPUTS_MAX_PATHS} files and folders`)
       const mount = findMount(path)
       if (mount?.kind === 'chart') await this.#readChart(path, mount, signal)
+      else if (mount?.kind === 'base') await this.#readBase(path, mount, signal)
       else await this.#readFiles(path, mount, signal)
     }
   }
@@ -131,6 +137,27 @@ export class InputsReader {
         context: { file },
         cause: error,
       })
+    }
+  }
+
+  async #readBase(path: string, mount: BaseMount, signal: AbortSignal): Promise<void> {
+    const user = this.#from.repository
+    try {
+      const repository = await this.#trees.findBase({ ...mount, user }, signal)
+      const tree = await this.#trees.readTree(repository, mount.commit, mount.path, signal)
+      this.#add(path, moved(tree, mount.path === '' ? `${path}/` : path.slice(0, -mount.path.length)))
+      // A commit never changes.
+      this.#read.set(path, [path, mount.commit])
+    } catch (error) {
+      signal.throwIfAborted()
+      const { code, message } = toAppError(error)
+      if (ABSENT.includes(code)) {
+        this.#read.set(path, [path, null])
+        return
+      }
+      const what = `the remote base ${mount.address} at ${mount.commit.slice(0, 12)} cannot be had: ${message}`
+      const context = { file: this.#from.path }
+      throw new AppError(code === 'LimitExceeded' ? code : 'DependencyUnavailable', what, { context, cause: error })
     }
   }
 

@@ -85,6 +85,7 @@ function placeOf(target: RenderTarget, path: string): Place | undefined {
   const mount = findMount(path)
   if (mount === undefined) return { repository: target.repository, commit: target.commit, path }
   if (mount.kind === 'chart') return { oid: mount.digest }
+  if (mount.kind === 'base') return { oid: mount.commit }
   try {
     return { repository: mount.repository, commit: findOtherCommit(target, mount), path: mount.path }
   } catch {

@@ -202,8 +202,10 @@ async function renderFolder(renderer: Renderer, folder: ManifestFolder, signal: 
     Promise.reject(
       new AppError('NotFound', `nothing is fetched from ${address} here; run \`helm dependency build\` before`),
     )
+  const findBase: TreeReader['findBase'] = ({ address }) =>
+    Promise.reject(new AppError('NotFound', `nothing is fetched from ${address} here`))
   try {
-    const { rendered } = await readAndRender({ trees: { readTree, findChart }, renderer }, target, signal)
+    const { rendered } = await readAndRender({ trees: { readTree, findChart, findBase }, renderer }, target, signal)
     const { content, problems } = rendered
     const findings = problems.map(({ code, message, object, source }): Finding => {
       const place = { file: source?.file ?? '', ...(source?.line ? { line: source.line } : {}) }

@@ -84,6 +84,7 @@ function makeServer(listen = '127.0.0.1:0'): ApiServer {
       trees: {
         readTree: () => Promise.reject(new Error('no trees')),
         findChart: () => Promise.reject(new Error('no charts')),
+        findBase: () => Promise.reject(new Error('no bases')),
       },
       renderer: createRenderer({ logger: silentLogger }),
     }),

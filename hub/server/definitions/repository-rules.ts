@@ -10,6 +10,7 @@ import type {
 import { parseAllowedSigners } from '../allowed-signers.ts'
 import { findSecretKey } from '../cluster-secrets.ts'
 import { parseCosignKeys } from '../cosign-keys.ts'
+import { findNameProblem } from '../label-selector.ts'
 import { findOciAddressProblem, holdsPackages, isOciAddress } from '../package-reference.ts'
 import { findKnownHostsProblem, findSshAddress } from '../ssh-address.ts'
 import { findPlaceProblems } from './application-rules.ts'
@@ -39,6 +40,9 @@ export function findRepositoryProblems(spec: RepositorySpec): FieldProblem[] {
     ...findHostProblems('spec.redirectHosts', spec.redirectHosts),
     ...findHostProblems('spec.submodules.hosts', spec.submodules?.hosts ?? []),
     ...findHostProblems('spec.lfs.hosts', spec.lfs?.hosts ?? []),
+    ...(spec.bases?.repositories ?? []).flatMap((name, index) =>
+      at(`spec.bases.repositories[${index}]`, findNameProblem(name)),
+    ),
     ...(spec.definitions ? findPlaceProblems('spec.definitions', spec.definitions) : []),
     ...at('spec.lfs', isSsh && spec.lfs ? 'is not for addresses of SSH' : undefined),
     ...at('spec.helm', isSsh && spec.helm ? 'is not for addresses of SSH' : undefined),
@@ -55,6 +59,7 @@ function findPackageProblems({
   credentials,
   definitions,
   helm,
+  bases,
 }: RepositorySpec): FieldProblem[] {
   const useless = 'is for Git repositories only'
   return [
@@ -62,6 +67,7 @@ function findPackageProblems({
     ...at('spec.lfs', lfs && useless),
     ...at('spec.ssh', ssh && isOciAddress(url) ? useless : undefined),
     ...at('spec.credentials.githubApp', credentials?.githubApp && useless),
+    ...at('spec.bases', bases && useless),
     ...at('spec.definitions', definitions && helm && 'is not for repositories of charts'),
   ]
 }

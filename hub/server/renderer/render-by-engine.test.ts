@@ -113,7 +113,7 @@ const escapes: Record<string, readonly [string, RegExp]> = {
   ],
   'a remote base': [
     'resources:\n- ./x.yaml\n- https://example.com/base?ref=v1',
-    /^RenderFailed .*:3: .*remote, and rendering has no network/,
+    /^RenderFailed .*:3: .*remote and not pinned/,
   ],
   'a base on GitHub': ['resources: [github.com/owner/repo//base]', /remote/],
   'a base by SSH': ['resources: ["git@example.com:owner/repo.git"]', /remote/],

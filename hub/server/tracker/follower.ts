@@ -37,6 +37,8 @@ export class Follower {
   #lock: Promise<unknown> = Promise.resolve()
   #failures = 0
   #polledAtMs = 0
+  /** Commits that were asked for, by the definition then: what is signed by its keys. */
+  readonly #brought = new Set<string>()
   readonly #charts = new Map<string, { readonly commit: string | undefined; readonly untilMs: number }>()
   /** The server asked to be left alone until then, by performance.now; a webhook is no reason not to. */
   #busyUntilMs = 0
@@ -102,6 +104,17 @@ export class Follower {
     if (this.#charts.size >= MAX_CHARTS) this.#charts.clear()
     this.#charts.set(key, { commit, untilMs: performance.now() + CHART_MS })
     return commit
+  }
+
+  /** Brings a commit that no ref need name. Rejects as RefSource.bringCommit does. */
+  async bringCommit(commit: string): Promise<void> {
+    const key = JSON.stringify([this.#repository.spec, commit], (_key, value) =>
+      typeof value === 'bigint' ? String(value) : value,
+    )
+    if (this.#brought.has(key)) return
+    await this.#exclusive((signal) => this.#context.source.bringCommit(this.#repository, commit, signal))
+    if (this.#brought.size >= MAX_CHARTS) this.#brought.clear()
+    this.#brought.add(key)
   }
 
   /** Brings `commit` again, because it turned out to be lost or damaged. Rejects as a poll's fetch does. */

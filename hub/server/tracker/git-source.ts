@@ -86,6 +86,15 @@ export class GitSource implements RefSource {
     return Promise.resolve(undefined)
   }
 
+  async bringCommit(repository: FollowedRepository, commit: string, signal: AbortSignal): Promise<void> {
+    const { verify } = repository.spec
+    const [known] = await this.#context.mirror.findCommits([commit], signal)
+    if (known === undefined) await this.#fetcher.bringOne(await this.#remoteOf(repository), commit, signal)
+    const keys = verify && (await readSigningKeys(verify, this.#context.secrets))
+    const taken = await this.#take(repository, commit, { oid: commit, name: '', keys }, signal)
+    if (typeof taken !== 'string') throw taken
+  }
+
   async repair(repository: FollowedRepository, commit: string, signal: AbortSignal): Promise<void> {
     const known = await this.#context.readCommits()
     const others = new Set(known.values())

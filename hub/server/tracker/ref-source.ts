@@ -4,7 +4,7 @@ import type { PushedRef } from './pushed-refs.ts'
 import type { SourceTree } from './source-tree.ts'
 import type { FollowedRepository, RefOutcome } from './tracked-rows.ts'
 
-/** Looks refs up. One method at a time is called of poll, bringChart and repair. */
+/** Looks refs up. One method at a time is called of poll, bringChart, bringCommit and repair. */
 export interface RefSource {
   /** Number of fetches so far: when it has grown, what could not be read may be there now. */
   readonly fetches: number
@@ -18,6 +18,8 @@ export interface RefSource {
     chart: { readonly name: string; readonly version: string },
     signal: AbortSignal,
   ): Promise<string | undefined>
+  /** Brings a commit that no ref need name, signed as it should be and complete. Rejects as poll's outcomes and poll do. */
+  bringCommit(repository: FollowedRepository, commit: string, signal: AbortSignal): Promise<void>
   /** Brings `commit` again, because what is here turned out to lack or to have lost something. Rejects as poll does. */
   repair(repository: FollowedRepository, commit: string, signal: AbortSignal): Promise<void>
   /** Has the next poll try again what could not be brought. */

@@ -74,6 +74,11 @@ export interface Tracker {
   stop(): Promise<void>
   /** Every file below `path` (a folder, a file, or empty for the root) at a commit that is in the refs table. A mirror that lost it is fetched again first. Rejects with NotFound for a repository that is not followed, PathNotFound, UnsafePath, LimitExceeded, FetchFailed or what keeps the repository from being fetched, Aborted. */
   readTree(repository: string, commit: string, path: string, signal: AbortSignal): Promise<SourceTree>
+  /** The repository with that address, which gives bases to the repository `user`; brings the commit. Rejects with NotFound when there is none, FailedPrecondition when it gives none, or with why it cannot be had. */
+  findBase(
+    base: { readonly address: string; readonly commit: string; readonly user: string },
+    signal: AbortSignal,
+  ): Promise<string>
   /** The folders of a commit that match a pattern, as listFolders has it. Rejects as readTree does. */
   listFolders(repository: string, commit: string, pattern: string, signal: AbortSignal): Promise<readonly string[]>
   /** Where a version of a chart is, by the address of its repository; brings it. Rejects with NotFound when no Repository has that address, or with why it cannot be had. */
@@ -214,6 +219,33 @@ class RunningTracker implements Tracker {
     signal.throwIfAborted()
     if (commit === undefined) throw new AppError('NotFound', `${address} has no charts`)
     return { repository: follower.repository.name, commit }
+  }
+
+  async findBase(
+    { address, commit, user }: { readonly address: string; readonly commit: string; readonly user: string },
+    signal: AbortSignal,
+  ): Promise<string> {
+    await this.#reload
+    const key = addressKey(address)
+    const followers = [...this.#followers.values()].filter(
+      ({ repository: { spec } }) => !holdsPackages(spec) && key !== undefined && addressKey(spec.url) === key,
+    )
+    const isGiven = ({ repository: { name, spec } }: Follower): boolean =>
+      name === user ||
+      (spec.bases !== undefined && (spec.bases.repositories.length === 0 || spec.bases.repositories.includes(user)))
+    const [follower] = followers.filter(isGiven).sort((a, b) => (a.repository.name < b.repository.name ? -1 : 1))
+    if (follower) {
+      await follower.bringCommit(commit)
+      signal.throwIfAborted()
+      return follower.repository.name
+    }
+    const [other] = followers
+    if (!other) {
+      const hint = 'define one, and write "//" between the repository and the folder'
+      throw new AppError('NotFound', `no Repository has the address ${address.slice(0, 200)}; ${hint}`)
+    }
+    const message = `Repository/${other.repository.name} gives Repository/${user} no bases; spec.bases allows it`
+    throw new AppError('FailedPrecondition', message)
   }
 
   /** Reads from a mirror, and once more after it was fetched anew if it turned out to be damaged. */

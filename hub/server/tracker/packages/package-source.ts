@@ -119,6 +119,10 @@ export class PackageSource implements RefSource {
     return outcome.commit
   }
 
+  bringCommit(): Promise<never> {
+    return Promise.reject(new AppError('InvalidArgument', 'packages have no commits'))
+  }
+
   async repair(repository: FollowedRepository, commit: string, signal: AbortSignal): Promise<void> {
     const round = await this.#begin(repository, signal)
     const known = await this.#context.readCommits()
