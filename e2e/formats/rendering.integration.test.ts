@@ -15,12 +15,12 @@ import { makeOverlays } from '../generators/overlays.ts'
 import { ensureTools } from '../tools/tools.ts'
 
 let folder: string
-let tools: Record<'helm' | 'kustomize', string>
+let tools: Record<'helm' | 'helm3' | 'kustomize', string>
 let run: RunEngine
 
 beforeAll(async () => {
   folder = mkdtempSync(path.join(tmpdir(), 'fairlead-rendering-'))
-  tools = await ensureTools(['helm', 'kustomize'])
+  tools = await ensureTools(['helm', 'helm3', 'kustomize'])
   run = await createEngine()
 }, 600_000)
 afterAll(() => rmSync(folder, { recursive: true }))
@@ -102,5 +102,93 @@ describe('a folder is rendered as by kustomize build', () => {
     const read = [overlay.path, ...overlay.elsewhere]
     const options = { application: 'web', path: overlay.path, namespace: 'shop' }
     expect(normalize(renderInputs(inputsOf(overlay.files, read), options, run))).toEqual(readPrinted(printed))
+  })
+})
+
+const inflatedChart = {
+  'web/Chart.yaml': 'apiVersion: v2\nname: web\nversion: 1.2.3\n',
+  'web/values.yaml': 'size: 1\ncolour: blue\nlist: [a]\n',
+  'web/crds/things.yaml': JSON.stringify({
+    apiVersion: 'apiextensions.k8s.io/v1',
+    kind: 'CustomResourceDefinition',
+    metadata: { name: 'things.example.com' },
+    spec: { group: 'example.com', scope: 'Namespaced', names: { plural: 'things', kind: 'Thing' }, versions: [] },
+  }),
+  'web/templates/a.yaml': `apiVersion: v1
+kind: ConfigMap
+metadata: {name: {{ .Release.Name }}-a, namespace: {{ .Release.Namespace }}}
+data:
+  size: {{ .Values.size | quote }}
+  colour: {{ .Values.colour | quote }}
+  list: {{ .Values.list | join "," | quote }}
+  kube: {{ .Capabilities.KubeVersion.Version }}
+  has: {{ .Capabilities.APIVersions.Has "example.com/v1" | quote }}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: {{ .Release.Name }}}
+spec: {selector: {app: web}}
+`,
+  'web/templates/test.yaml':
+    'apiVersion: v1\nkind: Pod\nmetadata: {name: tested, annotations: {helm.sh/hook: test}}\nspec: {containers: []}\n',
+}
+
+describe('charts in a kustomization are rendered as by kustomize build --enable-helm', () => {
+  const named = 'name: web, releaseName: web, skipTests: true'
+  const kube = `kubeVersion: ${DEFAULT_KUBE_VERSION}`
+  const cases: Readonly<Record<string, Readonly<Record<string, string>>>> = {
+    'as they are': { 'app/kustomization.yaml': `helmCharts: [{${named}, ${kube}}]\n` },
+    'with CRDs, a namespace, and what comes after them': {
+      'app/kustomization.yaml': `namePrefix: pre-
+namespace: outer
+helmCharts:
+- {${named}, ${kube}, includeCRDs: true, namespace: inner, apiVersions: [example.com/v1]}
+resources: [b.yaml]
+patches: [{target: {kind: Service}, patch: '[{"op": "add", "path": "/spec/type", "value": "NodePort"}]'}]
+`,
+      'app/b.yaml': 'apiVersion: v1\nkind: ConfigMap\nmetadata: {name: b}\n',
+    },
+    'with values inline and from files': {
+      'app/kustomization.yaml': `helmCharts:
+- {${named}, ${kube}, valuesFile: v.yaml, valuesInline: {size: 3, list: [x, y]}, additionalValuesFiles: [more.yaml]}
+`,
+      'app/v.yaml': 'size: 2\ncolour: red\n',
+      'app/more.yaml': 'colour: green\n',
+    },
+    'with values that win the other way': {
+      'app/kustomization.yaml': `helmCharts: [{${named}, ${kube}, valuesMerge: merge, valuesFile: v.yaml, valuesInline: {size: 3, colour: red}}]\n`,
+      'app/v.yaml': 'size: 2\n',
+    },
+    'with values in place of all': {
+      'app/kustomization.yaml': `helmCharts: [{${named}, ${kube}, valuesMerge: replace, valuesInline: {size: 3}}]\n`,
+    },
+    'twice, from a home of their own, in a base': {
+      'app/kustomization.yaml': 'resources: [../base]\nnameSuffix: -x\nnamespace: over\n',
+      'base/kustomization.yaml': `helmGlobals: {chartHome: ../lib}
+helmCharts:
+- {name: web, releaseName: one, skipTests: true, ${kube}}
+- {name: web, releaseName: two, skipTests: true, ${kube}, valuesInline: {size: 9}}
+`,
+    },
+  }
+  test.each(Object.entries(cases))('%s', (_name, own) => {
+    const home = 'base/kustomization.yaml' in own ? 'lib' : 'app/charts'
+    const charts = Object.entries(inflatedChart).map(([file, content]) => [`${home}/${file}`, content])
+    const files: Record<string, string> = { ...own, ...Object.fromEntries(charts) }
+    const printed = execFileSync(
+      tools.kustomize,
+      [
+        'build',
+        '--enable-helm',
+        '--helm-command',
+        tools.helm3,
+        '--load-restrictor',
+        'LoadRestrictionsNone',
+        path.join(write(files), 'app'),
+      ],
+      { encoding: 'utf8', stdio: 'pipe' },
+    )
+    const options = { application: 'web', path: 'app', namespace: 'shop' }
+    expect(normalize(renderInputs(inputsOf(files, ['']), options, run))).toEqual(readPrinted(printed))
   })
 })

@@ -3,6 +3,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"path"
 	"regexp"
 	"slices"
@@ -34,6 +35,11 @@ func renderKustomize(request *request) *outcome {
 		return refused(found.problems...)
 	}
 	system := fileSystem{tree: tree, replaced: found.replaced}
+	if err := inflate(system, found, request.Kustomize); len(tree.needs) > 0 {
+		return &outcome{Needs: tree.neededPaths()}
+	} else if err != nil {
+		return refused(explainInflation(err, tree, request.Path))
+	}
 	if err := addChanges(system, request.Path, request.Kustomize); err != nil {
 		return refused(explain(err, tree, request.Path))
 	}
@@ -66,6 +72,14 @@ func forgetSchema() {
 	if openapi.GetSchemaVersion() != builtinSchema {
 		openapi.ResetOpenAPI()
 	}
+}
+
+func explainInflation(err error, tree *tree, folder string) problem {
+	var known located
+	if errors.As(err, &known) {
+		return known.problem
+	}
+	return explain(err, tree, folder)
 }
 
 // trackOrigins has Kustomize note from which file each object comes; false when the folder says of buildMetadata itself

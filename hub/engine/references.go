@@ -19,12 +19,14 @@ type references struct {
 	problems []problem
 	// replaced are kustomizations in which paths stand for the addresses of remote bases.
 	replaced map[string][]byte
+	// charts that kustomizations inflate.
+	charts []*inflated
 }
 
 // findReferences looks at the kustomization of a folder and at all that it refers to. What is not read yet is noted in the tree.
 func findReferences(tree *tree, folder string) *references {
 	found := &references{tree: tree, visited: map[string]bool{}, replaced: map[string][]byte{}}
-	found.visit(folder)
+	found.visit(folder, "")
 	return found
 }
 
@@ -34,9 +36,11 @@ type place struct {
 	file   string
 	field  string
 	line   int
+	// namespace is what the charts of the kustomization and of those below it go to, where they do not say.
+	namespace string
 }
 
-func (found *references) visit(folder string) {
+func (found *references) visit(folder, namespace string) {
 	if found.visited[folder] {
 		return
 	}
@@ -49,9 +53,17 @@ func (found *references) visit(folder string) {
 	if root == nil {
 		return
 	}
+	if own := fieldOf(root, "namespace"); own != nil && own.Value != "" {
+		namespace = own.Value
+	}
 	for index := 0; index+1 < len(root.Content); index += 2 {
 		key, value := root.Content[index], root.Content[index+1]
-		found.visitField(place{folder: folder, file: name, field: key.Value, line: key.Line}, value)
+		at := place{folder: folder, file: name, field: key.Value, line: key.Line, namespace: namespace}
+		if key.Value == "helmCharts" {
+			found.visitCharts(at, root, value)
+		} else {
+			found.visitField(at, value)
+		}
 	}
 }
 
@@ -81,8 +93,8 @@ func (found *references) visitField(at place, value *yaml.Node) {
 		for _, item := range value.Content {
 			found.visitGenerator(at, item)
 		}
-	case "helmCharts", "helmChartInflationGenerator":
-		found.refuse(at, renderFailed, "charts inside of a kustomization are not rendered; make the chart an Application of its own")
+	case "helmChartInflationGenerator":
+		found.refuse(at, renderFailed, "is the old form; write helmCharts")
 	}
 }
 
@@ -138,7 +150,7 @@ func (found *references) visitRoot(at place, written string) {
 		found.refuse(at, pathNotFound, fmt.Sprintf("%s is a folder without a kustomization.yaml", written))
 		return
 	}
-	found.visit(target)
+	found.visit(target, at.namespace)
 }
 
 // visitRemote follows a folder of another repository.
@@ -156,7 +168,7 @@ func (found *references) visitRemote(at place, written string) {
 		return
 	}
 	found.replaceRemote(at, written, target)
-	found.visit(target)
+	found.visit(target, at.namespace)
 }
 
 func (found *references) visitFile(at place, written string) {

@@ -45,6 +45,9 @@ type kustomize struct {
 	Patches  []any `json:"patches,omitempty"`
 	Images   []any `json:"images,omitempty"`
 	Replicas []any `json:"replicas,omitempty"`
+	// What charts in kustomizations are told of Kubernetes where they say nothing of it.
+	KubeVersion string   `json:"kubeVersion,omitempty"`
+	APIVersions []string `json:"apiVersions,omitempty"`
 }
 
 // helmValues are values from one place: a file of the repository, or a JSON object.

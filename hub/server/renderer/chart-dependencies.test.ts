@@ -110,3 +110,53 @@ test('a path of the repository cannot pass for a chart from elsewhere', () => {
   // Git has no paths that begin with a slash; a folder called charts is not one.
   expect(told(render({ ...web, ...db(MOUNT.slice(1)) }, ['']))).toEqual([`needs ${MOUNT}`])
 })
+
+test('a chart that a kustomization inflates is asked for in its version, and made part of what Kustomize builds', () => {
+  const files = {
+    'app/kustomization.yaml': `namePrefix: pre-\nhelmCharts:\n- {name: db, repo: ${ADDRESS}, version: 1.2.0, valuesInline: {size: 7}}\n`,
+  }
+  expect(told(render(files))).toEqual([`needs ${MOUNT}`])
+  expect(sizesOf(render({ ...files, ...db(MOUNT) }, ['app', MOUNT]))).toEqual({ 'pre-db-db': '7' })
+})
+
+test('hooks of such a chart are hooks', () => {
+  const job =
+    'apiVersion: batch/v1\nkind: Job\nmetadata: {name: j, annotations: {helm.sh/hook: pre-install}}\nspec: {template: {spec: {containers: []}}}\n'
+  const test =
+    'apiVersion: v1\nkind: Pod\nmetadata: {name: t, annotations: {helm.sh/hook: test}}\nspec: {containers: []}\n'
+  const files = {
+    'app/kustomization.yaml': 'helmCharts: [{name: db}]\n',
+    ...db('app/charts/db'),
+    'app/charts/db/templates/j.yaml': job,
+    'app/charts/db/templates/t.yaml': test,
+  }
+  const outcome = render(files)
+  if ('needs' in outcome) throw new Error('something is needed')
+  const objects = outcome.artifact.manifests.map(({ json }) => JSON.parse(Buffer.from(json).toString()))
+  expect(objects.map(({ kind, metadata }) => [kind, metadata.annotations?.['fairlead.dev/hook']])).toEqual([
+    ['ConfigMap', undefined],
+    ['Job', 'pre-sync'],
+  ])
+})
+
+test.for([
+  ['no name', '{repo: https://h}', 'a chart has no name'],
+  ['a range', `{name: db, repo: ${ADDRESS}, version: ^1.0.0}`, 'db is not pinned'],
+  ['no chart', '{name: none}', 'there is no chart at charts/none'],
+  ['an unknown field', '{name: db, vresion: 1}', 'unknown field "vresion"'],
+  ['a name by lot', '{name: db, nameTemplate: x}', 'nameTemplate is not supported'],
+  ['an unknown merge', '{name: db, valuesMerge: mix}', 'valuesMerge mix is none of'],
+  ['values that are not there', '{name: db, valuesFile: none.yaml}', 'none.yaml is not in the repository'],
+  ['a home that leads out', '{name: ../../../../etc}', 'leads out of the repository'],
+  ['a template that fails', '{name: bad}', 'helmCharts: bad: Helm: '],
+] as const)('a kustomization that inflates a chart with %s is refused, with the place', ([, entry, message]) => {
+  const files = {
+    'app/kustomization.yaml': `helmCharts:\n- ${entry}\n`,
+    ...db('app/charts/db'),
+    ...db('app/charts/bad'),
+    'app/charts/bad/templates/b.yaml': '{{ fail "no such luck" }}',
+  }
+  const [problem = ''] = told(render(files))
+  expect(problem).toContain(message)
+  expect(problem).toMatch(/^\w+ app\/(?:kustomization.yaml:2|charts\/bad\/templates\/b.yaml:1): /)
+})

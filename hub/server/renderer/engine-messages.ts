@@ -12,8 +12,8 @@ export interface EngineRequest {
   readonly read: readonly string[]
   readonly files: readonly SourceFile[]
   readonly skipped: readonly SkippedEntry[]
-  /** Present when Kustomize is to render. */
-  readonly kustomize?: KustomizeChanges
+  /** Present when Kustomize is to render; with what charts in kustomizations are told of Kubernetes. */
+  readonly kustomize?: KustomizeChanges & { readonly kubeVersion: string; readonly apiVersions: readonly string[] }
   /** Present when Helm is to render. */
   readonly helm?: EngineHelmOptions
 }

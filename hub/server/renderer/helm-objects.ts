@@ -15,6 +15,12 @@ const AFTER = ['post-install', 'post-upgrade']
 /** Helm 2 made CRDs so; they are objects like others now. */
 const OBJECT_EVENTS = ['crd-install']
 
+/** True for what is a hook, or was meant to be one, in Helm: a kustomization may inflate charts too. */
+export function isHelmHook(document: JsonValue): boolean {
+  if (!isObject(document) || !isObject(document.metadata)) return false
+  return isObject(document.metadata.annotations) && typeof document.metadata.annotations[HELM_HOOK] === 'string'
+}
+
 /** Takes an object of a chart; see docs/user/rendering.md for what becomes of hooks. */
 export function adaptHelmObject(document: JsonValue): ReturnType<Adapt> {
   if (!isObject(document) || !isObject(document.metadata)) return { document }

@@ -123,7 +123,7 @@ const escapes: Record<string, readonly [string, RegExp]> = {
   'a remote component': ['components: ["ssh://git@example.com/x"]', /remote/],
   'a chart': [
     'helmCharts: [{name: x, repo: "https://example.com"}]',
-    /^RenderFailed .*:1: helmCharts: .*Application of its own/,
+    /^RenderFailed .*:1: helmCharts: x is not pinned/,
   ],
   'a program as generator': [
     'generators:\n- |-\n  apiVersion: x/v1\n  kind: Run\n  metadata:\n    name: x\n    annotations:\n      config.kubernetes.io/function: |\n        exec: {path: /bin/sh}',

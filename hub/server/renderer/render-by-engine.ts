@@ -2,7 +2,7 @@
 import { toAppError } from '@fairlead/shared/errors'
 import { formatValuesMount } from '../mounts.ts'
 import type { EngineAnswer, EngineHelmOptions, EngineHelmValues, EngineRequest } from './engine-messages.ts'
-import { adaptHelmObject } from './helm-objects.ts'
+import { adaptHelmObject, isHelmHook } from './helm-objects.ts'
 import { DEFAULT_API_VERSIONS, DEFAULT_KUBE_VERSION } from './kubernetes-apis.ts'
 import { KustomizeOrigins } from './kustomize-origins.ts'
 import type { RenderInputs, RenderOptions, RunEngine } from './render.ts'
@@ -30,7 +30,15 @@ export function renderByEngine(
     read: inputs.read,
     files: inputs.files,
     skipped: inputs.skipped,
-    ...(settings ? { helm: settings } : { kustomize: findKustomizeChanges(options) }),
+    ...(settings
+      ? { helm: settings }
+      : {
+          kustomize: {
+            ...findKustomizeChanges(options),
+            kubeVersion: DEFAULT_KUBE_VERSION,
+            apiVersions: DEFAULT_API_VERSIONS,
+          },
+        }),
   }
   const { needs, problems, outputs } = runOrExplain(run, request)
   if (needs.length > 0) return needs
@@ -38,7 +46,10 @@ export function renderByEngine(
     rendering.report(code, message, { file, line })
   }
   const origins = new KustomizeOrigins(inputs.files)
-  const adapt: Adapt = tool === 'helm' ? adaptHelmObject : (document, path) => origins.adapt(document, path)
+  const adapt: Adapt =
+    tool === 'helm'
+      ? adaptHelmObject
+      : (document, path) => (isHelmHook(document) ? adaptHelmObject(document) : origins.adapt(document, path))
   for (const { file, bytes } of outputs) rendering.addMade({ path: file, bytes }, adapt)
   return []
 }
