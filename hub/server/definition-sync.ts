@@ -4,7 +4,6 @@ import { create, toJson, toJsonString } from '@bufbuild/protobuf'
 import { timestampFromMs } from '@bufbuild/protobuf/wkt'
 import { type Problem, ProblemSchema } from '@fairlead/proto/common'
 import { type DefinitionsSource, DefinitionsSourceSchema } from '@fairlead/proto/definitions'
-import { sleep } from '@fairlead/shared/backoff'
 import { AppError, isAborted, toAppError } from '@fairlead/shared/errors'
 import type { Logger } from '@fairlead/shared/logger'
 import type { Kysely, Transaction } from 'kysely'
@@ -16,6 +15,7 @@ import { readProblems, readRepositorySpec } from './store/definition-rows.ts'
 import type { Owner, Schema } from './store/schema.ts'
 import type { Store } from './store/store.ts'
 import type { Tracker } from './tracker/tracker.ts'
+import { WakeLoop } from './wake-loop.ts'
 
 /** What it needs. */
 export interface DefinitionSyncOptions {
@@ -57,64 +57,51 @@ interface Followed {
 class SyncLoop implements DefinitionSync {
   readonly #options: DefinitionSyncOptions
   readonly #logger: Logger
-  readonly #stopping = new AbortController()
-  #wakeUp = Promise.withResolvers<void>()
-  #running: Promise<void> = Promise.resolve()
+  readonly #loop: WakeLoop
 
   constructor(options: DefinitionSyncOptions) {
     this.#options = options
     this.#logger = options.logger.child({ part: 'definitions' })
+    this.#loop = new WakeLoop({
+      everyMs: RETRY_MS,
+      pass: async (signal) => {
+        for (const followed of await readFollowed(options.store.db)) await this.#trySync(followed, signal)
+      },
+      onError: (error) => this.#logger.error({ error }, 'definitions could not be looked for; trying again'),
+    })
   }
 
   start(): void {
-    this.#running = this.#run()
+    this.#loop.start()
   }
 
   wake(): void {
-    this.#wakeUp.resolve()
+    this.#loop.wake()
   }
 
-  async stop(): Promise<void> {
-    this.#stopping.abort()
-    this.wake()
-    await this.#running
-  }
-
-  async #run(): Promise<void> {
-    const { signal } = this.#stopping
-    while (!signal.aborted) {
-      // Before the pass, so that a wake during the pass is not lost.
-      this.#wakeUp = Promise.withResolvers()
-      try {
-        for (const followed of await readFollowed(this.#options.store.db)) await this.#trySync(followed)
-      } catch (error) {
-        if (!signal.aborted) this.#logger.error({ error }, 'definitions could not be looked for; trying again')
-      }
-      const waiting = new AbortController()
-      await Promise.race([sleep(RETRY_MS, waiting.signal).catch(() => {}), this.#wakeUp.promise])
-      waiting.abort()
-    }
+  stop(): Promise<void> {
+    return this.#loop.stop()
   }
 
   /** What goes wrong with one repository does not keep the others waiting. */
-  async #trySync(followed: Followed): Promise<void> {
+  async #trySync(followed: Followed, signal: AbortSignal): Promise<void> {
     try {
-      await this.#sync(followed)
+      await this.#sync(followed, signal)
     } catch (error) {
       const { repository, commit } = followed
-      if (this.#stopping.signal.aborted) return
+      if (signal.aborted) return
       this.#logger.error({ repository, commit, error }, 'definitions could not be taken over; trying again')
     }
   }
 
-  async #sync(followed: Followed): Promise<void> {
+  async #sync(followed: Followed, signal: AbortSignal): Promise<void> {
     const { store, clock = Date.now, onChange } = this.#options
     const { repository, source, settings, commit } = followed
     const last = await readSync(store.db, repository)
     // What was wrong may be right by now, without a new commit: the repository that was missing is there.
     if (last?.commit === commit && last.settings === settings && last.problems === '[]') return
-    const content = await this.#read(followed)
-    if (this.#stopping.signal.aborted) return
+    const content = await this.#read(followed, signal)
+    if (signal.aborted) return
     const outcome = await store.transaction(async (transaction) => {
       // Somebody may have ended it meanwhile.
       const now = (await readFollowed(transaction)).find((one) => one.repository === repository)
@@ -147,9 +134,9 @@ class SyncLoop implements DefinitionSync {
     onChange()
   }
 
-  async #read({ repository, source, commit }: Followed): Promise<ReadCommit | AppError> {
+  async #read({ repository, source, commit }: Followed, signal: AbortSignal): Promise<ReadCommit | AppError> {
     try {
-      const tree = await this.#options.tracker.readTree(repository, commit, source.path, this.#stopping.signal)
+      const tree = await this.#options.tracker.readTree(repository, commit, source.path, signal)
       return readCommitContent(tree)
     } catch (error) {
       if (isAborted(error)) return new AppError('Aborted', 'the read was given up')

@@ -4,7 +4,6 @@ import { create, toJson } from '@bufbuild/protobuf'
 import { timestampFromMs } from '@bufbuild/protobuf/wkt'
 import { ProblemSchema } from '@fairlead/proto/common'
 import type { ApplicationSpec, ForEach } from '@fairlead/proto/definitions'
-import { sleep } from '@fairlead/shared/backoff'
 import { sha256Hex } from '@fairlead/shared/digest'
 import { AppError, isAborted, toAppError } from '@fairlead/shared/errors'
 import type { Logger } from '@fairlead/shared/logger'
@@ -20,6 +19,7 @@ import { readApplicationSpec, readProblems } from './store/definition-rows.ts'
 import type { Owner, Schema } from './store/schema.ts'
 import type { Store } from './store/store.ts'
 import type { Tracker } from './tracker/tracker.ts'
+import { WakeLoop } from './wake-loop.ts'
 
 /** What it needs. */
 export interface GeneratorSyncOptions {
@@ -60,61 +60,48 @@ interface Generator {
 class GeneratorLoop implements GeneratorSync {
   readonly #options: GeneratorSyncOptions
   readonly #logger: Logger
-  readonly #stopping = new AbortController()
-  #wakeUp = Promise.withResolvers<void>()
-  #running: Promise<void> = Promise.resolve()
+  readonly #loop: WakeLoop
 
   constructor(options: GeneratorSyncOptions) {
     this.#options = options
     this.#logger = options.logger.child({ part: 'generators' })
+    this.#loop = new WakeLoop({
+      everyMs: RETRY_MS,
+      pass: async (signal) => {
+        await this.#release()
+        for (const generator of await readGenerators(options.store.db)) await this.#trySync(generator, signal)
+      },
+      onError: (error) => this.#logger.error({ error }, 'generators could not be looked for; trying again'),
+    })
   }
 
   start(): void {
-    this.#running = this.#run()
+    this.#loop.start()
   }
 
   wake(): void {
-    this.#wakeUp.resolve()
+    this.#loop.wake()
   }
 
-  async stop(): Promise<void> {
-    this.#stopping.abort()
-    this.wake()
-    await this.#running
-  }
-
-  async #run(): Promise<void> {
-    const { signal } = this.#stopping
-    while (!signal.aborted) {
-      // Before the pass, so that a wake during the pass is not lost.
-      this.#wakeUp = Promise.withResolvers()
-      try {
-        await this.#release()
-        for (const generator of await readGenerators(this.#options.store.db)) await this.#trySync(generator)
-      } catch (error) {
-        if (!signal.aborted) this.#logger.error({ error }, 'generators could not be looked for; trying again')
-      }
-      const waiting = new AbortController()
-      await Promise.race([sleep(RETRY_MS, waiting.signal).catch(() => {}), this.#wakeUp.promise])
-      waiting.abort()
-    }
+  stop(): Promise<void> {
+    return this.#loop.stop()
   }
 
   /** What goes wrong with one does not keep the others waiting. */
-  async #trySync(generator: Generator): Promise<void> {
+  async #trySync(generator: Generator, signal: AbortSignal): Promise<void> {
     try {
-      await this.#sync(generator)
+      await this.#sync(generator, signal)
     } catch (error) {
-      if (this.#stopping.signal.aborted) return
+      if (signal.aborted) return
       this.#logger.error({ application: generator.name, error }, 'Applications could not be made; trying again')
     }
   }
 
-  async #sync(generator: Generator): Promise<void> {
+  async #sync(generator: Generator, signal: AbortSignal): Promise<void> {
     const { store, clock = Date.now, onChange } = this.#options
     const { name, forEach } = generator
-    const inputs = await this.#read(generator)
-    if (this.#stopping.signal.aborted) return
+    const inputs = await this.#read(generator, signal)
+    if (signal.aborted) return
     const last = await readState(store.db, name)
     if (!(inputs instanceof AppError) && last?.inputs === inputs.key && last.problems === '[]') return
     const made = inputs instanceof AppError ? inputs : tryGenerate(name, forEach, inputs.each)
@@ -145,7 +132,10 @@ class GeneratorLoop implements GeneratorSync {
   }
 
   /** What it is made for, and a key that is equal while that and the generator are. */
-  async #read(generator: Generator): Promise<{ readonly key: string; readonly each: readonly Each[] } | AppError> {
+  async #read(
+    generator: Generator,
+    signal: AbortSignal,
+  ): Promise<{ readonly key: string; readonly each: readonly Each[] } | AppError> {
     const { forEach, uid, generation } = generator
     const { db } = this.#options.store
     try {
@@ -156,7 +146,6 @@ class GeneratorLoop implements GeneratorSync {
       }
       const { repository = '', ref = '', path = '' } = forEach.folders ?? forEach.file ?? {}
       const commit = await findCommit(db, repository, ref)
-      const { signal } = this.#stopping
       if (forEach.folders) {
         const folders = await this.#options.tracker.listFolders(repository, commit, path, signal)
         // A commit leaves most of a repository as it is.

@@ -274,6 +274,14 @@ export function mirrorFolder(gitDir: string, repository: string): string {
   return path.join(gitDir, `${repository}.git`)
 }
 
+/** Removes the mirrors, and packages, of all repositories but these. */
+export async function removeMirrors(gitDir: string, names: ReadonlySet<string>): Promise<void> {
+  for (const folder of await readdir(gitDir)) {
+    const name = /^(.+)\.(?:git|packages)$/.exec(folder)?.[1]
+    if (name !== undefined && !names.has(name)) await rm(path.join(gitDir, folder), { recursive: true, force: true })
+  }
+}
+
 /** True for failures of a fetch that concern the commit; the others concern the whole repository. */
 export function isOfOneCommit(error: unknown): error is AppError {
   return error instanceof AppError && ['FetchFailed', 'LimitExceeded', 'RefNotFound'].includes(error.code)

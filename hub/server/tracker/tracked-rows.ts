@@ -142,3 +142,12 @@ function encodeProblem(problem: AppError, before: string | null, atMs: number): 
   const { code, message } = problem
   return JSON.stringify(toJson(ProblemSchema, create(ProblemSchema, { code, message, since })))
 }
+
+/** Equal for outcomes that say the same. */
+export function summarizeOutcome({ problem, refs }: PollOutcome): string {
+  const describe = (error: AppError): string => `${error.code}: ${error.message}`
+  return JSON.stringify([
+    problem && describe(problem),
+    refs.map((ref) => ('commit' in ref ? [ref.ref, ref.commit, ref.name] : [ref.ref, describe(ref.problem)])),
+  ])
+}

@@ -1,24 +1,23 @@
 // Follows the Git repositories that applications ask for and reads their files. What it finds goes into the database;
 // it never takes a commit away, so that nothing changes because something could not be read.
-import { mkdirSync, readdirSync, rmSync } from 'node:fs'
-import { rm } from 'node:fs/promises'
+import { mkdirSync, rmSync } from 'node:fs'
 import path from 'node:path'
 import { equals } from '@bufbuild/protobuf'
 import { RepositorySpecSchema } from '@fairlead/proto/definitions'
 import { AppError, isAborted } from '@fairlead/shared/errors'
 import type { Logger } from '@fairlead/shared/logger'
-import { holdsPackages, isOciAddress } from '../package-reference.ts'
-import { addressKey } from '../repository-address.ts'
+import { holdsPackages } from '../package-reference.ts'
 import type { SecretSources } from '../secret-source.ts'
 import type { Store } from '../store/store.ts'
 import { createWorkerPool, type WorkerPool, workerUrl } from '../worker-pool.ts'
+import { findBaseRepository, findChartRepository } from './addressed.ts'
 import { Follower, type FollowerContext } from './follower.ts'
 import { createGitHttp, type ProxySettings } from './git-http.ts'
 import { GitSource } from './git-source.ts'
 import { InstallationTokens } from './github-app.ts'
 import { createHostGate } from './host-gate.ts'
 import type { LfsLimits } from './lfs-store.ts'
-import { GIT_PACK_MAX_BYTES, MIRROR_MAX_PACKS, Mirror, mirrorFolder, PACK_MAX_BYTES } from './mirror.ts'
+import { GIT_PACK_MAX_BYTES, MIRROR_MAX_PACKS, Mirror, mirrorFolder, PACK_MAX_BYTES, removeMirrors } from './mirror.ts'
 import { PackageSource } from './packages/package-source.ts'
 import { createPackageWorkers, PackageStore, packagesFolder } from './packages/package-store.ts'
 import type { PushedRef } from './pushed-refs.ts'
@@ -30,6 +29,7 @@ import {
   type PollOutcome,
   readCommits,
   readFollowed,
+  summarizeOutcome,
   writeOutcome,
   writePolledAt,
 } from './tracked-rows.ts'
@@ -204,48 +204,28 @@ class RunningTracker implements Tracker {
     { address, ...chart }: { readonly address: string; readonly name: string; readonly version: string },
     signal: AbortSignal,
   ): Promise<{ readonly repository: string; readonly commit: string }> {
-    await this.#reload
-    const key = addressKey(address)
-    const candidates = [...this.#followers.values()].filter(
-      ({ repository: { spec } }) =>
-        spec.helm && isOciAddress(spec.url) === isOciAddress(address) && addressKey(spec.url) === key,
-    )
-    // Of several any will do; the first has the same credentials at each time.
-    const [follower] = candidates.sort((a, b) => (a.repository.name < b.repository.name ? -1 : 1))
-    if (!follower || key === undefined) {
-      throw new AppError('NotFound', `no Repository with helm: {} has the address ${address.slice(0, 200)}; define one`)
-    }
-    const commit = await follower.bringChart(chart)
+    const declared = await this.#declared()
+    const repository = findChartRepository(declared, address)
+    const commit = await this.#followers.get(repository)?.bringChart(chart)
     signal.throwIfAborted()
     if (commit === undefined) throw new AppError('NotFound', `${address} has no charts`)
-    return { repository: follower.repository.name, commit }
+    return { repository, commit }
   }
 
   async findBase(
-    { address, commit, user }: { readonly address: string; readonly commit: string; readonly user: string },
+    { commit, ...wanted }: { readonly address: string; readonly commit: string; readonly user: string },
     signal: AbortSignal,
   ): Promise<string> {
+    const declared = await this.#declared()
+    const repository = findBaseRepository(declared, wanted)
+    await this.#followers.get(repository)?.bringCommit(commit)
+    signal.throwIfAborted()
+    return repository
+  }
+
+  async #declared(): Promise<readonly FollowedRepository[]> {
     await this.#reload
-    const key = addressKey(address)
-    const followers = [...this.#followers.values()].filter(
-      ({ repository: { spec } }) => !holdsPackages(spec) && key !== undefined && addressKey(spec.url) === key,
-    )
-    const isGiven = ({ repository: { name, spec } }: Follower): boolean =>
-      name === user ||
-      (spec.bases !== undefined && (spec.bases.repositories.length === 0 || spec.bases.repositories.includes(user)))
-    const [follower] = followers.filter(isGiven).sort((a, b) => (a.repository.name < b.repository.name ? -1 : 1))
-    if (follower) {
-      await follower.bringCommit(commit)
-      signal.throwIfAborted()
-      return follower.repository.name
-    }
-    const [other] = followers
-    if (!other) {
-      const hint = 'define one, and write "//" between the repository and the folder'
-      throw new AppError('NotFound', `no Repository has the address ${address.slice(0, 200)}; ${hint}`)
-    }
-    const message = `Repository/${other.repository.name} gives Repository/${user} no bases; spec.bases allows it`
-    throw new AppError('FailedPrecondition', message)
+    return [...this.#followers.values()].map(({ repository }) => repository)
   }
 
   /** Reads from a mirror, and once more after it was fetched anew if it turned out to be damaged. */
@@ -375,7 +355,7 @@ class RunningTracker implements Tracker {
 
   async #record(name: string, outcome: PollOutcome): Promise<void> {
     if (!this.#followers.has(name)) return
-    const summary = summarize(outcome)
+    const summary = summarizeOutcome(outcome)
     if (this.#written.get(name) === summary) {
       if (outcome.problem === undefined) this.#polledAt.set(name, outcome.atMs)
       return
@@ -425,21 +405,4 @@ function isSame(a: FollowedRepository, b: FollowedRepository): boolean {
     a.refs.join('\0') === b.refs.join('\0') &&
     a.refs.length === b.refs.length
   )
-}
-
-/** Equal for outcomes that say the same. */
-function summarize({ problem, refs }: PollOutcome): string {
-  const describe = (error: AppError): string => `${error.code}: ${error.message}`
-  return JSON.stringify([
-    problem && describe(problem),
-    refs.map((ref) => ('commit' in ref ? [ref.ref, ref.commit, ref.name] : [ref.ref, describe(ref.problem)])),
-  ])
-}
-
-/** Removes the mirrors of repositories that are not defined any more. */
-async function removeMirrors(gitDir: string, names: ReadonlySet<string>): Promise<void> {
-  for (const folder of readdirSync(gitDir)) {
-    const name = /^(.+)\.(?:git|packages)$/.exec(folder)?.[1]
-    if (name !== undefined && !names.has(name)) await rm(path.join(gitDir, folder), { recursive: true, force: true })
-  }
 }
