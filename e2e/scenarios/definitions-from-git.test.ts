@@ -49,6 +49,30 @@ describe('a repository of definitions', () => {
     )
   })
 
+  test('labels clusters, which places applications there, and says where a label is changed', async () => {
+    const cluster = JSON.stringify({
+      apiVersion: 'fairlead.dev/v1alpha1',
+      kind: 'Cluster',
+      metadata: { name: 'eu', labels: { tier: 'edge' } },
+    })
+    shop.commit({ 'e/config.yaml': configMap('e', { v: '1' }) })
+    definitions.commit({
+      'apps/eu.yaml': `${cluster}\n`,
+      'apps/e.yaml': applicationDefinition('e', {
+        repository: 'shop',
+        namespace: 'default',
+        matchLabels: { tier: 'edge' },
+      }),
+    })
+    await waitUntilRuns('e')
+    const refused = await fleet.run('cluster', 'label', 'eu', 'tier=core')
+    expect(refused).toMatchObject({ code: 6, stderr: expect.stringContaining('apps/eu.yaml:1 of Repository/fleet') })
+    definitions.commit({ 'apps/eu.yaml': undefined })
+    await waitFor('e to leave with the label', async () => (await find('e')) === undefined)
+    definitions.commit({ 'apps/e.yaml': undefined })
+    await waitFor('e to be forgotten', async () => !(await fleet.cli('get', 'applications')).includes('e '))
+  })
+
   test('is where what comes from there is changed: by hand it is refused, with file and line', async () => {
     const applied = await fleet.apply(app('a').replace('"default"', '"other"')).catch(String)
     expect(applied).toContain('Application/a: comes from Git: change it in apps/a.yaml:2 of Repository/fleet')

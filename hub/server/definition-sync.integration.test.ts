@@ -10,6 +10,7 @@ import { afterEach, beforeEach, expect, test } from 'vitest'
 import { createDefinitionSync, type DefinitionSync } from './definition-sync.ts'
 import { createDefinitions, type Definitions } from './definitions/definitions.ts'
 import { placeApplication } from './placer/placer.ts'
+import { createRegistry } from './registry/registry.ts'
 import { openTrackerBed, type TrackerBed } from './tracker/tracker.test-support.ts'
 
 let bed: TrackerBed
@@ -198,4 +199,97 @@ test('ends with everything left as it is, by hand from then on', async () => {
   expect((await definitions.getRepository('fleet')).metadata?.owner).toBe('')
   await definitions.deleteApplication({ name: 'a', orphan: false }, 'admin')
   expect(await bed.store.db.selectFrom('definition_syncs').selectAll().execute()).toEqual([])
+})
+
+test('labels and values of clusters come from Git, before and after they are registered, beside what people give', async () => {
+  const registry = createRegistry({
+    store: bed.store,
+    issuer: { issue: async () => ({ jwt: '', natsUrls: [] }), revoke: async () => {} } as never,
+    hubAddress: 'localhost:1',
+    caPin: 'sha256:x',
+    onChange: () => sync.wake(),
+    logger: silentLogger,
+  })
+  const cluster = (name: string, labels: object, values = {}) => ({
+    ...head,
+    kind: 'Cluster',
+    metadata: { name, labels },
+    spec: { values },
+  })
+  await registry.register({ name: 'eu', labels: { env: 'dev', owner: 'me' } }, 'admin')
+  const first = fleet.commit({
+    'defs/a.yaml': yaml(shop, app('a'), app('b')),
+    'defs/clusters.yaml': yaml(
+      cluster('eu', { env: 'prod' }, { domain: 'eu.example.com' }),
+      cluster('us', { env: 'prod', region: 'us' }),
+    ),
+  })
+  await apply(source({ path: 'defs' }))
+  expect(await taken(first)).toEqual([])
+  expect(await registry.get('eu')).toMatchObject({
+    labels: { env: 'prod', owner: 'me' },
+    values: { domain: 'eu.example.com' },
+  })
+  expect(
+    (await registry.register({ name: 'us', labels: { region: 'wrong', own: '1' } }, 'admin')).cluster.labels,
+  ).toEqual({
+    env: 'prod',
+    region: 'us',
+    own: '1',
+  })
+  const label = (set: Record<string, string>, remove: string[] = []) =>
+    registry.updateLabels({ name: 'eu', set, remove }, 'admin')
+  await expect(label({ env: 'dev' })).rejects.toThrow(
+    'the label env of cluster eu comes from Git: change it in defs/clusters.yaml:1 of Repository/fleet',
+  )
+  await expect(label({}, ['env'])).rejects.toThrow('comes from Git')
+  await expect(registry.updateValues({ name: 'eu', set: { domain: 'x' }, remove: [] }, 'admin')).rejects.toThrow(
+    'the value domain of cluster eu',
+  )
+  await label({ owner: 'you' })
+  await expect(apply(cluster('eu', { env: 'test' }))).rejects.toThrow('is for definitions from Git')
+
+  const second = fleet.commit({
+    'defs/clusters.yaml': yaml(cluster('eu', { tier: '1' }), cluster('us', { env: 'prod' }, { 'bad key': 'x' })),
+  })
+  expect(await taken(second)).toEqual([expect.stringContaining('Cluster/us: spec.values')])
+  expect(await registry.get('eu')).toMatchObject({ labels: { owner: 'you', tier: '1' }, values: {} })
+  expect((await registry.get('us')).labels).toEqual({ env: 'prod', region: 'us', own: '1' })
+
+  expect(await taken(fleet.commit({ 'defs/clusters.yaml': yaml(cluster('us', { env: 'prod' })) }))).toEqual([])
+  expect((await registry.get('eu')).labels).toEqual({ owner: 'you' })
+  const held = await taken(fleet.commit({ 'defs/clusters.yaml': undefined, 'defs/a.yaml': yaml(shop, app('c')) }))
+  expect(held).toEqual(expect.arrayContaining([expect.stringContaining('PruneHeld')]))
+  expect((await registry.get('us')).labels).toEqual({ env: 'prod', own: '1' })
+  await registry.updateLabels({ name: 'us', set: {}, remove: ['env'] }, 'admin')
+  expect((await registry.get('us')).labels).toEqual({ own: '1' })
+})
+
+test('ending it leaves clusters their labels, which are of people then', async () => {
+  await bed.store.db
+    .insertInto('clusters')
+    .values({
+      id: 'x',
+      name: 'eu',
+      labels: '{}',
+      cluster_values: '{}',
+      public_key: null,
+      facts: null,
+      created_at: 0,
+      joined_at: null,
+    })
+    .execute()
+  const commit = fleet.commit({
+    'c.yaml': yaml({ ...head, kind: 'Cluster', metadata: { name: 'eu', labels: { env: 'prod' } } }),
+  })
+  await apply(source({}))
+  expect(await taken(commit)).toEqual([])
+  await apply(source())
+  const row = await bed.store.db
+    .selectFrom('clusters')
+    .select('labels')
+    .where('name', '=', 'eu')
+    .executeTakeFirstOrThrow()
+  expect(row.labels).toBe('{"env":"prod"}')
+  expect(await bed.store.db.selectFrom('cluster_documents').selectAll().execute()).toEqual([])
 })

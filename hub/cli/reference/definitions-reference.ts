@@ -3,13 +3,13 @@ import { readFile } from 'node:fs/promises'
 import path from 'node:path'
 import type { DescField, DescMessage } from '@bufbuild/protobuf'
 import { ProblemSchema, RevisionSchema } from '@fairlead/proto/common'
-import { ApplicationSchema, RepositorySchema } from '@fairlead/proto/definitions'
+import { ApplicationSchema, ClusterDefinitionSchema, RepositorySchema } from '@fairlead/proto/definitions'
 
 const INTRODUCTION = `# Definitions
 
 <!-- Made by hub/cli/reference/write.ts out of the comments in proto/fairlead/v1; run: node hub/cli/reference/write.ts -->
 
-Two kinds of documents, given to \`fairlead apply -f\` or kept [in a repository that the hub follows](../user/definitions-from-git.md). They are the JSON form of the messages in
+Two kinds of documents, given to \`fairlead apply -f\` or kept [in a repository that the hub follows](../user/definitions-from-git.md), and a third, Cluster, for the latter only. They are the JSON form of the messages in
 \`proto/fairlead/v1/definitions.proto\`, written as YAML. Unknown fields are refused, with file and line. Durations are
 written as \`30s\`, \`5m\` or \`24h\`. \`metadata.uid\`, \`metadata.generation\`, \`metadata.createdAt\`, \`metadata.owner\`, \`metadata.origin\` and \`status\` are the hub's: it fills them in, users leave them out.
 
@@ -39,20 +39,25 @@ spec:
 \`\`\`
 `
 
+/** Documents whose kind is not the name of their message. */
+const KINDS: ReadonlyMap<DescMessage, string> = new Map([[ClusterDefinitionSchema, 'Cluster']])
+
 /** Messages that appear in many places and have a section of their own. */
 const WORDS: readonly DescMessage[] = [ProblemSchema, RevisionSchema]
 
 /** The whole page. Throws when a field or message that is reachable has no comment. */
 export async function renderDefinitionsReference(protoFolder: string): Promise<string> {
   const comments = await readComments(protoFolder)
-  const pages = [RepositorySchema, ApplicationSchema, ...WORDS].map((root) => renderKind(root, comments))
+  const pages = [RepositorySchema, ApplicationSchema, ClusterDefinitionSchema, ...WORDS].map((root) =>
+    renderKind(root, comments),
+  )
   return [INTRODUCTION, ...pages].join('\n')
 }
 
 function renderKind(root: DescMessage, comments: ReadonlyMap<string, string>): string {
   const rows = fieldRows(root, '', comments)
   return [
-    `## ${root.name}`,
+    `## ${KINDS.get(root) ?? root.name}`,
     '',
     getComment(comments, root.name),
     '',

@@ -1,6 +1,7 @@
 // Everything that is wrong with a set of documents, beside what is defined already. Pure.
 import type { ApplicationSpec } from '@fairlead/proto/definitions'
 import type { ErrorDetail } from '@fairlead/shared/grpc-status'
+import { findValuesProblems } from '../cluster-values.ts'
 import { findApplicationProblems } from './application-rules.ts'
 import { type DependencyGraph, findDependencyProblems, toGraph } from './dependencies.ts'
 import type { Definition, ReadDocument } from './document.ts'
@@ -38,6 +39,9 @@ export function checkDefinitions(documents: readonly ReadDocument[], defined: De
 
 function findRuleProblems(definition: Definition, graph: DependencyGraph, isRepository: (name: string) => boolean) {
   if (definition.kind === 'Repository') return findRepositoryProblems(definition.spec)
+  if (definition.kind === 'Cluster') {
+    return findValuesProblems(definition.spec.values).map((message) => ({ field: 'spec.values', message }))
+  }
   return [...findApplicationProblems(definition.spec, isRepository), ...findDependencyProblems(definition.name, graph)]
 }
 

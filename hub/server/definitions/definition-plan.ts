@@ -175,26 +175,33 @@ function planRemoval(
 ): Pick<DefinitionPlan, 'remove' | 'hold' | 'problems'> {
   const written = new Set(documents.map(({ object }) => object))
   // One of them may be what seems to be gone.
-  const isSure = isWhole && documents.every(({ object }) => /^(Application|Repository)\/./.test(object))
+  const isSure = isWhole && documents.every(({ object }) => /^(Application|Repository|Cluster)\/./.test(object))
   const own = rows.filter(({ owner, deleting }) => owner === source && deleting === null)
   const gone = isSure ? own.filter((row) => !written.has(keyOf(row)) && !isItself(row, source)) : []
-  const applications = gone.filter(({ kind }) => kind === 'Application')
-  const isHeld = (row: StoredDefinition): boolean => row.kind === 'Application' && row.origin === ''
-  const fresh = applications.filter((row) => !isHeld(row))
-  const all = own.filter((row) => row.kind === 'Application' && !isHeld(row))
+  // Labels of clusters place applications: what takes them away may take these away.
+  const isCounted = ({ kind }: StoredDefinition): boolean => kind !== 'Repository'
+  const counted = gone.filter(isCounted)
+  const isHeld = (row: StoredDefinition): boolean => isCounted(row) && row.origin === ''
+  const fresh = counted.filter((row) => !isHeld(row))
+  const all = own.filter((row) => isCounted(row) && !isHeld(row))
   // One that makes others takes them along.
   const made = Map.groupBy(rows, ({ owner }) => owner)
   const weigh = (some: readonly StoredDefinition[]): number =>
     some.reduce((sum, { name }) => sum + 1 + (made.get(`application:${name}`)?.length ?? 0), 0)
   const isMany = weigh(fresh) >= MAX_REMOVALS || weigh(fresh) * 2 > weigh(all)
-  const hold = applications.filter((row) => isHeld(row) || isMany || isProtected(row))
+  const hold = counted.filter((row) => isHeld(row) || isMany || isProtected(row))
   const remove = gone.filter((row) => !hold.includes(row)).sort((a, b) => rank(a.kind) - rank(b.kind))
   const problems = hold.map((row): PlanProblem => {
-    const why = isProtected(row) ? `it is labelled ${PROTECTED_LABEL}` : `too many applications left ${place} at once`
-    const message = `is gone from ${place} and held, for ${why}: it stays until it is there again, or is deleted by: fairlead delete application ${row.name}`
+    const why = isProtected(row) ? `it is labelled ${PROTECTED_LABEL}` : `too much left ${place} at once`
+    const message = `is gone from ${place} and held, for ${why}: it stays until it is there again, or ${wayOut(row)}`
     return { code: 'PruneHeld', object: keyOf(row), message }
   })
   return { remove, hold, problems }
+}
+
+function wayOut({ kind, name }: StoredDefinition): string {
+  if (kind === 'Application') return `is deleted by: fairlead delete application ${name}`
+  return `its labels and values are taken away by: fairlead cluster label ${name} KEY-, fairlead cluster value ${name} KEY-`
 }
 
 /** The followed repository's own definition: leaving that out of Git does not end it. */

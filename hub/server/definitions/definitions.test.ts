@@ -278,15 +278,17 @@ describe('applying', () => {
   })
 
   test('says where a document of another kind belongs', async () => {
-    const [deployment, cluster, unknown] = await problemsOf([
+    const [deployment, kind, unknown] = await problemsOf([
       { apiVersion: 'apps/v1', kind: 'Deployment', metadata: { name: 'web' } },
-      { apiVersion: 'fairlead.dev/v1alpha1', kind: 'Cluster', metadata: { name: 'c1' } },
+      { apiVersion: 'fairlead.dev/v1alpha1', kind: 'Clusters', metadata: { name: 'c1' } },
       { metadata: { name: 'x' } },
     ])
     expect(deployment).toMatchObject({ field: 'apiVersion', object: 'Deployment/web' })
     expect(deployment?.message).toContain('belong into Git')
-    expect(cluster?.message).toContain('fairlead cluster register')
+    expect(kind?.message).toContain('use Repository, Application or Cluster')
     expect(unknown).toMatchObject({ field: 'apiVersion', message: 'is missing: write fairlead.dev/v1alpha1' })
+    const cluster = { apiVersion: 'fairlead.dev/v1alpha1', kind: 'Cluster', metadata: { name: 'c1' } }
+    await expect(apply([cluster])).rejects.toMatchObject({ code: 'FailedPrecondition' })
   })
 
   test('keeps the values of a chart as they are written', async () => {

@@ -163,6 +163,7 @@ async function findWarnings(
   const clusters = rows.map((row) => ({ ...row, labels: JSON.parse(row.labels) as Labels }))
   const specs = await readSpecs(transaction, definitions)
   return definitions.map((definition) => {
+    if (definition.kind === 'Cluster') return [...definition.warnings]
     if (definition.kind === 'Repository') return [...definition.warnings, ...findRepositoryWarnings(definition.spec)]
     const { placement, dependsOn, forEach } = definition.spec
     if (forEach) return [...definition.warnings]
@@ -186,6 +187,12 @@ async function findWarnings(
 async function refuseOthers(transaction: Transaction<Schema>, definitions: readonly Definition[]): Promise<void> {
   const problems: ErrorDetail[] = []
   for (const definition of definitions) {
+    if (definition.kind === 'Cluster') {
+      const { name } = definition
+      const message = `is for definitions from Git; by hand: fairlead cluster label ${name} KEY=VALUE, fairlead cluster value ${name} KEY=VALUE`
+      problems.push({ ...definition.source, object: `Cluster/${name}`, message })
+      continue
+    }
     const before = await findDefinition(transaction, definition)
     // What is being deleted is nobody's any more.
     if (!before || before.deleting !== null || !compareDefinition(before, definition).isChanged) continue

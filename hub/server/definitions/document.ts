@@ -4,6 +4,9 @@ import {
   ApplicationSchema,
   type ApplicationSpec,
   ApplicationSpecSchema,
+  ClusterDefinitionSchema,
+  type ClusterDefinitionSpec,
+  ClusterDefinitionSpecSchema,
   type DefinitionDocument,
   RepositorySchema,
   type RepositorySpec,
@@ -18,7 +21,7 @@ import { normalizePath } from './source-path.ts'
 export const API_VERSION = 'fairlead.dev/v1alpha1'
 
 /** What can be defined. */
-export type DefinitionKind = 'Repository' | 'Application'
+export type DefinitionKind = 'Repository' | 'Application' | 'Cluster'
 
 interface DefinitionOf<K extends DefinitionKind, S> {
   readonly kind: K
@@ -30,7 +33,10 @@ interface DefinitionOf<K extends DefinitionKind, S> {
 }
 
 /** A document that has the right shape. */
-export type Definition = DefinitionOf<'Repository', RepositorySpec> | DefinitionOf<'Application', ApplicationSpec>
+export type Definition =
+  | DefinitionOf<'Repository', RepositorySpec>
+  | DefinitionOf<'Application', ApplicationSpec>
+  | DefinitionOf<'Cluster', ClusterDefinitionSpec>
 
 /** A document: what could be read of it, and what is wrong with it. */
 export interface ReadDocument {
@@ -41,6 +47,11 @@ export interface ReadDocument {
   readonly problems: readonly ErrorDetail[]
 }
 
+const SCHEMAS = {
+  Repository: RepositorySchema,
+  Application: ApplicationSchema,
+  Cluster: ClusterDefinitionSchema,
+} as const
 const HUB_FIELDS = ['uid', 'generation', 'createdAt', 'owner', 'origin'] as const
 
 /** Reads a document. Never throws for what a user wrote. */
@@ -61,9 +72,8 @@ export function readDocument(document: DefinitionDocument): ReadDocument {
   const versionProblem = findVersionProblem(json)
   if (versionProblem) return { object, problems: located([versionProblem]) }
   if (!isDefinitionKind(kind)) return { object, problems: located([{ field: 'kind', message: findKindMessage(kind) }]) }
-  const schema = kind === 'Repository' ? RepositorySchema : ApplicationSchema
-  const shaped = shapeDocument(schema, rest)
-  const problems = [...shaped.problems, ...findMetadataProblems(shaped.value)]
+  const shaped = shapeDocument(SCHEMAS[kind], rest)
+  const problems = [...shaped.problems, ...findMetadataProblems(shaped.value, kind === 'Cluster')]
   if (problems.length > 0) return { object, problems: located(problems) }
   const warnings = status === undefined ? [] : ['status is made by the hub and is not read']
   return { object, problems: [], definition: { ...decode(kind, shaped.value), source, warnings } }
@@ -95,16 +105,15 @@ function findVersionProblem({ apiVersion }: JsonObject): FieldProblem | undefine
 }
 
 function isDefinitionKind(kind: JsonValue | undefined): kind is DefinitionKind {
-  return kind === 'Repository' || kind === 'Application'
+  return kind === 'Repository' || kind === 'Application' || kind === 'Cluster'
 }
 
 function findKindMessage(kind: JsonValue | undefined): string {
-  const hint = kind === 'Cluster' ? '; clusters are made by: fairlead cluster register' : ''
   const given = kind === undefined || kind === null ? 'is missing' : `${JSON.stringify(kind)} is unknown`
-  return `${given}: use Repository or Application${hint}`
+  return `${given}: use Repository, Application or Cluster`
 }
 
-function findMetadataProblems(value: JsonObject): FieldProblem[] {
+function findMetadataProblems(value: JsonObject, isCluster: boolean): FieldProblem[] {
   const metadata = isObject(value.metadata) ? value.metadata : {}
   const name = typeof metadata.name === 'string' ? metadata.name : ''
   const nameProblem = findNameProblem(name)
@@ -112,7 +121,7 @@ function findMetadataProblems(value: JsonObject): FieldProblem[] {
   return [
     ...(nameProblem === undefined ? [] : [{ field: 'metadata.name', message: nameProblem }]),
     ...findLabelsProblems(labels).map((message) => ({ field: 'metadata.labels', message })),
-    ...(isObject(value.spec) ? [] : [{ field: 'spec', message: 'is missing' }]),
+    ...(isObject(value.spec) || isCluster ? [] : [{ field: 'spec', message: 'is missing' }]),
   ]
 }
 
@@ -128,6 +137,7 @@ function decode(kind: DefinitionKind, value: JsonObject) {
     if (definitions && isRelative(definitions.path)) definitions.path = normalizePath(definitions.path)
     return { ...head, kind, spec }
   }
+  if (kind === 'Cluster') return { ...head, kind, spec: fromJson(ClusterDefinitionSpecSchema, value.spec ?? {}) }
   const spec = fromJson(ApplicationSpecSchema, value.spec ?? {})
   const helm = [spec.render?.helm, ...spec.overrides.map((override) => override.helm)]
   for (const each of [

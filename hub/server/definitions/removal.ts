@@ -1,6 +1,7 @@
 // Removes definitions that are gone from where they came from.
 import { AppError } from '@fairlead/shared/errors'
 import type { Transaction } from 'kysely'
+import { removeClusterDocument } from '../cluster-documents.ts'
 import type { Owner, Schema } from '../store/schema.ts'
 import type { DefinitionPlan, PlanProblem } from './definition-plan.ts'
 import { deleteApplication, deleteRepository } from './deletion.ts'
@@ -34,7 +35,8 @@ export async function removeDefinitions(
       const deletion = { name: row.name, actor: owner, owner, nowMs }
       try {
         if (row.kind === 'Application') await deleteApplication(transaction, { ...deletion, orphan: false })
-        else await deleteRepository(transaction, deletion)
+        else if (row.kind === 'Repository') await deleteRepository(transaction, deletion)
+        else await removeClusterDocument(transaction, row.name)
         changed.push(`${row.kind}/${row.name}`)
       } catch (error) {
         if (!(error instanceof AppError) || error.code !== 'FailedPrecondition') throw error

@@ -1,9 +1,16 @@
 // One definition in the database: finds it, tells what differs, stores it.
 import { randomUUID } from 'node:crypto'
 import { create, toJson, toJsonString } from '@bufbuild/protobuf'
-import { type ApplicationSpec, ApplicationSpecSchema, RepositorySpecSchema } from '@fairlead/proto/definitions'
+import {
+  type ApplicationSpec,
+  ApplicationSpecSchema,
+  ClusterDefinitionSpecSchema,
+  RepositorySpecSchema,
+} from '@fairlead/proto/definitions'
 import { canonicalJson } from '@fairlead/shared/digest'
 import type { Kysely, Transaction } from 'kysely'
+import { findClusterDocument, releaseClusterDocuments, storeClusterDocument } from '../cluster-documents.ts'
+import type { Labels } from '../label-selector.ts'
 import { writeAudit } from '../store/audit.ts'
 import { readApplicationSpec } from '../store/definition-rows.ts'
 import type { Schema } from '../store/schema.ts'
@@ -38,6 +45,10 @@ export async function storeDefinition(
   const generation = before ? before.generation + (isSpecChanged ? 1 : 0) : 1
   const identity =
     !before || isNew ? { uid: randomUUID(), created_at: nowMs } : { uid: before.uid, created_at: before.created_at }
+  if (kind === 'Cluster') {
+    const { values } = definition.spec
+    await storeClusterDocument(transaction, { name, labels: definition.labels, values, ...ownership })
+  }
   const row = { name, labels, spec, generation, ...identity, ...ownership }
   if (kind === 'Repository') {
     await upsertRepository(transaction, row, isNew)
@@ -81,15 +92,40 @@ export function compareDefinition(
 }
 
 function specJson(definition: Definition): string {
-  return definition.kind === 'Repository'
-    ? JSON.stringify(toJson(RepositorySpecSchema, definition.spec))
-    : toJsonString(ApplicationSpecSchema, definition.spec)
+  switch (definition.kind) {
+    case 'Repository':
+      return JSON.stringify(toJson(RepositorySpecSchema, definition.spec))
+    case 'Application':
+      return toJsonString(ApplicationSpecSchema, definition.spec)
+    case 'Cluster':
+      return valuesJson(definition.spec.values)
+  }
+}
+
+/** The spec of a cluster's document. */
+function valuesJson(values: Labels): string {
+  return toJsonString(ClusterDefinitionSpecSchema, create(ClusterDefinitionSpecSchema, { values }))
 }
 
 /** The row of a definition; `deleting` is null for what cannot be waited for. */
 export async function findDefinition(transaction: Transaction<Schema>, { kind, name }: Definition) {
   if (kind === 'Application') {
     return await transaction.selectFrom('applications').selectAll().where('name', '=', name).executeTakeFirst()
+  }
+  if (kind === 'Cluster') {
+    const document = await findClusterDocument(transaction, name)
+    if (!document) return undefined
+    const { labels, values, owner, origin } = document
+    const identity = { uid: '', generation: 1, created_at: 0 }
+    return {
+      name,
+      labels: JSON.stringify(labels),
+      spec: valuesJson(values),
+      owner,
+      origin,
+      deleting: null,
+      ...identity,
+    }
   }
   const row = await transaction.selectFrom('repositories').selectAll().where('name', '=', name).executeTakeFirst()
   return row && { ...row, deleting: null }
@@ -109,6 +145,8 @@ async function upsertRepository(transaction: Transaction<Schema>, row: Definitio
     .execute()
 }
 
+const TABLES = { Repository: 'repositories', Application: 'applications', Cluster: 'cluster_documents' } as const
+
 /** What is equal gets another owner, or another place, and stays what it is. */
 async function own(
   transaction: Transaction<Schema>,
@@ -117,7 +155,7 @@ async function own(
   { owner, origin }: Ownership,
 ): Promise<void> {
   if (before.owner === owner && before.origin === origin) return
-  const table = kind === 'Repository' ? 'repositories' : 'applications'
+  const table = TABLES[kind]
   await transaction.updateTable(table).set({ owner, origin }).where('name', '=', name).execute()
 }
 
@@ -134,6 +172,7 @@ export async function releaseDefinitions(transaction: Transaction<Schema>, repos
   for (const table of ['applications', 'repositories'] as const) {
     await transaction.updateTable(table).set(BY_HAND).where('owner', '=', `git:${repository}`).execute()
   }
+  await releaseClusterDocuments(transaction, `git:${repository}`)
   await transaction.deleteFrom('definition_syncs').where('repository', '=', repository).execute()
 }
 
@@ -146,7 +185,14 @@ export async function readStored(db: Kysely<Schema>): Promise<StoredDefinition[]
     .select([...columns, 'deleting'])
     .orderBy('name')
     .execute()
+  const clusters = await db.selectFrom('cluster_documents').selectAll().orderBy('name').execute()
   return [
+    ...clusters.map(({ cluster_values, ...row }) => ({
+      ...row,
+      kind: 'Cluster' as const,
+      spec: valuesJson(JSON.parse(cluster_values) as Labels),
+      deleting: null,
+    })),
     ...repositories.map((row) => ({ ...row, kind: 'Repository' as const, deleting: null })),
     ...applications.map((row) => ({ ...row, kind: 'Application' as const })),
   ]

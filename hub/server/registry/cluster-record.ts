@@ -5,16 +5,9 @@ import { type AgentFacts, AgentFactsSchema } from '@fairlead/proto/report'
 import { AppError } from '@fairlead/shared/errors'
 import { base32Encode } from '@fairlead/shared/nkey'
 import type { Kysely, Selectable } from 'kysely'
-import { findLabelKeyProblem, findLabelsProblems, findNameProblem, type Labels } from '../label-selector.ts'
+import { type ClusterValues, findValuesProblems } from '../cluster-values.ts'
+import { findLabelsProblems, findNameProblem, type Labels } from '../label-selector.ts'
 import type { ClustersTable, Schema } from '../store/schema.ts'
-
-/** Values of a cluster by key. */
-export type ClusterValues = Readonly<Record<string, string>>
-
-/** Largest value of a cluster, in bytes of UTF-8. */
-export const VALUE_MAX_BYTES = 4096
-/** Largest sum of a cluster's keys and values, in bytes: all of them travel in each of its slices. */
-export const VALUES_MAX_BYTES = 64 * 1024
 
 /** A registered cluster. */
 export interface ClusterRecord {
@@ -76,16 +69,7 @@ export function checkLabels(labels: Labels): void {
 
 /** Throws InvalidArgument that lists what is wrong with all values of a cluster. Never shows a value. */
 export function checkValues(values: ClusterValues): void {
-  const problems = Object.entries(values).flatMap(([key, value]) => {
-    const keyProblem = findLabelKeyProblem(key)?.replace('label key', 'key')
-    const sizeBytes = Buffer.byteLength(value)
-    const tooLarge =
-      sizeBytes > VALUE_MAX_BYTES ? `${key} has ${sizeBytes} bytes; the limit is ${VALUE_MAX_BYTES}` : undefined
-    const notText = value.isWellFormed() && !value.includes('\0') ? undefined : `${key} is not text`
-    return [keyProblem, tooLarge, notText].filter((problem) => problem !== undefined)
-  })
-  const total = Object.entries(values).reduce((sum, pair) => sum + Buffer.byteLength(pair.join('')), 0)
-  if (total > VALUES_MAX_BYTES) problems.push(`all together have ${total} bytes; the limit is ${VALUES_MAX_BYTES}`)
+  const problems = findValuesProblems(values)
   if (problems.length === 0) return
   throw new AppError('InvalidArgument', `values: ${problems.join('; ')}`, { context: { field: 'values' } })
 }

@@ -6,13 +6,14 @@ import { AppError } from '@fairlead/shared/errors'
 import type { Logger } from '@fairlead/shared/logger'
 import type { Transaction } from 'kysely'
 import type { AttemptLimits } from '../attempt-limiter.ts'
+import { giveToCluster, leaveToPeople } from '../cluster-documents.ts'
+import type { ClusterValues } from '../cluster-values.ts'
 import { type Labels, matchesSelector, parseSelector } from '../label-selector.ts'
 import { writeAudit } from '../store/audit.ts'
 import type { Schema } from '../store/schema.ts'
 import type { Store } from '../store/store.ts'
 import {
   type ClusterRecord,
-  type ClusterValues,
   checkClusterName,
   checkLabels,
   checkValues,
@@ -55,9 +56,9 @@ export interface Registry extends Enrolment {
   get(name: string): Promise<ClusterRecord>
   /** Clusters that match a selector as in kubectl, sorted by name; empty for all. Throws InvalidArgument. */
   list(selector?: string): Promise<ClusterRecord[]>
-  /** Sets and removes labels. Throws NotFound or InvalidArgument. */
+  /** Sets and removes labels. Throws NotFound, InvalidArgument, or FailedPrecondition for those that come from Git. */
   updateLabels(request: { name: string; set: Labels; remove: readonly string[] }, actor: string): Promise<ClusterRecord>
-  /** Sets and removes values. Throws NotFound or InvalidArgument. */
+  /** Sets and removes values. Throws NotFound, InvalidArgument, or FailedPrecondition for those that come from Git. */
   updateValues(
     request: { name: string; set: ClusterValues; remove: readonly string[] },
     actor: string,
@@ -97,9 +98,11 @@ class StoredClusters implements Omit<Registry, keyof Enrolment> {
     checkLabels(labels)
     const tokenTtlMs = checkTokenTtl(request.tokenTtlMs)
     const registered = await store.transaction(async (transaction) => {
-      const cluster = await insertCluster(transaction, { name, labels, nowMs: clock() })
-      const join = await this.#addToken(transaction, cluster.id, tokenTtlMs)
-      const detail = { id: cluster.id, labels, tokenTtlMs }
+      const { id } = await insertCluster(transaction, { name, labels, nowMs: clock() })
+      await giveToCluster(transaction, name)
+      const cluster = await getClusterByName(transaction, name)
+      const join = await this.#addToken(transaction, id, tokenTtlMs)
+      const detail = { id, labels, tokenTtlMs }
       await writeAudit(transaction, { actor, action: 'cluster.register', object: `Cluster/${name}`, detail }, clock())
       return { cluster, join }
     })
@@ -138,6 +141,7 @@ class StoredClusters implements Omit<Registry, keyof Enrolment> {
     checkLabels(set)
     const cluster = await store.transaction(async (transaction) => {
       const before = await getClusterByName(transaction, name)
+      await leaveToPeople(transaction, name, 'labels', [...Object.keys(set), ...remove])
       const kept = Object.entries(before.labels).filter(([key]) => !remove.includes(key))
       const labels = { ...Object.fromEntries(kept), ...set }
       const text = JSON.stringify(labels)
@@ -158,6 +162,7 @@ class StoredClusters implements Omit<Registry, keyof Enrolment> {
     const { store, logger, onChange, clock } = this.#options
     const cluster = await store.transaction(async (transaction) => {
       const before = await getClusterByName(transaction, name)
+      await leaveToPeople(transaction, name, 'values', [...Object.keys(set), ...remove])
       const kept = Object.entries(before.values).filter(([key]) => !remove.includes(key))
       const values = { ...Object.fromEntries(kept), ...set }
       checkValues(values)

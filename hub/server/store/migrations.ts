@@ -14,10 +14,18 @@ export const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '0008-owners': { up: addOwners },
   '0009-definition-syncs': { up: createDefinitionSyncs },
   '0010-generators': { up: createGenerators },
+  '0011-cluster-documents': { up: createClusterDocuments },
 }
 
 async function createFirstTables(db: Kysely<unknown>): Promise<void> {
   for (const statement of FIRST_TABLES) await sql.raw(statement).execute(db)
+}
+
+async function createClusterDocuments(db: Kysely<unknown>): Promise<void> {
+  const statement = `CREATE TABLE cluster_documents (
+    name TEXT PRIMARY KEY, labels TEXT NOT NULL, cluster_values TEXT NOT NULL, owner TEXT NOT NULL,
+    origin TEXT NOT NULL) STRICT`
+  await sql.raw(statement).execute(db)
 }
 
 async function createGenerators(db: Kysely<unknown>): Promise<void> {

@@ -23,6 +23,7 @@ export interface Schema {
   repository_state: RepositoryStateTable
   definition_syncs: DefinitionSyncsTable
   generators: GeneratorsTable
+  cluster_documents: ClusterDocumentsTable
   renders: RendersTable
   artifacts: ArtifactsTable
   artifact_chunks: ArtifactChunksTable
@@ -114,6 +115,18 @@ export interface DefinitionSyncsTable {
   synced_at: TimeMs
   /** List of fairlead.v1.Problem as proto JSON. */
   problems: Json
+}
+
+/** What definitions in Git give to clusters, registered or not; it is in `clusters` too. */
+export interface ClusterDocumentsTable {
+  /** The cluster's. */
+  name: string
+  /** Record of label to value. */
+  labels: Json
+  /** Record of key to value. */
+  cluster_values: Json
+  owner: Owner
+  origin: string
 }
 
 /** What was made last by each application that makes others (spec.forEach). */
