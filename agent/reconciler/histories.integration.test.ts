@@ -341,6 +341,7 @@ class Rig {
   }
 
   /** Waits until the agent has asked nothing, and waited for no answer, for ten looks. */
+  /** Longer than an application waits before it records what a repair made (SOON_MS in wake-signal.ts): a process that ends before leaves that to the next. */
   async #quiet(): Promise<void> {
     let last = -1
     let looks = 0
@@ -349,7 +350,7 @@ class Rig {
       () => {
         looks = this.#calls === last && this.#underWay === 0 ? looks + 1 : 0
         last = this.#calls
-        return looks >= 10
+        return looks >= 16
       },
       { intervalMs: 20 },
     )
