@@ -139,6 +139,9 @@ func write(resources resmap.ResMap, request *request, tracksOrigins bool) ([]out
 				made.File = file
 			}
 		}
+		if path.Base(made.File) == inflatedFile {
+			made.File = request.tree.kustomizationFile(parentOf(made.File))
+		}
 		outputs = append(outputs, made)
 	}
 	return outputs, nil

@@ -28,8 +28,8 @@ type inflated struct {
 	values []helmValues
 }
 
-// made is where the objects of the charts of a folder are shown to Kustomize.
-const made = ".fairlead-helm-charts.yaml"
+// inflatedFile is where the objects of the charts of a folder are shown to Kustomize.
+const inflatedFile = ".fairlead-helm-charts.yaml"
 
 // visitCharts notes the charts of a kustomization, and what they need.
 func (found *references) visitCharts(at place, root, list *yaml.Node) {
@@ -162,7 +162,7 @@ func inflate(system fileSystem, found *references, defaults *kustomize) error {
 		return errors.New("charts are still to be read")
 	}
 	for folder, text := range texts {
-		name := path.Join(folder, made)
+		name := path.Join(folder, inflatedFile)
 		found.tree.files[name] = &file{Path: name, bytes: text}
 		found.tree.addBelow(name)
 		if err := showResources(system, files[folder]); err != nil {
@@ -259,7 +259,7 @@ func showResources(system fileSystem, name string) error {
 		}
 	}
 	root.Content = content
-	if err := addToList(root, "resources", []any{made}); err != nil {
+	if err := addToList(root, "resources", []any{inflatedFile}); err != nil {
 		return err
 	}
 	text, err := yaml.Marshal(root)

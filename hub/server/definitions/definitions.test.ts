@@ -540,6 +540,10 @@ describe('a field', () => {
       ['repository', 'ref', 'path'].map((f) => `spec.forEach.folders.${f}`),
     ],
     [
+      forEachOf({ folders: { repository: 'shop', path: 'a/*b*c*d*', exclude: ['x', '../y', '****'] } }),
+      ['path', 'exclude[1]', 'exclude[2]'].map((f) => `spec.forEach.folders.${f}`),
+    ],
+    [
       forEachOf({ folders: { repository: 'shop' }, name: '${each.labels.x}' }),
       ['spec.forEach.folders.path', 'spec.forEach.name'],
     ],

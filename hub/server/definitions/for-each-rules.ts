@@ -9,6 +9,7 @@ const KINDS = ['folders', 'file', 'clusters'] as const
 /** What may be given beside forEach. */
 const BESIDE: readonly string[] = ['forEach', 'suspend']
 const MAX_EXCLUDES = 100
+const MAX_STARS = 3
 const FIXED: Readonly<Record<'folders' | 'clusters', RegExp>> = {
   folders: /^(?:path|name|part[1-9][0-9]?)$/,
   clusters: /^(?:name|(?:labels|values)\..+)$/,
@@ -41,8 +42,11 @@ export function findForEachProblems(
     ...inputs.flatMap(({ field, repository, ref, path }) => [
       ...at(`${field}.repository`, findRepositoryProblem(repository)),
       ...at(`${field}.ref`, findRefProblem(ref)),
-      ...at(`${field}.path`, path === '' ? 'is missing' : findPathProblem(path)),
+      ...at(`${field}.path`, path === '' ? 'is missing' : (findPathProblem(path) ?? findPatternProblem(path))),
     ]),
+    ...(folders?.exclude ?? []).flatMap((pattern, index) =>
+      at(`.folders.exclude[${index}]`, findPathProblem(pattern) ?? findPatternProblem(pattern)),
+    ),
     ...at(
       '.folders.exclude',
       (folders?.exclude.length ?? 0) > MAX_EXCLUDES ? `are more than ${MAX_EXCLUDES}` : undefined,
@@ -54,6 +58,12 @@ export function findForEachProblems(
     ...(template ? findTemplateProblems(template) : at('.template', 'is missing: the spec of each Application')),
     ...findVariableProblems(forEach),
   ]
+}
+
+/** Many stars in one name could be matched in very many ways, and whoever pushes gives the names. */
+function findPatternProblem(pattern: string): string | undefined {
+  const most = Math.max(...pattern.split('/').map((part) => part.split('*').length - 1))
+  return most > MAX_STARS ? `has more than ${MAX_STARS} "*" in one name` : undefined
 }
 
 function findBesides(spec: ApplicationSpec): FieldProblem[] {

@@ -116,7 +116,9 @@ test('a chart that a kustomization inflates is asked for in its version, and mad
     'app/kustomization.yaml': `namePrefix: pre-\nhelmCharts:\n- {name: db, repo: ${ADDRESS}, version: 1.2.0, valuesInline: {size: 7}}\n`,
   }
   expect(told(render(files))).toEqual([`needs ${MOUNT}`])
-  expect(sizesOf(render({ ...files, ...db(MOUNT) }, ['app', MOUNT]))).toEqual({ 'pre-db-db': '7' })
+  const outcome = render({ ...files, ...db(MOUNT) }, ['app', MOUNT])
+  expect(sizesOf(outcome)).toEqual({ 'pre-db-db': '7' })
+  expect('artifact' in outcome && outcome.artifact.manifests[0]?.source?.file).toBe('app/kustomization.yaml')
 })
 
 test('hooks of such a chart are hooks', () => {
