@@ -185,7 +185,7 @@ test('many that go at once are held until somebody says so', async () => {
   await apply(repository(), application('apps', folders()))
   await madeIs(['a apps/a', 'b apps/b', 'c apps/c', 'd apps/d'])
   shop.commit({ 'apps/a/x.yaml': undefined, 'apps/b/x.yaml': undefined, 'apps/c/x.yaml': undefined })
-  expect(await told('PruneHeld')).toContain('too many applications left what Application/apps is made for at once')
+  expect(await told('PruneHeld')).toContain('too much left what Application/apps is made for at once')
   await madeIs(['a ', 'b ', 'c ', 'd apps/d'])
   await definitions.deleteApplication({ name: 'a', orphan: false }, 'admin')
   shop.commit({ 'apps/b/x.yaml': 'again' })
