@@ -25,20 +25,13 @@ export async function findClusterDocument(db: Kysely<Schema>, name: string): Pro
 /** Gives a cluster these labels and values, and takes away what it was given before and is not any more; what people gave it stays. */
 export async function storeClusterDocument(transaction: Transaction<Schema>, document: ClusterDocument): Promise<void> {
   const before = await findClusterDocument(transaction, document.name)
-  const { name, owner, origin } = document
-  const row = {
-    name,
-    labels: JSON.stringify(document.labels),
-    cluster_values: JSON.stringify(document.values),
-    owner,
-    origin,
-  }
+  const row = toRow(document)
   await transaction
     .insertInto('cluster_documents')
     .values(row)
     .onConflict((conflict) => conflict.column('name').doUpdateSet(row))
     .execute()
-  await change(transaction, name, before, document)
+  await change(transaction, document.name, before, document)
 }
 
 /** Takes away what a cluster was given. */
@@ -72,9 +65,11 @@ export async function leaveToPeople(
       `${what} comes from Git: change it in ${origin} of Repository/${repository}`,
     )
   }
-  const left = without(document[part], given)
-  const column = part === 'labels' ? { labels: JSON.stringify(left) } : { cluster_values: JSON.stringify(left) }
-  await transaction.updateTable('cluster_documents').set(column).where('name', '=', name).execute()
+  const left = { ...document, [part]: without(document[part], given) }
+  // With nothing left there is nothing to hold.
+  const isEmpty = Object.keys(left.labels).length + Object.keys(left.values).length === 0
+  if (isEmpty) await transaction.deleteFrom('cluster_documents').where('name', '=', name).execute()
+  else await transaction.updateTable('cluster_documents').set(toRow(left)).where('name', '=', name).execute()
 }
 
 /** What came from a repository that is not followed for definitions any more is people's from then on. */
@@ -98,6 +93,10 @@ async function change(
   const cluster_values = replaced(row.cluster_values, before?.values, now?.values)
   if (labels === row.labels && cluster_values === row.cluster_values) return
   await transaction.updateTable('clusters').set({ labels, cluster_values }).where('name', '=', name).execute()
+}
+
+function toRow({ name, labels, values, owner, origin }: ClusterDocument) {
+  return { name, labels: JSON.stringify(labels), cluster_values: JSON.stringify(values), owner, origin }
 }
 
 function replaced(json: string, before: Labels = {}, now: Labels = {}): string {

@@ -3,6 +3,7 @@
 
 import { create } from '@bufbuild/protobuf'
 import type { GitRepository } from '@fairlead/e2e/harness/git-server'
+import { startRegistry } from '@fairlead/e2e/harness/registry'
 import { waitFor } from '@fairlead/e2e/harness/wait'
 import { DefinitionDocumentSchema } from '@fairlead/proto/definitions'
 import { silentLogger } from '@fairlead/shared/logger'
@@ -263,6 +264,11 @@ test('labels and values of clusters come from Git, before and after they are reg
   expect((await registry.get('us')).labels).toEqual({ env: 'prod', own: '1' })
   await registry.updateLabels({ name: 'us', set: {}, remove: ['env'] }, 'admin')
   expect((await registry.get('us')).labels).toEqual({ own: '1' })
+  // With nothing left of it there is nothing to be held.
+  await waitFor('the cluster to be told of no more', async () => {
+    const { status } = await definitions.getRepository('fleet')
+    return status?.definitions?.problems.every(({ message }) => !message.includes('Cluster/us'))
+  })
 })
 
 test('ending it leaves clusters their labels, which are of people then', async () => {
@@ -292,4 +298,26 @@ test('ending it leaves clusters their labels, which are of people then', async (
     .executeTakeFirstOrThrow()
   expect(row.labels).toBe('{"env":"prod"}')
   expect(await bed.store.db.selectFrom('cluster_documents').selectAll().execute()).toEqual([])
+})
+
+test('an OCI artifact holds definitions as a repository of Git does', async () => {
+  const registry = await startRegistry()
+  try {
+    const url = registry.urlOf('fleet/definitions')
+    const followed = {
+      ...source({ ref: 'main', path: 'defs' }),
+      spec: { url, pollInterval: '1s', definitions: { ref: 'main', path: 'defs' } },
+    }
+    const first = await registry.publish('fleet/definitions', 'main', { 'defs/a.yaml': yaml(shop, app('a')) })
+    await apply(followed)
+    expect(await taken(first)).toEqual([])
+    expect(await names()).toEqual(['a defs/a.yaml:3'])
+    const second = await registry.publish('fleet/definitions', 'main', {
+      'defs/a.yaml': yaml(shop, app('a'), app('b')),
+    })
+    expect(await taken(second)).toEqual([])
+    expect(await names()).toEqual(['a defs/a.yaml:3', 'b defs/a.yaml:5'])
+  } finally {
+    await registry.stop()
+  }
 })

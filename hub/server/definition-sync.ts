@@ -28,13 +28,8 @@ export interface DefinitionSyncOptions {
   readonly clock?: () => number
 }
 
-/** Follows repositories for definitions. */
-export interface DefinitionSync {
-  start(): void
-  /** A commit or a definition may have changed. Returns at once. */
-  wake(): void
-  stop(): Promise<void>
-}
+/** Follows repositories for definitions; a commit or a definition that may have changed wakes it. */
+export type DefinitionSync = Pick<WakeLoop, 'start' | 'wake' | 'stop'>
 
 /** What could not be done is tried again this often, in milliseconds, whoever wakes it. */
 const RETRY_MS = 30_000
@@ -44,7 +39,8 @@ const MAX_MESSAGE_LENGTH = 1_000
 
 /** Makes it. */
 export function createDefinitionSync(options: DefinitionSyncOptions): DefinitionSync {
-  return new SyncLoop(options)
+  const pass = new DefinitionPass(options)
+  return new WakeLoop({ everyMs: RETRY_MS, pass: (signal) => pass.run(signal), onError: (error) => pass.failed(error) })
 }
 
 interface Followed {
@@ -54,33 +50,23 @@ interface Followed {
   readonly commit: string
 }
 
-class SyncLoop implements DefinitionSync {
+class DefinitionPass {
   readonly #options: DefinitionSyncOptions
   readonly #logger: Logger
-  readonly #loop: WakeLoop
 
   constructor(options: DefinitionSyncOptions) {
     this.#options = options
     this.#logger = options.logger.child({ part: 'definitions' })
-    this.#loop = new WakeLoop({
-      everyMs: RETRY_MS,
-      pass: async (signal) => {
-        for (const followed of await readFollowed(options.store.db)) await this.#trySync(followed, signal)
-      },
-      onError: (error) => this.#logger.error({ error }, 'definitions could not be looked for; trying again'),
-    })
   }
 
-  start(): void {
-    this.#loop.start()
+  /** Looks at every repository once. Rejects when the database cannot be read. */
+  async run(signal: AbortSignal): Promise<void> {
+    for (const followed of await readFollowed(this.#options.store.db)) await this.#trySync(followed, signal)
   }
 
-  wake(): void {
-    this.#loop.wake()
-  }
-
-  stop(): Promise<void> {
-    return this.#loop.stop()
+  /** Tells that a pass ended early. */
+  failed(error: unknown): void {
+    this.#logger.error({ error }, 'definitions could not be looked for; trying again')
   }
 
   /** What goes wrong with one repository does not keep the others waiting. */

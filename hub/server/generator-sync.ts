@@ -32,13 +32,8 @@ export interface GeneratorSyncOptions {
   readonly clock?: () => number
 }
 
-/** Makes Applications. */
-export interface GeneratorSync {
-  start(): void
-  /** A commit, a cluster or a definition may have changed. Returns at once. */
-  wake(): void
-  stop(): Promise<void>
-}
+/** Makes Applications; a commit, a cluster or a definition that may have changed wakes it. */
+export type GeneratorSync = Pick<WakeLoop, 'start' | 'wake' | 'stop'>
 
 /** What could not be done is tried again this often, in milliseconds, whoever wakes it. */
 const RETRY_MS = 30_000
@@ -47,7 +42,8 @@ const MAX_PROBLEMS = 100
 
 /** Makes it. */
 export function createGeneratorSync(options: GeneratorSyncOptions): GeneratorSync {
-  return new GeneratorLoop(options)
+  const pass = new GeneratorPass(options)
+  return new WakeLoop({ everyMs: RETRY_MS, pass: (signal) => pass.run(signal), onError: (error) => pass.failed(error) })
 }
 
 interface Generator {
@@ -57,34 +53,24 @@ interface Generator {
   readonly forEach: ForEach
 }
 
-class GeneratorLoop implements GeneratorSync {
+class GeneratorPass {
   readonly #options: GeneratorSyncOptions
   readonly #logger: Logger
-  readonly #loop: WakeLoop
 
   constructor(options: GeneratorSyncOptions) {
     this.#options = options
     this.#logger = options.logger.child({ part: 'generators' })
-    this.#loop = new WakeLoop({
-      everyMs: RETRY_MS,
-      pass: async (signal) => {
-        await this.#release()
-        for (const generator of await readGenerators(options.store.db)) await this.#trySync(generator, signal)
-      },
-      onError: (error) => this.#logger.error({ error }, 'generators could not be looked for; trying again'),
-    })
   }
 
-  start(): void {
-    this.#loop.start()
+  /** Looks at every generator once. Rejects when the database cannot be read. */
+  async run(signal: AbortSignal): Promise<void> {
+    await this.#release()
+    for (const generator of await readGenerators(this.#options.store.db)) await this.#trySync(generator, signal)
   }
 
-  wake(): void {
-    this.#loop.wake()
-  }
-
-  stop(): Promise<void> {
-    return this.#loop.stop()
+  /** Tells that a pass ended early. */
+  failed(error: unknown): void {
+    this.#logger.error({ error }, 'generators could not be looked for; trying again')
   }
 
   /** What goes wrong with one does not keep the others waiting. */

@@ -306,7 +306,11 @@ async function startApi(config: HubConfig, parts: ApiParts, lifecycle: Lifecycle
     issuer: nats.issuer,
     hubAddress: publicAddress,
     caPin: caPin(caPem),
-    onChange: onClustersChange,
+    onChange: () => {
+      onClustersChange()
+      // What is held of a cluster's labels may be ended.
+      flow.definitionSync.wake()
+    },
     logger,
   })
   const definitions = createDefinitions({ store, placeApplication, onChange: onDefinitionsChange, logger })

@@ -187,7 +187,10 @@ function planRemoval(
   // One that makes others takes them along.
   const made = Map.groupBy(rows, ({ owner }) => owner)
   const weigh = (some: readonly StoredDefinition[]): number =>
-    some.reduce((sum, { name }) => sum + 1 + (made.get(`application:${name}`)?.length ?? 0), 0)
+    some.reduce((sum, { kind, name }) => {
+      const along = kind === 'Application' ? (made.get(`application:${name}`)?.length ?? 0) : 0
+      return sum + 1 + along
+    }, 0)
   const isMany = weigh(fresh) >= MAX_REMOVALS || weigh(fresh) * 2 > weigh(all)
   const hold = counted.filter((row) => isHeld(row) || isMany || isProtected(row))
   const remove = gone.filter((row) => !hold.includes(row)).sort((a, b) => rank(a.kind) - rank(b.kind))

@@ -47,14 +47,12 @@ test('what is wrong with one stops only that one, which is still known by its na
     each('Bad Name', { space: 'two' }),
     each('c', { space: 'y'.repeat(2_000) }),
   ])
-  expect(told(made)).toEqual(
-    [
-      'Application/a spec.nmae: unknown field',
-      'Application/b spec.forEach.template.namespace: ${each.space} is not there',
-      expect.stringMatching(/^Application\/Bad Name spec.nmae: .*; metadata.name: /),
-      'Application/c spec.forEach: ${each.space} is longer than 1024 characters',
-    ].map((line) => (typeof line === 'string' && line.includes('nmae') ? expect.stringContaining('spec.nmae') : line)),
-  )
+  expect(told(made)).toEqual([
+    expect.stringMatching(/^Application\/a spec.nmae: /),
+    'Application/b spec.forEach.template.namespace: ${each.space} is not there',
+    expect.stringMatching(/^Application\/Bad Name spec.nmae: .*; metadata.name: /),
+    'Application/c spec.forEach: ${each.space} is longer than 1024 characters',
+  ])
 })
 
 test('one whose name cannot be made is known by none, so that nothing can be taken to be gone', () => {

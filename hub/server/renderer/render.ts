@@ -15,7 +15,7 @@ import {
 import { Rendering, type RenderOutcome } from './rendering.ts'
 
 /** Grows whenever equal inputs may give another artifact than before, as with new versions of Helm and Kustomize, so that everything is rendered again. */
-export const RENDERER_VERSION = 6
+export const RENDERER_VERSION = 7
 
 /** What a render depends on besides the files. */
 export interface RenderOptions {

@@ -22,7 +22,7 @@ export interface FollowerContext {
 const HINT_SPACING_MS = 250
 /** A version of a chart is taken to stay what it is for this long, in milliseconds: many applications may depend on it. */
 const CHART_MS = 60_000
-const MAX_CHARTS = 1_000
+const MAX_BROUGHT = 1_000
 const HINTED = 'hinted'
 /** Longest wait after failures, in milliseconds, unless the poll interval is longer. */
 const MAX_FAILURE_WAIT_MS = 120_000
@@ -37,8 +37,9 @@ export class Follower {
   #lock: Promise<unknown> = Promise.resolve()
   #failures = 0
   #polledAtMs = 0
-  /** Commits that were asked for, by the definition then: what is signed by its keys. */
-  readonly #brought = new Set<string>()
+  /** Commits that were asked for by others than refs, and brought. */
+  readonly #commits = new Set<string>()
+  /** Versions of charts that were asked for, and brought. */
   readonly #charts = new Map<string, { readonly commit: string | undefined; readonly untilMs: number }>()
   /** The server asked to be left alone until then, by performance.now; a webhook is no reason not to. */
   #busyUntilMs = 0
@@ -92,29 +93,31 @@ export class Follower {
   update(repository: FollowedRepository): void {
     this.#repository = repository
     this.#failures = 0
+    // What was signed by other keys, or is at another address.
+    this.#charts.clear()
+    this.#commits.clear()
     this.refresh()
   }
 
   /** What a version of a chart is, brought; undefined where there are no charts. A version that was asked for a moment ago is not asked for again. Rejects as RefSource.bringChart does. */
   async bringChart(chart: { readonly name: string; readonly version: string }): Promise<string | undefined> {
-    const key = JSON.stringify([this.#repository.spec.url, chart.name, chart.version])
+    const key = `${chart.name} ${chart.version}`
     const known = this.#charts.get(key)
     if (known && performance.now() < known.untilMs) return known.commit
-    const commit = await this.#exclusive((signal) => this.#context.source.bringChart(this.#repository, chart, signal))
-    if (this.#charts.size >= MAX_CHARTS) this.#charts.clear()
-    this.#charts.set(key, { commit, untilMs: performance.now() + CHART_MS })
+    const repository = this.#repository
+    const commit = await this.#exclusive((signal) => this.#context.source.bringChart(repository, chart, signal))
+    if (this.#charts.size >= MAX_BROUGHT) this.#charts.clear()
+    if (repository === this.#repository) this.#charts.set(key, { commit, untilMs: performance.now() + CHART_MS })
     return commit
   }
 
   /** Brings a commit that no ref need name. Rejects as RefSource.bringCommit does. */
   async bringCommit(commit: string): Promise<void> {
-    const key = JSON.stringify([this.#repository.spec, commit], (_key, value) =>
-      typeof value === 'bigint' ? String(value) : value,
-    )
-    if (this.#brought.has(key)) return
-    await this.#exclusive((signal) => this.#context.source.bringCommit(this.#repository, commit, signal))
-    if (this.#brought.size >= MAX_CHARTS) this.#brought.clear()
-    this.#brought.add(key)
+    if (this.#commits.has(commit)) return
+    const repository = this.#repository
+    await this.#exclusive((signal) => this.#context.source.bringCommit(repository, commit, signal))
+    if (this.#commits.size >= MAX_BROUGHT) this.#commits.clear()
+    if (repository === this.#repository) this.#commits.add(commit)
   }
 
   /** Brings `commit` again, because it turned out to be lost or damaged. Rejects as a poll's fetch does. */

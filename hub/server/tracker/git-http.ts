@@ -1,4 +1,4 @@
-// HTTP(S) requests to Git servers: kept-alive connections, a deadline and a size limit on every one, redirects only
+// HTTP(S) requests to Git servers, registries and Helm repositories: kept-alive connections, a deadline and a size limit on every one, redirects only
 // within the same host or to declared ones, credentials only where they belong, no address that only the hub can reach.
 import { Agent as HttpAgent, request as httpRequest, type IncomingHttpHeaders, type IncomingMessage } from 'node:http'
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https'

@@ -274,11 +274,11 @@ export function mirrorFolder(gitDir: string, repository: string): string {
   return path.join(gitDir, `${repository}.git`)
 }
 
-/** Removes the mirrors, and packages, of all repositories but these. */
-export async function removeMirrors(gitDir: string, names: ReadonlySet<string>): Promise<void> {
-  for (const folder of await readdir(gitDir)) {
-    const name = /^(.+)\.(?:git|packages)$/.exec(folder)?.[1]
-    if (name !== undefined && !names.has(name)) await rm(path.join(gitDir, folder), { recursive: true, force: true })
+/** Removes the folders of mirrors and packages that are none of these. */
+export async function removeMirrors(gitDir: string, kept: ReadonlySet<string>): Promise<void> {
+  for (const name of await readdir(gitDir)) {
+    const folder = path.join(gitDir, name)
+    if (/\.(?:git|packages)$/.test(name) && !kept.has(folder)) await rm(folder, { recursive: true, force: true })
   }
 }
 

@@ -1,5 +1,5 @@
 // What the tracker keeps in the database: the refs with their commits, and what is wrong with each repository.
-import { create, fromJson, fromJsonString, toJson } from '@bufbuild/protobuf'
+import { create, equals, fromJson, fromJsonString, toJson } from '@bufbuild/protobuf'
 import { durationMs, timestampFromMs } from '@bufbuild/protobuf/wkt'
 import { ProblemSchema } from '@fairlead/proto/common'
 import { ApplicationSpecSchema, type RepositorySpec, RepositorySpecSchema } from '@fairlead/proto/definitions'
@@ -17,6 +17,16 @@ export interface FollowedRepository {
   readonly refs: readonly string[]
   /** Between polls, in milliseconds. */
   readonly pollIntervalMs: number
+}
+
+/** True when two say the same of what to follow. */
+export function isSameRepository(a: FollowedRepository, b: FollowedRepository): boolean {
+  return (
+    equals(RepositorySpecSchema, a.spec, b.spec) &&
+    a.pollIntervalMs === b.pollIntervalMs &&
+    a.refs.join('\0') === b.refs.join('\0') &&
+    a.refs.length === b.refs.length
+  )
 }
 
 /** What a poll found out about one ref. */

@@ -1,9 +1,7 @@
-// Follows the Git repositories that applications ask for and reads their files. What it finds goes into the database;
+// Follows the repositories that applications ask for, of Git and of packages, and reads their files. What it finds goes into the database;
 // it never takes a commit away, so that nothing changes because something could not be read.
 import { mkdirSync, rmSync } from 'node:fs'
 import path from 'node:path'
-import { equals } from '@bufbuild/protobuf'
-import { RepositorySpecSchema } from '@fairlead/proto/definitions'
 import { AppError, isAborted } from '@fairlead/shared/errors'
 import type { Logger } from '@fairlead/shared/logger'
 import { holdsPackages } from '../package-reference.ts'
@@ -11,7 +9,7 @@ import type { SecretSources } from '../secret-source.ts'
 import type { Store } from '../store/store.ts'
 import { createWorkerPool, type WorkerPool, workerUrl } from '../worker-pool.ts'
 import { findBaseRepository, findChartRepository } from './addressed.ts'
-import { Follower, type FollowerContext } from './follower.ts'
+import { Follower } from './follower.ts'
 import { createGitHttp, type ProxySettings } from './git-http.ts'
 import { GitSource } from './git-source.ts'
 import { InstallationTokens } from './github-app.ts'
@@ -26,6 +24,7 @@ import type { SourceTree } from './source-tree.ts'
 import {
   type FollowedRepository,
   forgetUnfollowed,
+  isSameRepository,
   type PollOutcome,
   readCommits,
   readFollowed,
@@ -264,7 +263,7 @@ class RunningTracker implements Tracker {
       await Promise.all(gone.map((name) => this.#unfollow(name)))
       await forgetUnfollowed(store, followed)
       for (const repository of followed) await this.#follow(repository)
-      await removeMirrors(gitDir, names)
+      await removeMirrors(gitDir, new Set(followed.map((repository) => folderOf(gitDir, repository))))
     } catch (error) {
       if (!isAborted(error)) this.#logger.error({ error }, 'definitions could not be read')
     }
@@ -279,11 +278,15 @@ class RunningTracker implements Tracker {
     const follower = this.#followers.get(name)
     if (follower === undefined) {
       const [store, source] = holdsPackages(spec) ? this.#openPackages(name) : this.#openMirror(name)
-      const created = new Follower(repository, this.#followerContext(name, source))
+      const created = new Follower(repository, {
+        source,
+        logger: this.#logger.child({ repository: name }),
+        onOutcome: (outcome) => this.#record(name, outcome),
+      })
       this.#stores.set(name, store)
       this.#followers.set(name, created)
       created.start()
-    } else if (!isSame(follower.repository, repository)) {
+    } else if (!isSameRepository(follower.repository, repository)) {
       this.#written.delete(name)
       follower.update(repository)
     }
@@ -315,14 +318,6 @@ class RunningTracker implements Tracker {
       maxPacks,
       lfsLimits: this.#options.lfsLimits,
     })
-  }
-
-  #followerContext(name: string, source: RefSource): FollowerContext {
-    return {
-      source,
-      logger: this.#logger.child({ repository: name }),
-      onOutcome: (outcome) => this.#record(name, outcome),
-    }
   }
 
   #openMirror(name: string): readonly [TreeStore, RefSource] {
@@ -398,11 +393,7 @@ class RunningTracker implements Tracker {
   }
 }
 
-function isSame(a: FollowedRepository, b: FollowedRepository): boolean {
-  return (
-    equals(RepositorySpecSchema, a.spec, b.spec) &&
-    a.pollIntervalMs === b.pollIntervalMs &&
-    a.refs.join('\0') === b.refs.join('\0') &&
-    a.refs.length === b.refs.length
-  )
+/** Where what is brought of a repository is kept. */
+function folderOf(gitDir: string, { name, spec }: FollowedRepository): string {
+  return holdsPackages(spec) ? packagesFolder(gitDir, name) : mirrorFolder(gitDir, name)
 }

@@ -27,8 +27,6 @@ export interface OciManifest {
 
 /** What is read of manifests and indexes; whatever a registry sends in other fields, or of other types, is not there. */
 export interface ManifestContent {
-  readonly mediaType: string
-  readonly artifactType: string
   readonly configMediaType: string
   readonly layers: readonly OciDescriptor[]
   /** Of an index. */
@@ -146,8 +144,11 @@ export class OciRegistry {
   ): Promise<readonly OciDescriptor[]> {
     const request = { path: `/referrers/sha256:${digest}`, maxBytes: MANIFEST_MAX_BYTES }
     const answer = await this.#send(repository, request, options).catch(unlessMissing)
-    if (answer?.status === 200) return parseManifest(answer.body).manifests
-    return (await this.findManifest(repository, `sha256-${digest}`, options))?.content.manifests ?? []
+    const index =
+      answer?.status === 200
+        ? parseManifest(answer.body)
+        : (await this.findManifest(repository, `sha256-${digest}`, options))?.content
+    return (index?.manifests ?? []).filter((manifest) => DIGEST.test(manifest.digest))
   }
 
   async #send(
@@ -240,8 +241,6 @@ function parseTags({ body }: GitAnswer): string[] {
 export function parseManifest(body: Buffer): ManifestContent {
   const content = parseObject(body)
   return {
-    mediaType: textOf(content.mediaType),
-    artifactType: textOf(content.artifactType),
     configMediaType: textOf(objectOf(content.config).mediaType),
     layers: descriptorsOf(content.layers),
     manifests: descriptorsOf(content.manifests),

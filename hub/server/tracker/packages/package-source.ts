@@ -1,9 +1,7 @@
 // A repository whose content comes packed: an OCI artifact, or the charts of a Helm repository. A package's digest is its commit.
-import type { KeyObject } from 'node:crypto'
-import { createHash } from 'node:crypto'
+import { createHash, type KeyObject } from 'node:crypto'
 import { AppError, toAppError } from '@fairlead/shared/errors'
 import { followedRef } from '@fairlead/shared/followed-ref'
-import type { Logger } from '@fairlead/shared/logger'
 import { parseCosignKeys } from '../../cosign-keys.ts'
 import { isTag, type PackageRef, parsePackageRef, placeOf, tagOf } from '../../package-reference.ts'
 import { readSecretText } from '../../secret-source.ts'
@@ -25,7 +23,6 @@ export interface PackageSourceContext extends RemoteContext {
   readonly http: GitHttp
   readonly gate: HostGate
   readonly store: PackageStore
-  readonly logger: Logger
   /** Longest request that is no download, in milliseconds. */
   readonly listTimeoutMs: number
   /** Longest download in milliseconds. */
@@ -39,7 +36,7 @@ export const PACKAGE_MAX_BYTES = 50 * 1024 * 1024
 const TAGS = 'refs/tags/'
 /** Newest version that is no pre-release. */
 const ANY_VERSION = 'semver:*'
-const MAX_SIGNED = 1_000
+const MAX_REMEMBERED = 1_000
 
 /** A package that a ref names. */
 interface Found {
@@ -214,47 +211,43 @@ export class PackageSource implements RefSource {
   async #findChart({ chart, version, digest }: PackageRef, round: Round): Promise<Found> {
     const entry = findEntry(await this.#readVersions(round), { chart, version, digest })
     const address = addressOfChart(round.remote, entry.url)
-    // Without a digest only the archive tells; a version is published once.
-    const known = entry.digest ?? this.#digests.get(address.href)
-    if (known !== undefined) {
-      if (digest !== undefined && known !== digest) throw otherDigest(chart, entry.version, known)
-      return {
-        digest: known,
-        name: entry.version,
-        bring: async () => void (await this.#bringChart(address, known, round)),
+    const { archive, found } = await this.#identify(entry, address, round)
+    if (digest !== undefined && found !== digest) throw otherDigest(chart, entry.version, found)
+    const bring = async (): Promise<void> => {
+      const content = archive ?? (await this.#downloadChart(address, round))
+      const is = sha256(content)
+      if (is !== found) {
+        const message = `the chart's archive is sha256:${is.slice(0, 12)}, not sha256:${found.slice(0, 12)} as its index says`
+        throw new AppError('FetchFailed', message)
       }
+      await this.#save({ digest: found, archive: content, isChart: true }, round)
     }
-    const found = await this.#bringChart(address, digest, round)
-    if (this.#digests.size >= MAX_SIGNED) this.#digests.clear()
-    this.#digests.set(address.href, found)
-    return {
-      digest: found,
-      name: entry.version,
-      bring: async () => void (await this.#bringChart(address, found, round)),
-    }
+    return { digest: found, name: entry.version, bring }
   }
 
-  /** The digest of what is there; it is the one that is asked for. */
-  async #bringChart(address: URL, digest: string | undefined, round: Round): Promise<string> {
+  /** The digest of a chart's archive; where the index does not say, by downloading it once: a version is published once. */
+  async #identify(
+    { digest }: ChartVersion,
+    address: URL,
+    round: Round,
+  ): Promise<{ readonly found: string; readonly archive?: Buffer }> {
+    const known = digest ?? this.#digests.get(address.href)
+    if (known !== undefined) return { found: known }
+    const archive = await this.#downloadChart(address, round)
+    const found = sha256(archive)
+    if (this.#digests.size >= MAX_REMEMBERED) this.#digests.clear()
+    this.#digests.set(address.href, found)
+    return { found, archive }
+  }
+
+  async #downloadChart(address: URL, round: Round): Promise<Buffer> {
     const own = new URL(round.remote.url)
     const authorization = address.host === own.host ? round.remote.authorization : undefined
-    const answer = await this.#download(round, (options) =>
-      this.#context.http.send(
-        { ...round.remote, url: address.origin, authorization },
-        { path: `${address.pathname}${address.search}`, maxBytes: PACKAGE_MAX_BYTES, ...options },
-      ),
-    )
-    if (answer.status !== 200)
-      throw new AppError('FetchFailed', `${address.host} answers HTTP ${answer.status} for the chart`)
-    const found = createHash('sha256').update(answer.body).digest('hex')
-    if (digest !== undefined && found !== digest) {
-      throw new AppError(
-        'FetchFailed',
-        `the chart's archive is sha256:${found.slice(0, 12)}, not sha256:${digest.slice(0, 12)} as its index or the definition says`,
-      )
-    }
-    await this.#save({ digest: found, archive: answer.body, isChart: true }, round)
-    return found
+    const remote = { ...round.remote, url: address.origin, authorization }
+    const request = { path: `${address.pathname}${address.search}`, maxBytes: PACKAGE_MAX_BYTES }
+    const answer = await this.#download(round, (options) => this.#context.http.send(remote, { ...request, ...options }))
+    if (answer.status === 200) return answer.body
+    throw new AppError('FetchFailed', `${address.host} answers HTTP ${answer.status} for the chart`)
   }
 
   async #readVersions(round: Round): Promise<ChartVersions> {
@@ -296,7 +289,7 @@ export class PackageSource implements RefSource {
     if (place.kind !== 'oci') throw new AppError('InvalidArgument', 'cosign signs only what is in an OCI registry')
     const repository = { remote: { ...round.remote, url: place.registry }, name: place.name }
     await this.#send(round, (options) => checkCosignSignature(this.#registry, { repository, digest, keys }, options))
-    if (this.#signed.size >= MAX_SIGNED) this.#signed.clear()
+    if (this.#signed.size >= MAX_REMEMBERED) this.#signed.clear()
     this.#signed.add(id)
   }
 
@@ -392,4 +385,8 @@ function parsed({ spec }: FollowedRepository, ref: string): PackageRef[] {
   } catch {
     return []
   }
+}
+
+function sha256(bytes: Uint8Array): string {
+  return createHash('sha256').update(bytes).digest('hex')
 }

@@ -131,6 +131,25 @@ test('charts of a Helm repository: the newest, a range, a version, a digest; its
   expect([...new Set(await requestsOfPolls('charts'))]).toEqual(['GET /charts/index.yaml'])
 })
 
+test('an index without digests costs one download of each version, also of one that cannot be used', async () => {
+  const good = await registry.addChart({ 'Chart.yaml': 'apiVersion: v2\nname: plain\nversion: 1.0.0\n' })
+  await registry.addChart({ 'Chart.yaml': 'apiVersion: v2\nname: broken\nversion: 1.0.0\n' })
+  const index = readFileSync(registry.indexFile, 'utf8').replace(/^ +digest: .*\n/gm, '')
+  registry.tamper = (file) =>
+    file.endsWith('/index.yaml') ? Buffer.from(index) : file.includes('broken') ? Buffer.from('no archive') : undefined
+  await bed.define('charts', { url: registry.chartsUrl, helm: {}, pollInterval: { seconds: 1n } })
+  for (const name of ['plain', 'broken']) await bed.follow('charts', '', name)
+  await bed.start()
+  await bed.seen(good, 'charts', 'plain:')
+  await bed.broken('charts', 'FetchFailed', 'no tar archive', 'broken:')
+  registry.requests.length = 0
+  await waitFor(
+    'three polls',
+    () => registry.requests.filter((request) => request.endsWith('/index.yaml')).length === 3,
+  )
+  expect(registry.requests.filter((request) => request.endsWith('.tgz'))).toEqual([])
+})
+
 test('an archive that is not what the index says, or elsewhere than declared, is not taken, and stops no other chart', async () => {
   const good = await registry.addChart({
     ...chart('1.0.0'),
@@ -152,7 +171,7 @@ test('an archive that is not what the index says, or elsewhere than declared, is
   for (const name of ['good', 'altered', 'away']) await bed.follow('charts', '', name)
   await bed.start({ credentials: { folders: [], environment: { FAIRLEAD_GIT_CHARTS: 'bot:hunter2' } } })
   await bed.seen(good, 'charts', 'good:')
-  await bed.broken('charts', 'FetchFailed', 'as its index or the definition says', 'altered:')
+  await bed.broken('charts', 'FetchFailed', 'as its index says', 'altered:')
   await bed.broken('charts', 'FetchFailed', 'name the host in spec.redirectHosts', 'away:')
   expect(asked).toEqual([])
   await bed.define('charts', { ...spec, redirectHosts: [new URL(elsewhere).host] })
@@ -319,6 +338,7 @@ test('a repository of Git that becomes one of packages under the same name, and 
   await bed.define('app', { url: repository.url })
   await bed.seen(commit, 'app')
   expect(await bed.textOf('app', commit, 'a.yaml')).toBe('git: 1\n')
+  await waitFor('nothing of the packages to be left', () => readdirSync(bed.gitDir).join() === 'app.git,scratch')
 })
 
 test('two hosts of packages: one that hangs holds up nobody else', async () => {
@@ -331,7 +351,6 @@ test('two hosts of packages: one that hangs holds up nobody else', async () => {
   await bed.follow('app')
   await bed.start()
   await bed.seen(digest, 'app')
-  expect(readdirSync(bed.gitDir).sort()).toEqual(expect.arrayContaining(['app.packages']))
 })
 
 /** What is asked when nothing has changed. */
