@@ -4,7 +4,7 @@ import { writeFile } from 'node:fs/promises'
 import { create } from '@bufbuild/protobuf'
 import { timestampNow } from '@bufbuild/protobuf/wkt'
 import { type Problem, ProblemSchema } from '@fairlead/proto/common'
-import { type AgentFacts, AgentFactsSchema } from '@fairlead/proto/report'
+import type { AgentFacts } from '@fairlead/proto/report'
 import type { Command, Slice } from '@fairlead/proto/slice'
 import { backoffMs, sleep } from '@fairlead/shared/backoff'
 import { AppError, toAppError } from '@fairlead/shared/errors'
@@ -12,13 +12,12 @@ import type { Lifecycle } from '@fairlead/shared/lifecycle'
 import type { Logger } from '@fairlead/shared/logger'
 import type { RefusedError } from '@fairlead/shared/slice'
 import { AGENT_MAX_PAYLOAD_BYTES, answerSubject } from '@fairlead/shared/subjects'
-import { VERSION } from '@fairlead/shared/version'
 import type { AgentConfig } from './config.ts'
 import type { Inspection, Reconciler } from './desired-state.ts'
 import { Enrolment } from './enrolment/enrolment.ts'
 import type { JoinedIdentity } from './enrolment/identity.ts'
 import { EventRecorder, type EventRecorderOptions } from './events/event-recorder.ts'
-import { readFacts } from './facts.ts'
+import { ClusterFacts } from './facts.ts'
 import type { Shown } from './insight.ts'
 import type { Kube } from './kube/kube.ts'
 import type { Liveness, LoopSign } from './liveness.ts'
@@ -69,12 +68,12 @@ export class Agent implements Shown {
   readonly #reconciler: Reconciler
   readonly #enrolment: Enrolment
   readonly #policy: PolicyWatch
+  readonly #facts: ClusterFacts
   #identity: JoinedIdentity | undefined
   #problem: AppError | undefined
   #refusal: AppError | undefined
   /** Of what it keeps. */
   #damage: AppError | undefined
-  #facts: AgentFacts = create(AgentFactsSchema, { agentVersion: VERSION })
   #identityChanges: Promise<void> = Promise.resolve()
   #unknownKeyAtMs = Number.NEGATIVE_INFINITY
   #onBug: (error: unknown) => void = (error) => {
@@ -105,7 +104,7 @@ export class Agent implements Shown {
     this.#reporter = new Reporter({
       connection: this.#connection,
       reports: () => this.#reconciler.reports(),
-      facts: () => this.#facts,
+      facts: () => this.#facts.current,
       generation: () => this.#puller.generation,
       refusals: () => this.#puller.refusals,
       logger,
@@ -113,6 +112,9 @@ export class Agent implements Shown {
       onTurn: () => this.#heartbeat.turned(),
     })
     this.#policy = new PolicyWatch({ kube, namespace, logger, onChange: (state) => this.#policyChanged(state) })
+    const isLimited = namespaces !== undefined
+    const onChange = (): void => this.#reporter.reportFully()
+    this.#facts = new ClusterFacts({ kube, isLimited, logger, onChange })
     this.#reconciler = createReconciler({
       kube,
       policy: () => this.#policy.state,
@@ -127,6 +129,7 @@ export class Agent implements Shown {
       podLogs: config.podLogs,
       onWatchReopened: () => metrics.watchRestarted(),
       onInForce: () => this.#puller.keepAgain(),
+      onKinds: () => this.#facts.kindsChanged(),
       logger,
     })
     this.#puller = new Puller({
@@ -146,7 +149,7 @@ export class Agent implements Shown {
     this.#enrolment = new Enrolment({
       config,
       kube,
-      facts: () => this.#readFacts(),
+      facts: () => this.#facts.read(this.#signal),
       onIdentity: (identity) => this.#takeIdentity(identity),
       onProblem: (problem) => this.#setProblem(problem),
       logger,
@@ -190,6 +193,7 @@ export class Agent implements Shown {
     lifecycle.add('puller', () => this.#puller.stop())
     run('resync', this.#puller.run(signal))
     run('policy', this.#policy.run(signal))
+    run('facts', this.#facts.run(signal))
     run('enrolment', this.#enrolment.run(signal))
     lifecycle.add('identity', () => this.#identityChanges)
   }
@@ -207,7 +211,7 @@ export class Agent implements Shown {
 
   /** What it knows of its cluster. */
   get facts(): AgentFacts {
-    return this.#facts
+    return this.#facts.current
   }
 
   /** What is known of the cluster's own policy. */
@@ -280,15 +284,6 @@ export class Agent implements Shown {
     if (!this.#identity) return
     this.#puller.connected()
     this.#reporter.connected(this.#identity.clusterId)
-    void this.#readFacts().catch((error: unknown) => {
-      if (!this.#signal.aborted) this.#onBug(error)
-    })
-  }
-
-  async #readFacts(): Promise<AgentFacts> {
-    const isLimited = this.#config.namespaces !== undefined
-    this.#facts = await readFacts(this.#kube, { last: this.#facts, isLimited, signal: this.#signal })
-    return this.#facts
   }
 
   #policyChanged(state: PolicyState): void {

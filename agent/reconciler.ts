@@ -68,6 +68,8 @@ export interface ReconcilerOptions {
   readonly onWatchReopened?: () => void
   /** Called when less is in force: inForce may tell of fewer artifacts. */
   readonly onInForce?: () => void
+  /** Called when the API server serves other kinds, as far as that can be told from what is applied and watched. */
+  readonly onKinds?: () => void
   /** Milliseconds since the epoch, default Date.now. */
   readonly clock?: () => number
   /** Whether the logs of containers at fault are read, default false: they may hold secrets. */
@@ -150,7 +152,12 @@ class ClusterReconciler implements Reconciler {
       onAttention: ({ application }) => this.#applications.get(application)?.wake(),
       onInventoryChange: ({ application }) => this.#applications.get(application)?.wakeSoon(),
     })
-    this.#foundations = new Foundations({ kube, table, applications: this.#applications })
+    this.#foundations = new Foundations({
+      kube,
+      table,
+      applications: this.#applications,
+      ...(options.onKinds && { onKinds: options.onKinds }),
+    })
     this.#watcher = this.#watch(options)
     const limits = { ...LIMITS, ...options.limits }
     this.#reports = new ReportSchedule(options.reports, limits.reportDelayMs)

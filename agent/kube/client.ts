@@ -44,6 +44,7 @@ export function createKubeClient(options: KubeOptions): Kube {
     request,
     resolve: async (kind, options) => await discovery.resolve(kind, options),
     servedTypes: async (options) => await discovery.servedTypes(options),
+    servedKinds: async (options) => await discovery.servedKinds(options),
     forgetDiscovery: (group) => discovery.forget(group),
     ...objectVerbs(request),
     ...listVerbs(request),

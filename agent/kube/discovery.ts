@@ -2,7 +2,15 @@
 import { AppError } from '@fairlead/shared/errors'
 import { joinApiVersion, splitApiVersion } from '@fairlead/shared/object-reference'
 import { JSON_TYPE } from './caller.ts'
-import type { CallOptions, GroupVersionKind, KubeRequest, KubeResponse, ResourceType, ServedTypes } from './kube.ts'
+import type {
+  CallOptions,
+  GroupVersionKind,
+  KubeRequest,
+  KubeResponse,
+  ResourceType,
+  ServedKinds,
+  ServedTypes,
+} from './kube.ts'
 import { KubeError, parseStatus } from './kube-error.ts'
 import { groupVersionPath } from './resource-path.ts'
 
@@ -49,6 +57,38 @@ export class Discovery {
 
   /** Everything that is served, each kind in the version that its group prefers of those that serve it, and which groups did not say. Throws as Kube does, also when the API server does not answer the question. */
   async servedTypes(options: CallOptions = {}): Promise<ServedTypes> {
+    const groups = await this.#readGroups(options)
+    const types = new Map<string, ResourceType>()
+    const unread = new Set<string>()
+    for (const { metadata, versions = [] } of groups) {
+      const group = metadata?.name ?? ''
+      for (const { version, resources = [], freshness } of versions) {
+        if (freshness === 'Stale' && resources.length === 0) unread.add(group)
+        for (const resource of resources) {
+          const key = `${group}/${resource.resource}`
+          if (!types.has(key)) types.set(key, toResourceType(group, version, resource))
+        }
+      }
+    }
+    return { types: [...types.values()], unread: [...unread] }
+  }
+
+  /** For each version of each group the kinds that it serves, and the groups that did not say. Throws as servedTypes does. */
+  async servedKinds(options: CallOptions = {}): Promise<ServedKinds> {
+    const kinds = new Map<string, string[]>()
+    const unread = new Set<string>()
+    for (const { metadata, versions = [] } of await this.#readGroups(options)) {
+      const group = metadata?.name ?? ''
+      for (const { version, resources = [], freshness } of versions) {
+        if (freshness === 'Stale' && resources.length === 0) unread.add(group)
+        const served = new Set(resources.flatMap(({ responseKind }) => responseKind?.kind || []))
+        if (served.size > 0) kinds.set(joinApiVersion(group, version), [...served].sort())
+      }
+    }
+    return { kinds, unread: [...unread] }
+  }
+
+  async #readGroups(options: CallOptions): Promise<readonly DiscoveredGroup[]> {
     const accept = ['v2', 'v2beta1']
       .map((version) => `${JSON_TYPE};g=apidiscovery.k8s.io;v=${version};as=APIGroupDiscoveryList`)
       .join(',')
@@ -62,19 +102,7 @@ export class Discovery {
         throw new AppError('ApiServerUnavailable', `the API server does not say what it serves under ${path}`)
       }),
     )
-    const types = new Map<string, ResourceType>()
-    const unread = new Set<string>()
-    for (const { metadata, versions = [] } of answers.flat()) {
-      const group = metadata?.name ?? ''
-      for (const { version, resources = [], freshness } of versions) {
-        if (freshness === 'Stale' && resources.length === 0) unread.add(group)
-        for (const resource of resources) {
-          const key = `${group}/${resource.resource}`
-          if (!types.has(key)) types.set(key, toResourceType(group, version, resource))
-        }
-      }
-    }
-    return { types: [...types.values()], unread: [...unread] }
+    return answers.flat()
   }
 
   /** Those who ask at the same time share one request, which therefore does not end with the signal of one of them. */
@@ -121,14 +149,16 @@ interface ApiResource {
 /** An APIGroupDiscoveryList (aggregated discovery, on by default since Kubernetes 1.27). */
 interface AggregatedDiscovery {
   readonly kind?: string
-  readonly items?: readonly {
-    readonly metadata?: { readonly name?: string }
-    readonly versions?: readonly {
-      readonly version: string
-      readonly resources?: readonly DiscoveredResource[]
-      /** `Stale`: of an aggregated API that does not answer now; without resources it never did. */
-      readonly freshness?: string
-    }[]
+  readonly items?: readonly DiscoveredGroup[]
+}
+
+interface DiscoveredGroup {
+  readonly metadata?: { readonly name?: string }
+  readonly versions?: readonly {
+    readonly version: string
+    readonly resources?: readonly DiscoveredResource[]
+    /** `Stale`: of an aggregated API that does not answer now; without resources it never did. */
+    readonly freshness?: string
   }[]
 }
 

@@ -116,6 +116,14 @@ export interface ServedTypes {
   readonly unread: readonly string[]
 }
 
+/** All that the API server serves. */
+export interface ServedKinds {
+  /** By API version, such as apps/v1, the kinds in order. */
+  readonly kinds: ReadonlyMap<string, readonly string[]>
+  /** Groups of aggregated APIs that do not answer: nobody knows what they serve. */
+  readonly unread: readonly string[]
+}
+
 /** What a delete found: gone now, going (finalizers, grace period or foreground deletion), or not there to begin with. */
 export type DeleteOutcome = 'deleted' | 'terminating' | 'absent'
 
@@ -173,6 +181,8 @@ export interface Kube {
   resolve(kind: GroupVersionKind, options?: CallOptions): Promise<ResourceType>
   /** Everything that is served, each kind once. Asks the API server each time. */
   servedTypes(options?: CallOptions): Promise<ServedTypes>
+  /** Every version of every group with its kinds. Asks the API server each time. */
+  servedKinds(options?: CallOptions): Promise<ServedKinds>
   /** Forgets what discovery said of a group, of all groups when none is given: after a CRD was changed or deleted. */
   forgetDiscovery(group?: string): void
   /** Server-side apply by field manager `fairlead`. */

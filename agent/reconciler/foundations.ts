@@ -18,6 +18,8 @@ export interface FoundationsOptions {
   readonly kube: Pick<Kube, 'forgetDiscovery'>
   readonly table: ObjectTable
   readonly applications: ReadonlyMap<string, Application>
+  /** Called when kinds come or go. Default: nothing. */
+  readonly onKinds?: () => void
 }
 
 /** The foundations of the applications. */
@@ -35,6 +37,7 @@ export class Foundations {
     if (!isFoundation(record)) return
     const state = stateOf(record)
     if (state === this.#seen.get(record)) return
+    if (isCrd(record)) this.#options.onKinds?.()
     if (state === undefined) this.#seen.delete(record)
     else {
       this.#seen.set(record, state)
@@ -46,6 +49,7 @@ export class Foundations {
 
   /** A kind is not served any more. With the CRD all its objects went; they are tried again until there is one. */
   kindGone(resource: ResourceType): void {
+    this.#options.onKinds?.()
     for (const record of this.#options.table.all()) {
       if (!isOfKind(record, resource) || !record.declared) continue
       observeGone(record)

@@ -24,6 +24,8 @@ export interface ClusterDefinition {
   /** For variables in manifests. */
   readonly values: Labels
   readonly hasJoined: boolean
+  /** Digest of what charts see of it; empty while its agent has not said. */
+  readonly capabilities: string
 }
 
 /** The newest render of a variant of an application. */
@@ -70,7 +72,7 @@ export async function readSnapshot({ db }: Store, last: FleetSnapshot): Promise<
     .execute()
   const clusters = await db
     .selectFrom('clusters')
-    .select(['id', 'name', 'labels', 'cluster_values', 'joined_at'])
+    .select(['id', 'name', 'labels', 'cluster_values', 'joined_at', 'capabilities'])
     .orderBy('name')
     .execute()
   const renders = await db
@@ -99,19 +101,24 @@ export async function readSnapshot({ db }: Store, last: FleetSnapshot): Promise<
   }
 }
 
-type ClusterRow = Pick<Selectable<ClustersTable>, 'id' | 'name' | 'labels' | 'cluster_values' | 'joined_at'>
+type ClusterRow = Pick<
+  Selectable<ClustersTable>,
+  'id' | 'name' | 'labels' | 'cluster_values' | 'joined_at' | 'capabilities'
+>
 
 /** The cluster, as the same object while nothing of it changed. */
 function toCluster(row: ClusterRow, known: ClusterDefinition | undefined): ClusterDefinition {
-  const { id, name, labels, cluster_values, joined_at } = row
+  const { id, name, labels, cluster_values, joined_at, capabilities } = row
   const hasJoined = joined_at !== null
   const isKnown =
     known?.name === name &&
     known.hasJoined === hasJoined &&
+    known.capabilities === capabilities &&
     JSON.stringify(known.labels) === labels &&
     JSON.stringify(known.values) === cluster_values
   if (isKnown) return known
-  return { id, name, labels: JSON.parse(labels) as Labels, values: JSON.parse(cluster_values) as Labels, hasJoined }
+  const values = JSON.parse(cluster_values) as Labels
+  return { id, name, labels: JSON.parse(labels) as Labels, values, hasJoined, capabilities }
 }
 
 /** The same map while the same clusters are in it: what was found out about them still holds. */
@@ -147,7 +154,7 @@ function toRenders(rows: readonly RenderRow[]): ReadonlyMap<string, VariantRende
 export interface FleetChanges {
   /** New, changed, rendered anew, or being deleted. */
   readonly applications: readonly ApplicationDefinition[]
-  /** New, joined, labelled otherwise or with other values. */
+  /** New, joined, labelled otherwise, with other values, or serving other kinds. */
   readonly clusters: readonly ClusterDefinition[]
 }
 
@@ -162,7 +169,7 @@ export function findChanges(last: FleetSnapshot, now: FleetSnapshot): FleetChang
   const clusters = [...now.clusters.values()].filter((cluster) => {
     const before = last.clusters.get(cluster.id)
     if (before === cluster) return false
-    if (before?.hasJoined !== cluster.hasJoined) return true
+    if (before?.hasJoined !== cluster.hasJoined || before.capabilities !== cluster.capabilities) return true
     return canonicalJson([before.labels, before.values]) !== canonicalJson([cluster.labels, cluster.values])
   })
   return { applications, clusters }

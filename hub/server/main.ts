@@ -70,7 +70,8 @@ async function startParts(config: HubConfig, logger: Logger, lifecycle: Lifecycl
   const signingKey = await openSigningKey(dataDir)
   const pki = await openPki(path.join(dataDir, 'pki'), certificateNames(config))
   const thresholds = { staleAfterMs: config.staleAfterMs, offlineAfterMs: config.offlineAfterMs }
-  const view = createFleetView({ store, thresholds, logger })
+  let onCapabilities = (): void => undefined
+  const view = createFleetView({ store, thresholds, logger, onCapabilities: () => onCapabilities() })
   await view.load()
   lifecycle.add('view', () => view.stop())
   lifecycle.add('housekeeping', startHousekeeping({ store, certificate: pki.serverChainPem, logger }))
@@ -85,6 +86,7 @@ async function startParts(config: HubConfig, logger: Logger, lifecycle: Lifecycl
     cluster: new ClusterSecrets({ server: config.kubernetesServer }),
   }
   const flow = startFlow(config, { store, view, nats, signingKey, secrets, logger }, lifecycle)
+  onCapabilities = () => flow.pipeline.wake()
   return await startApi(config, { store, view, nats, pki, flow, secrets, logger }, lifecycle)
 }
 

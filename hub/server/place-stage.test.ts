@@ -41,7 +41,7 @@ async function place(chunks: number, nowMs: number): Promise<string[]> {
   const render = { attemptedCommit: 'c', artifactDigest: digest, revision: '{"commit":"c"}', incomplete: false }
   return await placeAndSlice(store, {
     applications: [{ name: 'web', uid: 'u', generation: 1, deleting: null, spec }],
-    clusters: [{ id: 'c', name: 'prod', labels: {}, values: {}, hasJoined: true }],
+    clusters: [{ id: 'c', name: 'prod', labels: {}, values: {}, hasJoined: true, capabilities: '' }],
     renders: new Map([['web', new Map([['', render]])]]),
     variants: new VariantIndex(),
     mustSlice: new Set(),

@@ -11,7 +11,7 @@ import { nextGeneration } from '@fairlead/shared/slice'
 import type { Insertable, Selectable, Transaction } from 'kysely'
 import { readApprovals } from './approvals/approvals.ts'
 import type { ApplicationDefinition, ClusterDefinition, VariantRenders } from './fleet-snapshot.ts'
-import { type PlaceableCluster, placeApplication } from './placer/placer.ts'
+import { placeApplication } from './placer/placer.ts'
 import {
   type ApplicationIntent,
   type DeploymentRow,
@@ -132,7 +132,7 @@ async function placeChunk(transaction: Transaction<Schema>, request: PlaceReques
 /** The id of the variant by the id of the cluster, of those that run the application. Throws InvalidArgument when the placement cannot be told. */
 function placeVariants(
   { spec }: ApplicationDefinition,
-  clusters: readonly PlaceableCluster[],
+  clusters: readonly ClusterDefinition[],
   variants: VariantIndex,
 ): ReadonlyMap<string, string> {
   // What makes others runs nowhere itself.

@@ -10,6 +10,7 @@ import { findOtherCommit, InputsReader, type InputsSource, type OtherCommit, typ
 import { inputHash, type ReadPath, type RenderOptions } from './renderer/render.ts'
 import { findValueFilesElsewhere } from './renderer/render-by-engine.ts'
 import type { ArtifactContent, RenderedApplication, Renderer, StoredArtifact } from './renderer/renderer.ts'
+import { findCapabilities } from './store/capabilities-rows.ts'
 import type { RendersTable, Schema } from './store/schema.ts'
 import type { Store } from './store/store.ts'
 import { variantKey } from './variants.ts'
@@ -23,6 +24,8 @@ export interface RenderTarget extends RenderOptions {
   readonly commit: string
   /** The commits of the repositories that value files come from; default none. */
   readonly others?: readonly OtherCommit[]
+  /** Digest of what charts see of the clusters, where the application asks for that and they have reported it. */
+  readonly capabilitiesDigest?: string
 }
 
 /** What rendering needs. */
@@ -134,7 +137,7 @@ export async function renderTarget(
   const [changed] = await recordUnchanged(stage, [target], signal)
   if (!changed) return 'unchanged'
   const last = await findRender(store, target)
-  const { rendered, reader } = await readAndRender(stage, target, signal)
+  const { rendered, reader } = await readAndRender(stage, await withCapabilities(store, target), signal)
   const base = {
     application,
     variant,
@@ -181,6 +184,15 @@ export async function readAndRender(
   }
   const message = `the application's files refer to others more than ${MAX_ROUNDS} levels deep`
   throw new AppError('LimitExceeded', message, { context: { file: target.path } })
+}
+
+/** The target with what its digest stands for. Throws Aborted when no cluster reports that any more. */
+export async function withCapabilities({ db }: Pick<Store, 'db'>, target: RenderTarget): Promise<RenderTarget> {
+  const { capabilitiesDigest: digest } = target
+  if (digest === undefined) return target
+  const capabilities = await findCapabilities(db, digest)
+  if (!capabilities) throw new AppError('Aborted', 'what the cluster reports of itself has changed meanwhile')
+  return { ...target, capabilities }
 }
 
 /** What the last render read beside the application's own folder. */

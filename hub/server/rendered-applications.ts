@@ -16,14 +16,14 @@ import { otherSourcesOf } from './application-sources.ts'
 import { putInVariables } from './cluster-manifests.ts'
 import type { Labels } from './label-selector.ts'
 import { InputsReader, type InputsSource, type OtherCommit } from './render-inputs.ts'
-import { type RenderTarget, readAndRender } from './render-stage.ts'
+import { type RenderTarget, readAndRender, withCapabilities } from './render-stage.ts'
 import { findValueFilesElsewhere, findValueLayers } from './renderer/render-by-engine.ts'
 import { chooseTool } from './renderer/render-tool.ts'
 import type { Renderer } from './renderer/renderer.ts'
 import { formatValuePath, traceValues, type ValueLayer } from './renderer/value-origins.ts'
 import { readApplicationSpec, readProblems } from './store/definition-rows.ts'
 import type { Store } from './store/store.ts'
-import { findOverrides, type Variant, variantWith } from './variants.ts'
+import { type Variant, variantOf } from './variants.ts'
 import { targetAt } from './whole-commits.ts'
 
 /** Tells what clusters are given. */
@@ -49,23 +49,28 @@ export function createRenderedApplications(options: RenderedApplicationsOptions)
     render: async ({ application, cluster: clusterName, revision }, signal) => {
       const cluster = await findCluster(store, clusterName)
       const spec = await findSpec(store, application)
-      const indexes = findOverrides(spec, cluster)
-      const variant = variantWith(spec, indexes)
+      const variant = variantOf(spec, cluster)
+      const { indexes } = variant
       const given =
         revision === ''
           ? await findGiven(store, { application, cluster, variant })
           : await renderAt(options, { application, spec, variant, revision }, signal)
       const others = await findOthers(store, spec)
-      const target = targetAt(application, spec, { commit: given.revision.commit, others, variant })
+      const target = await withCapabilities(
+        store,
+        targetAt(application, spec, { commit: given.revision.commit, others, variant }),
+      )
+      const { capabilities } = target
       const { manifests, used, faults } = putInVariables(given.artifact.manifests, spec, cluster)
       return create(RenderApplicationResponseSchema, {
         revision: given.revision,
         path: target.path,
         manifests: [...manifests],
-        overrides: indexes,
+        overrides: [...indexes],
         values: await findValues(trees, { target, indexes }, signal),
         variables: [...used].sort(),
         problems: [...given.problems, ...faults],
+        ...(capabilities ? { capabilities: { ...capabilities, apiVersions: [...capabilities.apiVersions] } } : {}),
       })
     },
   }
@@ -76,6 +81,7 @@ interface Cluster {
   readonly name: string
   readonly labels: Labels
   readonly values: Labels
+  readonly capabilities: string
 }
 
 async function findCluster({ db }: Store, name: string): Promise<Cluster> {
@@ -86,6 +92,7 @@ async function findCluster({ db }: Store, name: string): Promise<Cluster> {
     name,
     labels: JSON.parse(row.labels) as Labels,
     values: JSON.parse(row.cluster_values) as Labels,
+    capabilities: row.capabilities,
   }
 }
 
@@ -117,7 +124,7 @@ async function renderAt(
   const others = await findOthers(store, spec)
   const { rendered } = await readAndRender(
     { trees, renderer },
-    targetAt(application, spec, { commit, others, variant }),
+    await withCapabilities(store, targetAt(application, spec, { commit, others, variant })),
     signal,
   )
   return {

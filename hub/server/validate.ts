@@ -13,6 +13,7 @@ import { silentLogger } from '@fairlead/shared/logger'
 import { formatObjectReference, type KubernetesObject } from '@fairlead/shared/object-reference'
 import { isEncrypted } from '@fairlead/shared/sops'
 import { otherSourcesOf } from './application-sources.ts'
+import type { Capabilities } from './capabilities.ts'
 import { type ClusterFacts, putInVariables } from './cluster-manifests.ts'
 import { checkDefinitions } from './definitions/check-definitions.ts'
 import { type Definition, readDocument } from './definitions/document.ts'
@@ -161,13 +162,13 @@ async function renderAll(
 
 /** What an application gives on a cluster out of a working copy, as the hub would render it. What is wrong is among the problems. Rejects with Aborted. */
 export async function renderWorkingCopy(
-  { name, spec, root, cluster }: WorkingCopy,
+  { name, spec, root, cluster, capabilities }: WorkingCopy,
   signal: AbortSignal,
 ): Promise<{ readonly manifests: readonly RenderedManifest[]; readonly problems: readonly string[] }> {
   const variant = variantWith(spec, findOverrides(spec, { id: '', ...cluster }))
   const renderer = createRenderer({ logger: silentLogger })
   try {
-    const target = targetAt(name, spec, { commit: DISK_COMMIT, variant })
+    const target = { ...targetAt(name, spec, { commit: DISK_COMMIT, variant }), ...(capabilities && { capabilities }) }
     const rendered = await renderFolder(renderer, { name, root, target }, signal)
     const manifests = rendered.manifests.map(({ object, file, line }) => ({
       json: Buffer.from(JSON.stringify(object)),
@@ -190,6 +191,8 @@ export interface WorkingCopy {
   /** Root of the repository's files. */
   readonly root: string
   readonly cluster: ClusterFacts
+  /** What the cluster reports, where the application is rendered for that. */
+  readonly capabilities?: Capabilities | undefined
 }
 
 async function renderFolder(renderer: Renderer, folder: ManifestFolder, signal: AbortSignal): Promise<Rendered> {

@@ -33,7 +33,7 @@ export function targetAt(
   {
     commit,
     others = [],
-    variant: { id, overrides },
+    variant: { id, overrides, capabilities },
   }: { readonly commit: string; readonly others?: readonly OtherCommit[]; readonly variant: Variant },
 ): RenderTarget {
   const { source } = spec
@@ -47,6 +47,7 @@ export function targetAt(
     // The JSON of the message is what RenderSettings describes.
     ...(spec.render ? { render: toJson(RenderOptionsSchema, spec.render) as RenderSettings } : {}),
     ...(overrides.length > 0 ? { overrides } : {}),
+    ...(capabilities === undefined ? {} : { capabilitiesDigest: capabilities }),
     ...(others.length > 0 ? { others } : {}),
   }
 }

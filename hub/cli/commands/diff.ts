@@ -2,6 +2,7 @@
 import path from 'node:path'
 import { create } from '@bufbuild/protobuf'
 import {
+  type Capabilities,
   GetApplicationRequestSchema,
   RenderApplicationRequestSchema,
   type RenderedManifest,
@@ -28,6 +29,8 @@ interface Side {
   readonly title: string
   readonly manifests: readonly RenderedManifest[]
   readonly problems: readonly string[]
+  /** What the cluster reports, where the application is rendered for that. */
+  readonly capabilities?: Capabilities
 }
 
 const HOW = `compare two clusters (--cluster A --cluster B), or what one cluster is given with a working copy (--local DIR) \
@@ -52,13 +55,15 @@ export function createDiffCommand(cli: Cli): Command {
       const [first = '', second] = clusters
       const others = [second, local, other].filter((each) => each !== undefined)
       if (clusters.length > 2 || others.length !== 1) throw new AppError('InvalidArgument', HOW)
-      const { from, to } = await withHub(cli, command, async (hub) => ({
-        from: await given(hub, { application, cluster: first, revision }),
-        to:
+      const { from, to } = await withHub(cli, command, async (hub) => {
+        const side = await given(hub, { application, cluster: first, revision })
+        const { capabilities } = side
+        const otherSide =
           local === undefined
             ? await given(hub, { application, cluster: second ?? first, revision: other ?? revision })
-            : await onDisk(hub, { application, cluster: first, folder: local }, cli.signal),
-      }))
+            : await onDisk(hub, { application, cluster: first, folder: local, capabilities }, cli.signal)
+        return { from: side, to: otherSide }
+      })
       print(cli, from, to)
     })
   return command
@@ -69,14 +74,20 @@ async function given(
   { application, cluster, revision = '' }: { application: string; cluster: string; revision?: string | undefined },
 ): Promise<Side> {
   const request = create(RenderApplicationRequestSchema, { application, cluster, revision })
-  const { manifests, problems } = await hub.applications.renderApplication(request)
+  const { manifests, problems, capabilities } = await hub.applications.renderApplication(request)
   const title = revision === '' ? cluster : `${cluster} at ${revision.slice(0, 12)}`
-  return { title, manifests, problems: problems.map((problem) => formatProblem(problem, Date.now())) }
+  const told = problems.map((problem) => formatProblem(problem, Date.now()))
+  return { title, manifests, problems: told, ...(capabilities && { capabilities }) }
 }
 
 async function onDisk(
   hub: HubClient,
-  { application: name, cluster: clusterName, folder }: { application: string; cluster: string; folder: string },
+  {
+    application: name,
+    cluster: clusterName,
+    folder,
+    capabilities,
+  }: { application: string; cluster: string; folder: string; capabilities: Capabilities | undefined },
   signal: AbortSignal,
 ): Promise<Side> {
   const { application } = await hub.applications.getApplication(create(GetApplicationRequestSchema, { name }))
@@ -88,6 +99,7 @@ async function onDisk(
     spec: present(present(application, 'the application').spec, 'its spec'),
     root: path.resolve(folder),
     cluster: present(cluster, 'the cluster'),
+    capabilities,
   }
   return { title: folder, ...(await renderWorkingCopy(copy, signal)) }
 }

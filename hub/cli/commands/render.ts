@@ -1,6 +1,7 @@
 // fairlead render: what a cluster is given of an application, and where that comes from.
 import { create } from '@bufbuild/protobuf'
 import {
+  type Capabilities,
   RenderApplicationRequestSchema,
   type RenderApplicationResponse,
   RenderApplicationResponseSchema,
@@ -46,13 +47,18 @@ function printManifests(cli: Cli, { manifests, problems }: RenderApplicationResp
   for (const problem of problems) cli.output.line(`# Problem: ${formatProblem(problem, Date.now())}`)
 }
 
+function describeCapabilities({ kubeVersion, apiVersions }: Capabilities): string {
+  return `Kubernetes ${plain(kubeVersion)} with ${apiVersions.length} API versions and kinds, as it reports`
+}
+
 function printOrigins(cli: Cli, response: RenderApplicationResponse): void {
-  const { revision, path, manifests, overrides, values, variables, problems } = response
+  const { revision, path, manifests, overrides, values, variables, problems, capabilities } = response
   const facts = [
     ['revision', formatRevision(revision, { whole: true })],
     ['path', path === '' ? '(the root)' : plain(path)],
     ['objects', `${manifests.length}`],
     ['overrides', overrides.length === 0 ? 'none' : overrides.map((index) => `overrides[${index}]`).join(', ')],
+    ...(capabilities ? [['cluster', describeCapabilities(capabilities)]] : []),
     ['variables', variables.length === 0 ? 'none' : variables.map(plain).join(', ')],
   ]
   for (const [name = '', text = ''] of facts) cli.output.line(`${`${name}:`.padEnd(12)}${text}`)

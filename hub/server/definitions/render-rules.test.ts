@@ -19,6 +19,7 @@ test('options as they should be are accepted', () => {
         releaseName: 'web-2.x',
         valueFiles: ['values.yaml', '../../all.yaml', './-x.yaml'],
         values: { a: 1 },
+        capabilities: 'cluster',
         kubeVersion: 'v1.34.4-gke.1',
         apiVersions: ['v1', 'apps/v1', 'monitoring.coreos.com/v1/ServiceMonitor', 'x.io/v1beta2'],
       },
@@ -44,6 +45,7 @@ test.each<[string, Init]>([
   ],
   ['spec.render.helm.valueFiles[0] must not contain a backslash', { helm: { valueFiles: ['a\\b'] } }],
   ['spec.render.helm.valueFiles are more than 50', { helm: { valueFiles: Array.from({ length: 51 }, () => 'a') } }],
+  ['spec.render.helm.capabilities "Cluster" is not "cluster"', { helm: { capabilities: 'Cluster' } }],
   ['spec.render.helm.kubeVersion "latest" is not a version', { helm: { kubeVersion: 'latest' } }],
   ['spec.render.helm.apiVersions[0] "apps" is neither', { helm: { apiVersions: ['apps'] } }],
 ])('%s', (start, options) => {

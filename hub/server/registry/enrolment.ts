@@ -9,7 +9,9 @@ import { isPublicNkey, verifyNkey } from '@fairlead/shared/nkey'
 import { CLUSTER_ID_PATTERN } from '@fairlead/shared/subjects'
 import type { Transaction } from 'kysely'
 import { AttemptLimiter, type AttemptLimits, JOIN_LIMITS, peerHost } from '../attempt-limiter.ts'
+import { readCapabilities } from '../capabilities.ts'
 import { writeAudit } from '../store/audit.ts'
+import { saveCapabilities } from '../store/capabilities-rows.ts'
 import type { Schema } from '../store/schema.ts'
 import type { Store } from '../store/store.ts'
 import { createChallenges } from './challenge.ts'
@@ -198,6 +200,8 @@ async function redeem(
     .set({ public_key: publicKey, facts: writeFacts(attempt.facts) ?? cluster.facts, joined_at: nowMs })
     .where('id', '=', cluster.id)
     .execute()
+  const capabilities = attempt.facts && readCapabilities(attempt.facts)
+  if (capabilities) await saveCapabilities(transaction, cluster.id, capabilities)
   const detail = { publicKey, ...(replacedKey === undefined ? {} : { replacedKey }) }
   const object = `Cluster/${cluster.name}`
   await writeAudit(transaction, { actor: `agent:${cluster.name}`, action: 'cluster.join', object, detail }, nowMs)
@@ -231,5 +235,5 @@ async function checkIdentity(store: Store, clusterId: string, publicKey: string)
 }
 
 function writeFacts(facts: AgentFacts | undefined): string | undefined {
-  return facts === undefined ? undefined : toJsonString(AgentFactsSchema, facts)
+  return facts === undefined ? undefined : toJsonString(AgentFactsSchema, { ...facts, served: [] })
 }

@@ -9,6 +9,7 @@ import { silentLogger } from '@fairlead/shared/logger'
 import { createNkey, type Nkey } from '@fairlead/shared/nkey'
 import { CLUSTER_ID_PATTERN } from '@fairlead/shared/subjects'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { findCapabilities } from '../store/capabilities-rows.ts'
 import { openStore, type Store } from '../store/store.ts'
 import { CHALLENGE_TTL_MS } from './challenge.ts'
 import { createRegistry, type Registry } from './registry.ts'
@@ -59,7 +60,12 @@ const joinWith = async (token: string, key: Nkey = createNkey('U'), peer = 'ipv4
     token,
     publicKey: key.publicKey,
     proof: key.sign(joinProofBytes(token, key.publicKey)),
-    facts: create(AgentFactsSchema, { agentVersion: '1', kubernetesVersion: 'v1.36.3', clusterUid: 'u' }),
+    facts: create(AgentFactsSchema, {
+      agentVersion: '1',
+      kubernetesVersion: 'v1.36.3',
+      clusterUid: 'u',
+      served: [{ apiVersion: 'v1', kinds: ['Pod'] }],
+    }),
     peer,
   })
 
@@ -141,6 +147,13 @@ describe('joining', () => {
       joinedAtMs: nowMs,
       facts: { kubernetesVersion: 'v1.36.3' },
     })
+    // Before it is given anything: charts see the cluster in the first render already.
+    const { capabilities } = await store.db.selectFrom('clusters').select('capabilities').executeTakeFirstOrThrow()
+    expect(await findCapabilities(store.db, capabilities)).toEqual({
+      kubeVersion: 'v1.36.3',
+      apiVersions: ['v1', 'v1/Pod'],
+    })
+    expect((await registry.get('c1')).facts?.served).toEqual([])
     expect((await audit()).map((row) => row.action)).toEqual(['cluster.register', 'cluster.join'])
     await expect(joinWith(instructions.token)).rejects.toMatchObject({ code: 'JoinTokenRefused' })
     expect((await registry.get('c1')).publicKey).toBe(key.publicKey)

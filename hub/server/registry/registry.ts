@@ -215,6 +215,7 @@ async function insertCluster(
     labels: JSON.stringify(labels),
     cluster_values: '{}',
     public_key: null,
+    capabilities: '',
     facts: null,
     created_at: nowMs,
     joined_at: null,

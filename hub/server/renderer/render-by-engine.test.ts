@@ -1,6 +1,7 @@
 // Charts and Kustomize folders by the real engine: what becomes an object, and what is refused, with its place in Git.
 import { beforeAll, expect, test, vi } from 'vitest'
 import { packChart } from '../../../e2e/generators/charts.ts'
+import type { Capabilities } from '../capabilities.ts'
 import type { SkippedEntry } from '../tracker/source-tree.ts'
 import { createEngine, declared, type Files, inputsOf, refused, renderInputs } from './render.test-support.ts'
 import { type RunEngine, renderApplication } from './render.ts'
@@ -21,17 +22,19 @@ interface Given {
   readonly skipped?: readonly SkippedEntry[]
   readonly render?: RenderSettings
   readonly overrides?: readonly RenderOverride[]
+  readonly capabilities?: Capabilities
 }
 
 function render(
   files: Files,
-  { path = 'app', read = [path], skipped = [], render, overrides }: Given = {},
+  { path = 'app', read = [path], skipped = [], render, overrides, capabilities }: Given = {},
 ): RenderOutcome {
   const options = {
     application: 'web',
     path,
     namespace: 'shop',
     ...(render && { render }),
+    ...(capabilities && { capabilities }),
     ...(overrides && { overrides }),
   }
   return renderInputs(inputsOf(files, read, skipped), options, run)
@@ -489,6 +492,15 @@ test('charts know what a Kubernetes of today serves, and what the definition add
   })
   const render2 = { helm: { kubeVersion: '1.31.4', apiVersions: ['x.io/v1'] } }
   expect(objectsOf(render(files, { render: render2 }))[0]).toMatchObject({ data: { v: 'v1.31.4', 'x.io.v1': 'true' } })
+  // What a cluster reports is in place of all that is assumed; what the definition adds for it still counts.
+  const capabilities = { kubeVersion: 'v1.30.1+k3s1', apiVersions: ['v1', 'policy/v1beta1'] }
+  expect(objectsOf(render(files, { render: render2, capabilities }))[0]).toMatchObject({
+    data: { v: 'v1.30.1+k3s1', 'apps.v1': 'false', 'policy.v1beta1': 'true', 'x.io.v1': 'true' },
+  })
+  const overrides = [{ helm: { kubeVersion: 'v1.29.0' } }]
+  expect(objectsOf(render(files, { overrides, capabilities }))[0]).toMatchObject({
+    data: { v: 'v1.29.0', 'policy.v1beta1': 'true', 'x.io.v1': 'false' },
+  })
 })
 
 test('hooks of Helm become ours, tests are left out, and what has no like is told', () => {

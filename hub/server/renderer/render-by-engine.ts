@@ -67,7 +67,7 @@ function runOrExplain(run: RunEngine, request: EngineRequest): EngineAnswer {
 
 /** What Helm is told; undefined, and a problem, when a value file is none of the repository. */
 function findHelmOptions(options: RenderOptions, rendering: Rendering): EngineHelmOptions | undefined {
-  const { application, path, namespace, render, overrides = [] } = options
+  const { application, path, namespace, render, overrides = [], capabilities } = options
   const helm = render?.helm ?? {}
   const layers = findValueLayers(options)
   const outside = layers.filter(isOutside)
@@ -75,14 +75,14 @@ function findHelmOptions(options: RenderOptions, rendering: Rendering): EngineHe
     rendering.report('UnsafePath', `${field}: ${written} leads out of the repository`, { file: path })
   }
   if (outside.length > 0) return undefined
-  const kubeVersion = overrides.findLast((each) => each.helm?.kubeVersion)?.helm?.kubeVersion ?? helm.kubeVersion
+  const overridden = overrides.findLast((each) => each.helm?.kubeVersion)?.helm?.kubeVersion
   const apiVersions = [helm, ...overrides.map((each) => each.helm ?? {})].flatMap((each) => each.apiVersions ?? [])
   return {
     releaseName: helm.releaseName ?? application,
     namespace: namespace || 'default',
     values: layers.filter((layer) => !isOutside(layer)) as EngineHelmValues[],
-    kubeVersion: kubeVersion ?? DEFAULT_KUBE_VERSION,
-    apiVersions: [...new Set([...DEFAULT_API_VERSIONS, ...apiVersions])],
+    kubeVersion: overridden ?? capabilities?.kubeVersion ?? helm.kubeVersion ?? DEFAULT_KUBE_VERSION,
+    apiVersions: [...new Set([...(capabilities?.apiVersions ?? DEFAULT_API_VERSIONS), ...apiVersions])],
     includeCrds: helm.skipCrds !== true,
     emptyLookup: helm.emptyLookup === true,
   }

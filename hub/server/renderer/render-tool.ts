@@ -29,6 +29,8 @@ export interface HelmSettings {
   /** Of other repositories. */
   readonly valuesFrom?: readonly ValueFile[]
   readonly values?: Readonly<Record<string, unknown>>
+  /** `cluster`: as each cluster reports them. */
+  readonly capabilities?: string
   readonly kubeVersion?: string
   readonly apiVersions?: readonly string[]
   readonly skipCrds?: boolean

@@ -1,6 +1,7 @@
 // Renders the files of an application: plain YAML and JSON by itself, charts and Kustomize folders by the engine.
 // No file system, no network: equal inputs give equal objects, apart from what a chart draws by lot or takes from a clock.
 import { canonicalJson, sha256Hex } from '@fairlead/shared/digest'
+import type { Capabilities } from '../capabilities.ts'
 import type { SourceFile, SourceTree } from '../tracker/source-tree.ts'
 import type { EngineAnswer, EngineRequest } from './engine-messages.ts'
 import { renderByEngine } from './render-by-engine.ts'
@@ -31,6 +32,8 @@ export interface RenderOptions {
   readonly render?: RenderSettings
   /** What is otherwise on the clusters that it is rendered for; later ones win. Default none. `path` has been taken over. */
   readonly overrides?: readonly RenderOverride[]
+  /** What charts see of the clusters that it is rendered for; default: one Kubernetes for all, or what the settings say. */
+  readonly capabilities?: Capabilities
 }
 
 /** Everything that was read for a render. */
@@ -52,9 +55,13 @@ export type RunEngine = (request: EngineRequest) => EngineAnswer
 export type ReadPath = readonly [path: string, treeOid: string | null]
 
 /** Digest of everything that the outcome depends on: equal hashes need no second render. `read`: see RenderInputs. */
-export function inputHash(read: readonly ReadPath[], options: RenderOptions): string {
-  const { application, path, namespace, substitute = true, render = {}, overrides = [] } = options
-  const inputs = { version: RENDERER_VERSION, read, application, path, namespace, substitute, render }
+export function inputHash(
+  read: readonly ReadPath[],
+  options: Omit<RenderOptions, 'capabilities'> & { readonly capabilitiesDigest?: string },
+): string {
+  const { application, path, namespace, substitute = true, render = {}, overrides = [], capabilitiesDigest } = options
+  const version = RENDERER_VERSION
+  const inputs = { version, read, application, path, namespace, substitute, render, capabilitiesDigest }
   return sha256Hex(canonicalJson(overrides.length > 0 ? { ...inputs, overrides } : inputs))
 }
 

@@ -21,8 +21,7 @@ import {
 } from '@fairlead/proto/definitions'
 import type { Kysely, Selectable } from 'kysely'
 import type { Labels } from '../label-selector.ts'
-import type { PlaceableCluster } from '../placer/placer.ts'
-import { VariantIndex } from '../variants.ts'
+import { type VariableCluster, VariantIndex } from '../variants.ts'
 import type {
   ApplicationsTable,
   DefinitionSyncsTable,
@@ -133,7 +132,7 @@ export async function readApplications(
   const selected = known ? [] : await readSelectedClusters(db, name)
   const rendersByApplication = Map.groupBy(renders, ({ application }) => application)
   const byVariant = rows.some(({ name }) => (rendersByApplication.get(name)?.length ?? 0) > 1)
-  const placed = byVariant ? await readPlaced(db, name) : new Map<string, PlaceableCluster[]>()
+  const placed = byVariant ? await readPlaced(db, name) : new Map<string, VariableCluster[]>()
   const clusters = new Map<string, string[]>(rows.map((row) => [row.name, []]))
   for (const { application, cluster } of selected) clusters.get(application)?.push(cluster)
   known?.keepOnly(new Set(clusters.keys()))
@@ -232,15 +231,15 @@ function readRepositoryStatus(
   })
 }
 
-/** By application, the clusters that are to run it, with their labels. */
+/** By application, the clusters that are to run it, with what their variants depend on. */
 async function readPlaced(
   db: Kysely<Schema>,
   application: string | undefined,
-): Promise<Map<string, PlaceableCluster[]>> {
+): Promise<Map<string, VariableCluster[]>> {
   const rows = await db
     .selectFrom('deployments')
     .innerJoin('clusters', 'clusters.id', 'deployments.cluster_id')
-    .select(['deployments.application', 'clusters.id', 'clusters.name', 'clusters.labels'])
+    .select(['deployments.application', 'clusters.id', 'clusters.name', 'clusters.labels', 'clusters.capabilities'])
     .where('deployments.state', '=', 'desired')
     .$if(application !== undefined, (query) => query.where('deployments.application', '=', application ?? ''))
     .orderBy('clusters.name')
@@ -255,7 +254,7 @@ interface ApplicationState {
   /** Names. */
   readonly clusters: string[]
   /** The same with labels, where there are several variants. */
-  readonly placed: readonly PlaceableCluster[]
+  readonly placed: readonly VariableCluster[]
   /** Of one that makes others. */
   readonly generator: GeneratorState | undefined
 }
@@ -294,7 +293,7 @@ function readApplicationStatus(
 function problemsByVariant(
   spec: ApplicationSpec,
   renders: readonly Selectable<RendersTable>[],
-  placed: readonly PlaceableCluster[],
+  placed: readonly VariableCluster[],
 ): Problem[] {
   const variants = new VariantIndex()
   const clusters = Map.groupBy(placed, (cluster) => variants.of(spec, cluster).id)

@@ -15,6 +15,7 @@ export const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '0009-definition-syncs': { up: createDefinitionSyncs },
   '0010-generators': { up: createGenerators },
   '0011-cluster-documents': { up: createClusterDocuments },
+  '0012-capabilities': { up: addCapabilities },
 }
 
 async function createFirstTables(db: Kysely<unknown>): Promise<void> {
@@ -26,6 +27,15 @@ async function createClusterDocuments(db: Kysely<unknown>): Promise<void> {
     name TEXT PRIMARY KEY, labels TEXT NOT NULL, cluster_values TEXT NOT NULL, owner TEXT NOT NULL,
     origin TEXT NOT NULL) STRICT`
   await sql.raw(statement).execute(db)
+}
+
+async function addCapabilities(db: Kysely<unknown>): Promise<void> {
+  const statements = [
+    `CREATE TABLE capabilities (digest TEXT PRIMARY KEY, content TEXT NOT NULL) STRICT`,
+    `ALTER TABLE clusters ADD COLUMN capabilities TEXT NOT NULL DEFAULT ''`,
+    `CREATE INDEX clusters_capabilities ON clusters(capabilities)`,
+  ]
+  for (const statement of statements) await sql.raw(statement).execute(db)
 }
 
 async function createGenerators(db: Kysely<unknown>): Promise<void> {

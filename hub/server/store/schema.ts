@@ -28,6 +28,7 @@ export interface Schema {
   artifacts: ArtifactsTable
   artifact_chunks: ArtifactChunksTable
   clusters: ClustersTable
+  capabilities: CapabilitiesTable
   revoked_keys: RevokedKeysTable
   join_tokens: JoinTokensTable
   deployments: DeploymentsTable
@@ -189,10 +190,19 @@ export interface ClustersTable {
   cluster_values: Generated<Json>
   /** The agent's nkey; null before it joined. */
   public_key: string | null
-  /** fairlead.v1.AgentFacts as proto JSON. */
+  /** fairlead.v1.AgentFacts as proto JSON, without what is served. */
   facts: Json | null
+  /** Digest in `capabilities`; empty while its agent has not said. */
+  capabilities: Generated<string>
   created_at: TimeMs
   joined_at: TimeMs | null
+}
+
+/** What clusters report of themselves for charts. */
+export interface CapabilitiesTable {
+  digest: string
+  /** Capabilities as JSON. */
+  content: Json
 }
 
 /** Keys that must not connect any more. */

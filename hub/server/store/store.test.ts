@@ -40,6 +40,7 @@ const cluster = {
   cluster_values: '{}',
   public_key: null,
   facts: null,
+  capabilities: '',
   created_at: 1,
   joined_at: null,
 }

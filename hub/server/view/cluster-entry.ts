@@ -11,6 +11,7 @@ import {
   type Refusals,
   type Report,
 } from '@fairlead/proto/report'
+import { readCapabilities, type StoredCapabilities } from '../capabilities.ts'
 import type { Labels } from '../label-selector.ts'
 import type { DesiredDeployment } from './deployment-sync.ts'
 
@@ -35,6 +36,10 @@ export interface ClusterEntry {
   labels: Labels
   values: Readonly<Record<string, string>>
   facts: AgentFacts | undefined
+  /** Digest of what charts see of it; empty while its agent has not said. */
+  capabilities: string
+  /** The same as it is to be stored, until it is. */
+  unstoredCapabilities: StoredCapabilities | undefined
   createdAtMs: number
   joinedAtMs: number | undefined
   publishedGeneration: bigint
@@ -142,10 +147,20 @@ function setFacts(entry: ClusterEntry, facts: AgentFacts): boolean {
   const before = entry.facts
   entry.facts = next
   return (
+    setCapabilities(entry, facts) ||
     before?.agentVersion !== next.agentVersion ||
     before.kubernetesVersion !== next.kubernetesVersion ||
     before.clusterUid !== next.clusterUid
   )
+}
+
+/** What is served is not among the facts that are kept: most clusters serve the same. */
+function setCapabilities(entry: ClusterEntry, facts: AgentFacts): boolean {
+  const reported = readCapabilities(facts)
+  if (!reported || reported.digest === entry.capabilities) return false
+  entry.capabilities = reported.digest
+  entry.unstoredCapabilities = reported
+  return true
 }
 
 /** The bytes of a report as a one-byte string. */

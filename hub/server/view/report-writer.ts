@@ -5,6 +5,8 @@ import { ProblemSchema } from '@fairlead/proto/common'
 import { AgentFactsSchema, RefusalsSchema } from '@fairlead/proto/report'
 import type { Logger } from '@fairlead/shared/logger'
 import type { Transaction } from 'kysely'
+import type { StoredCapabilities } from '../capabilities.ts'
+import { saveCapabilities } from '../store/capabilities-rows.ts'
 import type { Schema } from '../store/schema.ts'
 import type { Store } from '../store/store.ts'
 import { type ClusterEntry, reportBytes } from './cluster-entry.ts'
@@ -23,20 +25,31 @@ interface Pending {
   facts: boolean
 }
 
+/** What a writer needs. */
+export interface ReportWriterOptions {
+  readonly store: Store
+  readonly entries: ReadonlyMap<string, ClusterEntry>
+  readonly logger: Logger
+  /** Called when it is stored that clusters serve other kinds than before. */
+  readonly onCapabilities?: (() => void) | undefined
+}
+
 /** Collects what changed and writes it once a second. */
 export class ReportWriter {
   readonly #store: Store
   readonly #entries: ReadonlyMap<string, ClusterEntry>
   readonly #logger: Logger
+  readonly #onCapabilities: () => void
   readonly #controller = new AbortController()
   #reports = new Map<string, Pending>()
   #heartbeats = new Set<string>()
   #loop: Promise<void> = Promise.resolve()
 
-  constructor(store: Store, entries: ReadonlyMap<string, ClusterEntry>, logger: Logger) {
+  constructor({ store, entries, logger, onCapabilities = () => {} }: ReportWriterOptions) {
     this.#store = store
     this.#entries = entries
     this.#logger = logger
+    this.#onCapabilities = onCapabilities
   }
 
   /** A report changed these applications. */
@@ -81,7 +94,11 @@ export class ReportWriter {
     }
     for (const batch of batches(pending)) {
       try {
-        await this.#store.transaction((transaction) => this.#write(transaction, batch))
+        const stored = await this.#store.transaction((transaction) => this.#write(transaction, batch))
+        for (const { entry, capabilities } of stored) {
+          if (entry.unstoredCapabilities === capabilities) entry.unstoredCapabilities = undefined
+        }
+        if (stored.length > 0) this.#onCapabilities()
       } catch (error) {
         this.#logger.error({ error }, 'reports could not be stored')
         for (const [id, { applications, facts }] of batch) this.addReport(id, [...applications], facts)
@@ -91,7 +108,11 @@ export class ReportWriter {
     }
   }
 
-  async #write(transaction: Transaction<Schema>, batch: readonly (readonly [string, Pending])[]): Promise<void> {
+  /** Returns the clusters of which it stored what they serve. */
+  async #write(
+    transaction: Transaction<Schema>,
+    batch: readonly (readonly [string, Pending])[],
+  ): Promise<{ readonly entry: ClusterEntry; readonly capabilities: StoredCapabilities }[]> {
     const ids = batch.map(([id]) => id)
     const known = await transaction.selectFrom('clusters').select('id').where('id', 'in', ids).execute()
     const present = new Set(known.map(({ id }) => id))
@@ -104,11 +125,17 @@ export class ReportWriter {
       changes.map(({ entry }) => entry),
     )
     await writeApplications(transaction, changes)
+    const stored = []
     for (const { entry, pending } of changes) {
       if (!pending.facts || !entry.facts) continue
       const facts = toJsonString(AgentFactsSchema, entry.facts)
       await transaction.updateTable('clusters').set({ facts }).where('id', '=', entry.id).execute()
+      const { unstoredCapabilities: capabilities } = entry
+      if (!capabilities) continue
+      await saveCapabilities(transaction, entry.id, capabilities)
+      stored.push({ entry, capabilities })
     }
+    return stored
   }
 }
 

@@ -54,6 +54,8 @@ export async function loadClusters(db: Kysely<Schema>, entries: Map<string, Clus
     entry.labels = JSON.parse(row.labels) as Labels
     entry.values = JSON.parse(row.cluster_values) as Labels
     entry.joinedAtMs = row.joined_at ?? undefined
+    // Also told when it joins.
+    if (!entry.unstoredCapabilities) entry.capabilities = row.capabilities
     entry.publishedGeneration = generations.get(row.id) ?? 0n
     entry.sliceProblem = sliceProblems.get(row.id)
   }
@@ -66,6 +68,8 @@ function createEntry(row: Selectable<ClustersTable>): ClusterEntry {
     labels: {},
     values: {},
     facts: row.facts === null ? undefined : fromJsonString(AgentFactsSchema, row.facts, LENIENT),
+    capabilities: row.capabilities,
+    unstoredCapabilities: undefined,
     createdAtMs: row.created_at,
     joinedAtMs: undefined,
     publishedGeneration: 0n,

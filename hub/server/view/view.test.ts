@@ -202,6 +202,55 @@ describe('a report', () => {
     view = await loadView()
   })
 
+  test('has what it serves stored once for all that serve the same, and told when it changes', async () => {
+    await addCluster('c2')
+    await view.stop()
+    let told = 0
+    const reload = async (): Promise<void> => {
+      view = createFleetView({
+        store,
+        thresholds,
+        logger: silentLogger,
+        clock: () => nowMs,
+        onCapabilities: () => told++,
+      })
+      await view.load()
+    }
+    await reload()
+    const facts = (served: { apiVersion: string; kinds: string[] }[]) => ({ kubernetesVersion: 'v1.36.3', served })
+    const serve = (id: string, sequence: number, kinds: string[]): void => {
+      const served = kinds.length > 0 ? [{ apiVersion: 'v1', kinds }] : []
+      const report = { session: 's', sequence: BigInt(sequence), full: true, facts: facts(served) }
+      view.applyReport(id, create(ReportSchema, report), nowMs)
+    }
+    const digests = async () => {
+      await view.stop()
+      const clusters = await store.db.selectFrom('clusters').select('capabilities').orderBy('name').execute()
+      const stored = await store.db.selectFrom('capabilities').select('digest').execute()
+      await reload()
+      return { clusters: clusters.map(({ capabilities }) => capabilities), stored: stored.map(({ digest }) => digest) }
+    }
+    serve('id-c1', 1, ['Pod'])
+    serve('id-c2', 1, ['Pod'])
+    const first = await digests()
+    expect(first.stored).toEqual([first.clusters[0]])
+    expect(first.clusters[1]).toBe(first.clusters[0])
+    expect(told).toBe(1)
+    // What is not said, because it could not be read, changes nothing.
+    serve('id-c1', 2, [])
+    serve('id-c2', 2, ['Pod'])
+    expect(await digests()).toEqual(first)
+    expect(told).toBe(1)
+    serve('id-c1', 3, ['Pod', 'Secret'])
+    serve('id-c2', 3, ['Pod', 'Secret'])
+    const last = await digests()
+    expect(last.stored).toHaveLength(1)
+    expect(last.stored).not.toEqual(first.stored)
+    expect(last.clusters).toEqual([last.stored[0], last.stored[0]])
+    expect(told).toBe(2)
+    expect(view.getCluster('c1').facts?.served).toEqual([])
+  })
+
   test('survives a cluster that is removed before it is stored', async () => {
     await addCluster('c2')
     await view.refresh([])

@@ -30,6 +30,8 @@ export interface FleetViewOptions {
   readonly logger: Logger
   /** Milliseconds since the epoch, default Date.now. */
   readonly clock?: () => number
+  /** Called when it is stored that clusters serve other kinds than before. */
+  readonly onCapabilities?: () => void
 }
 
 /** Whether reports are missing, so that the agent must be asked for a full one. */
@@ -87,12 +89,12 @@ class InMemoryFleetView implements FleetView {
   #refreshing: Promise<void> = Promise.resolve()
   #nextRefresh: { promise: Promise<void>; all: boolean; ids: Set<string> } | undefined
 
-  constructor({ store, thresholds, logger, clock = Date.now }: FleetViewOptions) {
+  constructor({ store, thresholds, logger, clock = Date.now, onCapabilities }: FleetViewOptions) {
     this.#store = store
     this.#thresholds = thresholds
     this.#logger = logger
     this.#clock = clock
-    this.#writer = new ReportWriter(store, this.#entries, logger)
+    this.#writer = new ReportWriter({ store, entries: this.#entries, logger, onCapabilities })
   }
 
   async load(): Promise<void> {
