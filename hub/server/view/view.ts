@@ -5,6 +5,7 @@ import { ConnectionState } from '@fairlead/proto/common'
 import type { Application, Repository } from '@fairlead/proto/definitions'
 import type { FleetStatus } from '@fairlead/proto/fleet'
 import type { ApplicationReport, Heartbeat, Report } from '@fairlead/proto/report'
+import { sleep } from '@fairlead/shared/backoff'
 import { AppError } from '@fairlead/shared/errors'
 import type { Logger } from '@fairlead/shared/logger'
 import { KnownApplications, readApplications, readRepositories } from '../store/definition-rows.ts'
@@ -18,6 +19,8 @@ import { DesiredDeployments, loadClusters, loadDeployments, loadReports } from '
 
 /** Changes within this time are told to listeners as one, in milliseconds. */
 const MERGE_MS = 100
+/** While changes come one after the other, a refresh waits this many times what the last one took, up to a limit in milliseconds. */
+const REFRESH_PAUSE = { times: 3, maxMs: 250 }
 /** How often ages are looked at, in milliseconds. */
 const AGE_TICK_MS = 1_000
 /** A heartbeat this long after a disconnect shows that the agent is connected again; an earlier one was still under way. */
@@ -87,6 +90,7 @@ class InMemoryFleetView implements FleetView {
   #ageTimer: NodeJS.Timeout | undefined
   #notifyTimer: NodeJS.Timeout | undefined
   #refreshing: Promise<void> = Promise.resolve()
+  #refreshed = { endedAtMs: Number.NEGATIVE_INFINITY, tookMs: 0 }
   #nextRefresh: { promise: Promise<void>; all: boolean; ids: Set<string> } | undefined
 
   constructor({ store, thresholds, logger, clock = Date.now, onCapabilities }: FleetViewOptions) {
@@ -119,13 +123,24 @@ class InMemoryFleetView implements FleetView {
     const started = this.#refreshing
       .catch(() => {})
       .then(async () => {
+        await this.#pause()
         this.#nextRefresh = undefined
+        const startedAtMs = performance.now()
         await this.#read(next)
+        const endedAtMs = performance.now()
+        this.#refreshed = { endedAtMs, tookMs: endedAtMs - startedAtMs }
       })
     next.promise = started
     this.#refreshing = started
     this.#nextRefresh = next
     return next
+  }
+
+  /** Leaves the processor to others where everything is much: what is asked for meanwhile becomes the same refresh. */
+  async #pause(): Promise<void> {
+    const { endedAtMs, tookMs } = this.#refreshed
+    const pauseMs = Math.min(REFRESH_PAUSE.maxMs, REFRESH_PAUSE.times * tookMs) - (performance.now() - endedAtMs)
+    if (pauseMs >= 1) await sleep(pauseMs)
   }
 
   async #read({ all, ids }: { all: boolean; ids: ReadonlySet<string> }): Promise<void> {
