@@ -74,6 +74,19 @@ test('kinds that come are told as soon as somebody says that they may have, and 
   })
 })
 
+test('a kind that comes while another one is being looked at is told too', async () => {
+  await follow(600_000, async (facts) => {
+    const isServed = (kind: string): boolean => kindsOf(facts, 'facts.example.com/v1')?.includes(kind) ?? false
+    await cluster.admin.apply(crd('cogs', 'Cog'))
+    facts.kindsChanged()
+    await waitFor('the first', () => isServed('Cog'), { intervalMs: 1 })
+    facts.kindsChanged()
+    await cluster.admin.apply(crd('wheels', 'Wheel'))
+    facts.kindsChanged()
+    await waitFor('the second', () => isServed('Wheel'))
+  })
+})
+
 test('kinds that others bring and take are found by themselves, now and then', async () => {
   await follow(200, async (facts, told) => {
     await cluster.admin.apply(crd('widgets', 'Widget'))

@@ -12,8 +12,8 @@ import type { Kube } from './kube/kube.ts'
 const TIMEOUT_MS = 5_000
 /** How often the API server is asked although nothing is known to have changed. */
 const INTERVAL_MS = 600_000
-/** After a change the API server needs a moment to say what it serves now: asked at once, and once more. */
-const SETTLE_MS = [500, 5_000]
+/** After a change the API server needs a moment to say what it serves now: asked soon, and again. */
+const SETTLE_MS = [500, 2_500, 10_000]
 /** Most bytes of what is served: the rest of a report must have room. */
 export const MAX_SERVED_BYTES = 32 * 1024
 
@@ -82,7 +82,6 @@ export class ClusterFacts {
     }
     await look()
     while (!signal.aborted) {
-      this.#wakeUp = Promise.withResolvers()
       const waiting = new AbortController()
       const due = sleep(jittered(this.#options.intervalMs ?? INTERVAL_MS), AbortSignal.any([signal, waiting.signal]))
       const isWoken = await Promise.race([
@@ -90,6 +89,8 @@ export class ClusterFacts {
         this.#wakeUp.promise.then(() => true),
       ])
       waiting.abort()
+      // Before anything is read: what changes meanwhile is looked at once more.
+      this.#wakeUp = Promise.withResolvers()
       for (const settleMs of isWoken ? SETTLE_MS : [0]) {
         await sleep(settleMs, signal).catch(() => undefined)
         if (signal.aborted || (await look())) break
