@@ -1,8 +1,10 @@
 // A Git host over SSH on loopback: OpenSSH's client against a real SSH server, with git's own upload-pack behind it.
 import { spawn } from 'node:child_process'
+import { readFileSync } from 'node:fs'
 import path from 'node:path'
 import ssh2, { type Connection, type Session } from 'ssh2'
 import type { GitServer } from './git-server.ts'
+import { makeSshKey } from './git-signing.ts'
 import { takePort } from './ports.ts'
 
 /** Starts a server for the repositories of a Git host. */
@@ -30,9 +32,10 @@ export class SshServer implements AsyncDisposable {
   constructor(git: GitServer, port: number) {
     this.#git = git
     this.port = port
-    const key = ssh2.utils.generateKeyPairSync('ed25519')
-    this.knownHost = `[127.0.0.1]:${port} ${key.public.trim()}`
-    this.#server = new ssh2.Server({ hostKeys: [key.private] }, (connection) => this.#accept(connection))
+    // By ssh-keygen: of the keys that ssh2 makes, it cannot read about one in 150 itself.
+    const key = makeSshKey('host')
+    this.knownHost = `[127.0.0.1]:${port} ${key.publicKey}`
+    this.#server = new ssh2.Server({ hostKeys: [readFileSync(key.file)] }, (connection) => this.#accept(connection))
   }
 
   /** What goes into `Repository.spec.url`. */
