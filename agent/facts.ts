@@ -15,17 +15,17 @@ const INTERVAL_MS = 600_000
 /** After a change the API server needs a moment to say what it serves now: asked soon, and again. */
 const SETTLE_MS = [500, 2_500, 10_000]
 /** Most bytes of what is served: the rest of a report must have room. */
-export const MAX_SERVED_BYTES = 32 * 1024
+const MAX_SERVED_BYTES = 32 * 1024
 
 /** What facts are read with. */
 export interface ClusterFactsOptions {
-  readonly kube: Kube
+  readonly kube: Pick<Kube, 'request' | 'servedKinds'>
   /** The agent has rights in some namespaces only: nothing outside of them is asked for. */
   readonly isLimited: boolean
   readonly logger: Logger
   /** They are others now than at the last call, or known for the first time. */
   readonly onChange: () => void
-  /** Default 10 minutes. */
+  /** How often they are read although nothing is known to have changed, in milliseconds, default 10 minutes. */
   readonly intervalMs?: number
 }
 
@@ -50,7 +50,7 @@ export class ClusterFacts {
     this.#wakeUp.resolve()
   }
 
-  /** Reads them now. What cannot be read, or may not be, stays as it was. */
+  /** Reads them now. What cannot be read, or may not be, stays as it was, also when the signal aborts. */
   async read(signal: AbortSignal): Promise<AgentFacts> {
     const { kube, isLimited } = this.#options
     const last = this.#current
@@ -98,7 +98,7 @@ export class ClusterFacts {
     }
   }
 
-  /** Undefined when the API server does not say, or too much to be told. */
+  /** Undefined when the API server does not say, or too much to be told: then what was told before stays. */
   async #readServed(signal: AbortSignal): Promise<ServedVersion[] | undefined> {
     const found = await orUndefined(this.#options.kube.servedKinds({ signal, timeoutMs: TIMEOUT_MS }))
     if (!found) return undefined
@@ -112,7 +112,7 @@ export class ClusterFacts {
     const bytes = toBinary(AgentFactsSchema, create(AgentFactsSchema, { served })).length
     const isTooMuch = bytes > MAX_SERVED_BYTES
     if (isTooMuch && !this.#isTooMuch) {
-      const message = 'the API server serves more kinds than the hub can be told: charts see those of Kubernetes alone'
+      const message = 'the API server serves more kinds than the hub can be told: charts see what it was told before'
       this.#options.logger.warn({ bytes, limit: MAX_SERVED_BYTES }, message)
     }
     this.#isTooMuch = isTooMuch
@@ -120,7 +120,7 @@ export class ClusterFacts {
   }
 }
 
-async function get(kube: Kube, path: string, signal: AbortSignal): Promise<unknown> {
+async function get(kube: ClusterFactsOptions['kube'], path: string, signal: AbortSignal): Promise<unknown> {
   const answer = await orUndefined(kube.request({ method: 'GET', path, signal, timeoutMs: TIMEOUT_MS }))
   return answer?.status === 200 ? answer.body : undefined
 }

@@ -152,12 +152,7 @@ class ClusterReconciler implements Reconciler {
       onAttention: ({ application }) => this.#applications.get(application)?.wake(),
       onInventoryChange: ({ application }) => this.#applications.get(application)?.wakeSoon(),
     })
-    this.#foundations = new Foundations({
-      kube,
-      table,
-      applications: this.#applications,
-      ...(options.onKinds && { onKinds: options.onKinds }),
-    })
+    this.#foundations = new Foundations({ kube, table, applications: this.#applications, onKinds: options.onKinds })
     this.#watcher = this.#watch(options)
     const limits = { ...LIMITS, ...options.limits }
     this.#reports = new ReportSchedule(options.reports, limits.reportDelayMs)

@@ -5,14 +5,13 @@ import type { KubeResponse } from './kube.ts'
 
 const verbs = ['delete', 'list']
 const found = (kind: string, resource: string) => ({ resource, responseKind: { kind }, scope: 'Namespaced', verbs })
-const discover = async (items: unknown, kind = 'APIGroupDiscoveryList') => {
+const discovering = (items: unknown, kind = 'APIGroupDiscoveryList') => {
   const answer = (body: unknown): KubeResponse => ({ status: 200, body, headers: {} })
   const core = { kind: 'APIGroupDiscoveryList', items: null }
-  const discovery = new Discovery(
-    async ({ path }) => await Promise.resolve(answer(path === '/api' ? core : { kind, items })),
-  )
-  return await discovery.servedTypes()
+  return new Discovery(async ({ path }) => await Promise.resolve(answer(path === '/api' ? core : { kind, items })))
 }
+const discover = async (...answer: Parameters<typeof discovering>) => await discovering(...answer).servedTypes()
+const discoverKinds = async (items: unknown) => await discovering(items).servedKinds()
 
 test('a kind is found in whatever version it is served, once, in the one that its group prefers', async () => {
   const versions = [
@@ -28,6 +27,20 @@ test('a kind is found in whatever version it is served, once, in the one that it
   ])
   expect(types[2]).toMatchObject({ plural: 'tcproutes', namespaced: true, verbs })
   expect(unread).toEqual([])
+})
+
+test('all kinds in all versions are listed, without those of sub-resources that bear no kind', async () => {
+  const versions = [
+    { version: 'v1', resources: [found('Gateway', 'gateways'), { resource: 'odd', scope: 'Cluster' }] },
+    { version: 'v1beta1', resources: [found('Grant', 'grants'), found('Gateway', 'gateways')] },
+    { version: 'v2', freshness: 'Stale' },
+  ]
+  const { kinds, unread } = await discoverKinds([{ metadata: { name: 'x.io' }, versions }])
+  expect([...kinds]).toEqual([
+    ['x.io/v1', ['Gateway']],
+    ['x.io/v1beta1', ['Gateway', 'Grant']],
+  ])
+  expect(unread).toEqual(['x.io'])
 })
 
 test('a group that does not say what it serves is named', async () => {

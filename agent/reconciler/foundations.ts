@@ -18,8 +18,8 @@ export interface FoundationsOptions {
   readonly kube: Pick<Kube, 'forgetDiscovery'>
   readonly table: ObjectTable
   readonly applications: ReadonlyMap<string, Application>
-  /** Called when kinds come or go. Default: nothing. */
-  readonly onKinds?: () => void
+  /** Called when kinds come or go. */
+  readonly onKinds: (() => void) | undefined
 }
 
 /** The foundations of the applications. */

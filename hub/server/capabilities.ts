@@ -1,6 +1,6 @@
 // What charts see of a cluster: its Kubernetes version and the kinds that its API server serves, as its agent reports them. Pure.
 import type { ApplicationSpec } from '@fairlead/proto/definitions'
-import type { AgentFacts, ServedVersion } from '@fairlead/proto/report'
+import type { AgentFacts } from '@fairlead/proto/report'
 import { canonicalJson, sha256Hex } from '@fairlead/shared/digest'
 
 /** `.Capabilities` of a chart, as far as it is of the cluster. */
@@ -19,29 +19,26 @@ export interface StoredCapabilities {
   readonly content: string
 }
 
-/** Versions as Helm understands them. */
+/** A version of Kubernetes as Helm understands it. */
 export const KUBE_VERSION = /^v?\d+\.\d+(\.\d+)?([-+][0-9A-Za-z.+-]+)?$/
 
-// Bounds what a hostile agent can have the hub keep, and hand to renders: more than any agent sends.
-const MAX_BYTES = 128 * 1024
-const API_VERSION = /^(?:[a-z0-9][a-z0-9.-]{0,252}\/)?v[a-z0-9]{1,62}$/
-const KIND = /^[A-Za-z][A-Za-z0-9]{0,62}$/
+/** `group/version` or `group/version/Kind`; without a group for the core. */
+export const API_VERSION = /^([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?\/)?v[a-z0-9]+(\/[A-Za-z][A-Za-z0-9-]*)?$/
 
-/** What an agent reports of its cluster; undefined when it does not say, or says what no API server would. */
+/** Bounds what a hostile agent can have the hub keep, and hand to renders: more than any agent sends. */
+const MAX_BYTES = 128 * 1024
+
+/** What an agent reports of its cluster, less what no API server would say; undefined when it says nothing else, or too much. */
 export function readCapabilities({ kubernetesVersion, served }: AgentFacts): StoredCapabilities | undefined {
-  const isKnown = served.length > 0 && kubernetesVersion.length <= 100 && KUBE_VERSION.test(kubernetesVersion)
-  if (!isKnown || !served.every(isPlausible)) return undefined
+  if (kubernetesVersion.length > 100 || !KUBE_VERSION.test(kubernetesVersion)) return undefined
   const versions = served.flatMap(({ apiVersion, kinds }) => [
     apiVersion,
     ...kinds.map((kind) => `${apiVersion}/${kind}`),
   ])
-  const apiVersions = [...new Set(versions)].sort()
+  const apiVersions = [...new Set(versions)].filter((version) => API_VERSION.test(version)).sort()
+  if (apiVersions.length === 0) return undefined
   const content = canonicalJson({ kubeVersion: kubernetesVersion, apiVersions } satisfies Capabilities)
   return content.length > MAX_BYTES ? undefined : { digest: sha256Hex(content).slice(0, 32), content }
-}
-
-function isPlausible({ apiVersion, kinds }: ServedVersion): boolean {
-  return API_VERSION.test(apiVersion) && kinds.every((kind) => KIND.test(kind))
 }
 
 /** Whether an application is rendered for what each cluster reports. */

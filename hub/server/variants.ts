@@ -50,7 +50,7 @@ export function findOverrides({ overrides }: ApplicationSpec, { name, labels }: 
 
 /** The variant of a cluster. */
 export function variantOf(spec: ApplicationSpec, cluster: VariableCluster): Variant {
-  return variantWith(spec, findOverrides(spec, cluster), seesCapabilities(spec) ? cluster.capabilities : '')
+  return variantWith(spec, findOverrides(spec, cluster), seenOf(spec, cluster))
 }
 
 /** The variant in which these overrides count, on clusters with these capabilities. */
@@ -66,6 +66,11 @@ function toRenderOverride(override: Override): RenderOverride {
   // The JSON of the message is what RenderOverride describes.
   const { clusters: _clusters, names: _names, ...rest } = toJson(OverrideSchema, override) as Record<string, unknown>
   return rest
+}
+
+/** Digest of what the application sees of the cluster; empty for nothing. */
+function seenOf(spec: ApplicationSpec, { capabilities }: VariableCluster): string {
+  return seesCapabilities(spec) ? capabilities : ''
 }
 
 function isSameEverywhere(spec: ApplicationSpec): boolean {
@@ -91,7 +96,7 @@ export class VariantIndex {
   of(spec: ApplicationSpec, cluster: VariableCluster): Variant {
     if (isSameEverywhere(spec)) return BASE_VARIANT
     const indexes = findOverrides(spec, cluster)
-    const capabilities = seesCapabilities(spec) ? cluster.capabilities : ''
+    const capabilities = seenOf(spec, cluster)
     const { byContent } = this.#of(spec)
     const key = `${capabilities} ${indexes.join()}`
     const variant = byContent.get(key) ?? variantWith(spec, indexes, capabilities)

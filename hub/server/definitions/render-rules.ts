@@ -1,6 +1,6 @@
 // What an Application's render options must be.
 import type { HelmOptions, RenderOptions } from '@fairlead/proto/definitions'
-import { KUBE_VERSION } from '../capabilities.ts'
+import { API_VERSION, KUBE_VERSION } from '../capabilities.ts'
 import type { FieldProblem } from './document-shape.ts'
 
 const MAX_VALUE_FILES = 50
@@ -9,7 +9,6 @@ const MAX_PATH_LENGTH = 1_024
 /** Helm's own rule for names of releases (helm.sh/helm/v4/pkg/chart/v2/util, validate_name.go). */
 const RELEASE_NAME = /^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$/
 const RELEASE_NAME_MAX = 53
-const API_VERSION = /^([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?\/)?v[a-z0-9]+(\/[A-Za-z][A-Za-z0-9]*)?$/
 
 /** Everything that is wrong with `spec.render`. */
 export function findRenderProblems(options: RenderOptions | undefined): FieldProblem[] {
